@@ -1,0 +1,50 @@
+"""The only module that reads a clock: everything else is given one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock"]
+
+
+class Clock(Protocol):
+    """Time as one worker sees it; a simulated fleet gives each worker a clock of its own, skewed and drifting."""
+
+    def monotonic(self) -> float:
+        """Seconds since some start, never going back, running on while the machine sleeps; safe in every thread."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since the epoch: only for what a row or a record carries, never to judge a peer."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Give way for ``seconds`` (0 yields once)."""
+        ...
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        """An async context that raises TimeoutError after ``seconds`` (None: never)."""
+        ...
+
+
+# A monotonic clock that sleeps with the machine would let a suspended worker go on trusting a lease that others took over
+# long ago. Where a kernel has no such clock (macOS's monotonic clock stops, too) this is a documented limit.
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class SystemClock:
+    """The machine's clocks: CLOCK_BOOTTIME where there is one, so that a suspended machine loses its trust."""
+
+    def monotonic(self) -> float:
+        return time.clock_gettime(_BOOTTIME)
+
+    def wall(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        return asyncio.timeout(seconds)

@@ -1,0 +1,194 @@
+"""Facts about what a worker did, handed to hooks: frozen, complete, without payload.
+
+A hook is any callable that takes one fact. It is called on the loop where the fact arose (the worker's or the lease loop's
+thread), must return at once, and can't break a worker: what it raises is logged and counted, and the next hook is called.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "BatchFailed",
+    "BatchProcessed",
+    "CheckpointFailed",
+    "CheckpointStored",
+    "Fact",
+    "GapFound",
+    "HandOffFinished",
+    "HandOffTakenBack",
+    "Hook",
+    "Hooks",
+    "LeaseRefused",
+    "LeaseRenewed",
+    "LeaseTaken",
+    "PageRead",
+    "RecordsSkipped",
+    "ShardEnded",
+    "Stuck",
+    "TenureEnded",
+    "Throttled",
+]
+
+_log = logging.getLogger("leasehold.hooks")
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Something that happened to one shard (or to the whole worker, where ``shard_id`` is empty)."""
+
+    shard_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTaken(Fact):
+    """A tenure began. ``how``: created, taken (idle or expired), or accepted (handed over). ``previous_owner`` if it had one."""
+
+    how: str
+    previous_owner: str | None
+    fencing_token: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRenewed(Fact):
+    """A renewal or checkpoint came through; ``margin_seconds`` of trust were left when it did."""
+
+    margin_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRefused(Fact):
+    """A conditional lease write was refused: somebody else was there first."""
+
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
+class TenureEnded(Fact):
+    """A tenure is over. ``reason``: handed_off, released, ended (shard end), lost, expired (trust ran out)."""
+
+    reason: str
+    next_owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HandOffFinished(Fact):
+    """The lease left for ``next_owner``; ``seconds`` from the moment this worker learnt of the hand-off."""
+
+    next_owner: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class HandOffTakenBack(Fact):
+    """A hand-off to ``next_owner`` led nowhere (it died, drains, or user code did not finish in time)."""
+
+    next_owner: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PageRead(Fact):
+    """One GetRecords reply. ``lag_seconds``: age of what is still unread, as the service says or as the last record tells."""
+
+    records: int
+    size_bytes: int
+    seconds: float
+    lag_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsSkipped(Fact):
+    """``count`` entries of a reply were too malformed to be records."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchProcessed(Fact):
+    """``process_records`` returned."""
+
+    records: int
+    size_bytes: int
+    seconds: float
+    first_sequence_number: str
+    last_sequence_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFailed(Fact):
+    """User code raised; the same call is tried again after ``retry_in_seconds``. ``callback`` names it, ``error`` is the type's name."""
+
+    callback: str
+    error: str
+    attempt: int
+    retry_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointStored(Fact):
+    """The lease row carries this sequence number now."""
+
+    sequence_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed(Fact):
+    """A checkpoint could not be written and will be tried again; delivery goes on."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShardEnded(Fact):
+    """SHARD_END is stored; ``children`` go on."""
+
+    children: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GapFound(Fact):
+    """Records were gone before they could be read. ``from_position`` was asked for, ``to_position`` is where reading goes on.
+
+    ``stopped`` is True under ``on_trimmed=stop``: the shard is left unread until somebody decides.
+    """
+
+    from_position: str
+    to_position: str
+    stopped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled(Fact):
+    """A service refused a call for its rate. ``operation`` is the AWS operation, or the lease verb."""
+
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck(Fact):
+    """A shard has made no progress for ``seconds`` at ``stage`` (waiting_for_parents, reading, processing, checkpointing)."""
+
+    stage: str
+    seconds: float
+
+
+Hook = Callable[[Fact], None]
+
+
+class Hooks:
+    """Calls every hook with every fact, and lets none of them break the worker."""
+
+    def __init__(self, hooks: Sequence[Hook] = ()) -> None:
+        self._hooks = tuple(hooks)
+        self.failures = 0
+
+    def __call__(self, fact: Fact) -> None:
+        for hook in self._hooks:
+            try:
+                hook(fact)
+            except Exception:
+                self.failures += 1
+                _log.exception("A hook raised on %s of shard %s; the worker goes on.", type(fact).__name__, fact.shard_id)

@@ -1,0 +1,1 @@
+"""How workers share leases: decide in pure functions, write in one place."""

@@ -1,0 +1,61 @@
+"""What a shard consumer may do with its lease: the whole of the seam between ``shards`` and ``leasing``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from consumer.streams.source import Shard
+from lease_store.checkpoint import Checkpoint
+from lease_store.lease import Lease
+
+__all__ = ["StopReason", "Tenure"]
+
+StopReason = Literal["hand_off", "drain", "lost"]
+"""Why a shard consumer must stop: the lease goes to a peer, the worker stops, or the tenure is over already."""
+
+
+class Tenure(Protocol):
+    """One worker's time as owner of one lease, as seen from the worker's own loop; thrown away when over, never revived.
+
+    ``lease`` is the row as it was when the tenure began: the position to start from. ``fencing_token`` is its counter then.
+    """
+
+    @property
+    def lease(self) -> Lease: ...
+    @property
+    def fencing_token(self) -> int: ...
+
+    @property
+    def is_trusted(self) -> bool:
+        """Whether user code may begin a slice of work now; to be asked before each batch."""
+        ...
+
+    @property
+    def stop_requested(self) -> StopReason | None:
+        """None while all is well. ``hand_off`` and ``drain`` may go back to None when a hand-off is taken back."""
+        ...
+
+    async def stop_or_resume(self) -> None:
+        """Wait until ``stop_requested`` changes."""
+        ...
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Store progress. Raises LeaseLost when the tenure is over, LeaseStoreError when it may be tried again."""
+        ...
+
+    async def let_go(self, *, shutdown_called: bool) -> bool:
+        """After the last checkpoint of a stopping shard: finish the hand-off, or release. True: the tenure is over.
+
+        False: the hand-off was taken back and the tenure goes on as before. Where ``shutdown_called`` and it was taken back, the
+        tenure is over all the same (a new one, with a new processor, follows).
+        """
+        ...
+
+    async def end_shard(self, children: Sequence[Shard]) -> None:
+        """Create the rows of ``children``, then store SHARD_END; the tenure is over. Raises as ``checkpoint`` does."""
+        ...
+
+    async def parents_done(self) -> None:
+        """Return once every parent's row is at SHARD_END, or is known to be gone from table and stream."""
+        ...

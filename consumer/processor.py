@@ -1,0 +1,75 @@
+"""What users write: a ``RecordProcessor``, given records and a checkpointer, one object for each tenure of each shard."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from consumer.record import Record, Records
+from lease_store.checkpoint import Checkpoint
+from lease_store.lease import PendingCheckpoint
+
+__all__ = ["Checkpointer", "ProcessorFactory", "RecordProcessor", "ShardContext"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShardContext:
+    """What a processor learns of its shard when its tenure begins (KCL ``InitializationInput``).
+
+    ``checkpoint`` is where delivery starts: everything at or below it is done. ``fencing_token`` only grows from tenure to tenure:
+    a condition on it keeps a slow former owner's writes out of your own store. ``pending_checkpoint`` is one that a KCL
+    processor prepared and never committed.
+    """
+
+    shard_id: str
+    stream: str
+    checkpoint: Checkpoint
+    fencing_token: int
+    worker_id: str
+    pending_checkpoint: PendingCheckpoint | None = None
+
+
+class Checkpointer(Protocol):
+    """Says how far user code is done; needed only with ``--checkpointing manual``."""
+
+    def checkpoint(self, record: Record | None = None) -> Awaitable[None]:
+        """Store ``record`` (default: everything delivered so far; in ``shard_ended``, the shard's end).
+
+        In ``async def`` code await it; in plain code just call it, it returns when stored. Raises LeaseLost, CheckpointBackwards,
+        CheckpointBeyondDelivered.
+        """
+        ...
+
+
+class RecordProcessor:
+    """Subclass it and write ``process_records``; every method may be ``def`` (run in a thread) or ``async def``.
+
+    Whatever a method raises, nothing is skipped: the same call is made again with growing pauses of up to 60 s. ``requires`` names
+    the images a DynamoDB stream must carry: any of ``"old_image"``, ``"new_image"``.
+    """
+
+    requires: ClassVar[frozenset[str] | set[str]] = frozenset()
+
+    def initialize(self, shard: ShardContext) -> Any:
+        """Called once before the first batch."""
+
+    def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> Any:
+        """Called with each batch in order; its records count as done when this returns (automatic checkpointing)."""
+        raise NotImplementedError
+
+    def lease_lost(self) -> Any:
+        """The lease went to another worker, or expired; checkpointing is no longer possible."""
+
+    def shard_ended(self, checkpointer: Checkpointer) -> Any:
+        """Everything in the shard was delivered; under manual checkpointing this must checkpoint, as the default does."""
+        return checkpointer.checkpoint()
+
+    def shutdown_requested(self, checkpointer: Checkpointer) -> Any:
+        """The lease is about to be handed over or released; the last chance to checkpoint."""
+
+
+class ProcessorFactory(Protocol):
+    """A RecordProcessor class, or any callable that makes one."""
+
+    def __call__(self) -> RecordProcessor: ...

@@ -1,0 +1,66 @@
+"""Positions in a shard as the lease table stores them: a sequence number or a word, and a sub-sequence number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import total_ordering
+from typing import Final
+
+from lease_store.errors import InvalidRow
+
+__all__ = ["AT_TIMESTAMP", "LATEST", "SHARD_END", "TRIM_HORIZON", "Checkpoint"]
+
+# The words sort around the numbers as the KCL's do: AT_TIMESTAMP < TRIM_HORIZON < LATEST < digits < SHARD_END.
+_WORDS: Final = {"AT_TIMESTAMP": -3, "TRIM_HORIZON": -2, "LATEST": -1}
+_END: Final = "SHARD_END"
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A place in a shard: everything at or below it is done.
+
+    ``sequence_number`` is decimal digits or one of AT_TIMESTAMP, TRIM_HORIZON, LATEST, SHARD_END; ``sub_sequence_number`` counts
+    user records within one aggregated Kinesis record, 0 otherwise. Ordering is the KCL's: by number, never by text, SHARD_END
+    above all. Raises InvalidRow for anything else.
+    """
+
+    sequence_number: str
+    sub_sequence_number: int = 0
+
+    def __post_init__(self) -> None:
+        text = self.sequence_number
+        if text not in _WORDS and text != _END and not (text.isascii() and text.isdigit()):
+            raise InvalidRow(
+                f"Checkpoint {text!r} is neither decimal digits nor one of TRIM_HORIZON, LATEST, AT_TIMESTAMP, SHARD_END."
+            )
+        if self.sub_sequence_number < 0:
+            raise InvalidRow(f"Sub-sequence number {self.sub_sequence_number} of checkpoint {text} is below 0.")
+
+    @property
+    def is_number(self) -> bool:
+        """True for a sequence number, False for one of the four words."""
+        return self.sequence_number not in _WORDS and self.sequence_number != _END
+
+    @property
+    def is_end(self) -> bool:
+        """True for SHARD_END."""
+        return self.sequence_number == _END
+
+    def _order(self) -> tuple[int, int, int]:
+        if self.is_end:
+            return (1, 0, 0)
+        word = _WORDS.get(self.sequence_number)
+        return (0, int(self.sequence_number) if word is None else word, self.sub_sequence_number)
+
+    def __lt__(self, other: Checkpoint) -> bool:
+        return self._order() < other._order()
+
+    def __str__(self) -> str:
+        return f"{self.sequence_number}/{self.sub_sequence_number}" if self.sub_sequence_number else self.sequence_number
+
+
+TRIM_HORIZON: Final = Checkpoint("TRIM_HORIZON")
+LATEST: Final = Checkpoint("LATEST")
+AT_TIMESTAMP: Final = Checkpoint("AT_TIMESTAMP")
+SHARD_END: Final = Checkpoint(_END)

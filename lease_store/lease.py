@@ -1,0 +1,104 @@
+"""What a row of the lease table says, as values: a lease, a worker's row, a row that belongs to somebody else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from lease_store.checkpoint import TRIM_HORIZON, Checkpoint
+
+__all__ = ["AttributeValue", "ForeignRow", "Lease", "PendingCheckpoint", "TableScan", "WorkerRow"]
+
+AttributeValue = Mapping[str, Any]
+"""One DynamoDB attribute in its wire form, such as ``{"S": "w1"}`` or ``{"N": "7"}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCheckpoint:
+    """A checkpoint that a KCL processor has prepared and not yet committed (KCL ``prepareCheckpoint``)."""
+
+    checkpoint: Checkpoint
+    state: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """One shard's row: who owns it, how far user code is done, and where it stands in the lineage.
+
+    ``owner`` is the worker that holds the lease, or the *next* one while a hand-off is pending; ``checkpoint_owner`` is then the
+    one that still processes. ``counter`` is heartbeat and optimistic lock. ``parents`` and ``children`` are sorted bare shard
+    ids. ``start_at`` (epoch seconds) is the instant for which LATEST or AT_TIMESTAMP stands, ``stream`` names the stream's
+    incarnation, ``created_at`` tells two rows of one key apart, ``taken_back`` is the counter at the last refused hand-off: the
+    four are Leasehold's own attributes, absent in rows a KCL made. ``extra`` keeps what we do not know, byte for byte.
+    """
+
+    key: str
+    counter: int = 0
+    owner: str | None = None
+    checkpoint_owner: str | None = None
+    checkpoint: Checkpoint = TRIM_HORIZON
+    owner_switches_since_checkpoint: int = 0
+    parents: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    hash_range: tuple[str, str] | None = None
+    pending_checkpoint: PendingCheckpoint | None = None
+    throughput_kbps: Decimal | None = None
+    stream: str | None = None
+    start_at: Decimal | None = None
+    created_at: str | None = None
+    taken_back: int | None = None
+    extra: Mapping[str, AttributeValue] = field(default_factory=dict)
+
+    @property
+    def actual_owner(self) -> str | None:
+        """The worker whose user code may run: the checkpoint owner while a hand-off is pending, else the owner."""
+        return self.checkpoint_owner or self.owner
+
+    @property
+    def is_pending(self) -> bool:
+        """True while a hand-off has been started and not finished."""
+        return self.checkpoint_owner is not None
+
+    @property
+    def is_finished(self) -> bool:
+        """True once the shard's end is stored: such a row is never renewed, taken, counted or handed off."""
+        return self.checkpoint.is_end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRow:
+    """A worker's metric row (KCL WORKER_METRIC_STATS), by which peers see that it lives.
+
+    ``beat`` is None in a row that a KCL wrote. ``failover_seconds`` is the failover time that worker runs with: others suspect its
+    leases only after the longer of theirs and its own. ``max_leases`` is None for no limit. ``updated_at`` (epoch seconds) is
+    written for a KCL's sake and never compared by us.
+    """
+
+    worker_id: str
+    beat: int | None
+    draining: bool = False
+    failover_seconds: float | None = None
+    max_leases: int | None = None
+    updated_at: int = 0
+    extra: Mapping[str, AttributeValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRow:
+    """A row that is neither a lease nor a worker's: a KCL's leader lock, migration state, or something unknown."""
+
+    key: str
+    entity_type: str | None
+    item: Mapping[str, AttributeValue]
+
+
+@dataclass(frozen=True, slots=True)
+class TableScan:
+    """Every row of the table as one scan saw it, each kind sorted by key; rows that could not be read are named with the reason."""
+
+    leases: tuple[Lease, ...] = ()
+    workers: tuple[WorkerRow, ...] = ()
+    foreign: tuple[ForeignRow, ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
