@@ -1,0 +1,95 @@
+# The two commands of the README are `make demo` and `make test`; each sets up what it needs, once.
+# A stamp file beside each environment says that it is complete, so a second call installs nothing.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PY := .venv/bin/python
+KINESIS_LOCAL := tests/integration/kinesis_local
+READY := .venv/.ready
+# ministack pins a botocore older than AT_TIMESTAMP on DynamoDB Streams needs, so it gets an environment of its own.
+MINISTACK := ministack==1.5.33
+MINISTACK_READY := .venv-ministack/.ready-$(subst ==,-,$(MINISTACK))
+DEPLOY_READY := .venv/.ready-deploy
+NPM_READY := $(KINESIS_LOCAL)/node_modules/.ready
+PIP := -m pip --disable-pip-version-check --no-input
+# One line a package, and nothing of where it comes from.
+PROGRESS := sed -un 's/^Collecting \([^ ]*\).*/  \1/p; s/^Successfully installed/  installed/p'
+
+LEASEHOLD_MINISTACK ?= $(CURDIR)/.venv-ministack/bin/ministack
+export LEASEHOLD_MINISTACK
+
+.PHONY: help demo test lint format bench wheel config-table deploy-check clean python-present kinesis-local
+
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+demo: $(READY) $(MINISTACK_READY) ## Three workers on a real table and a rotating stream, one killed, one stopped (ARGS="--source kinesis")
+	@.venv/bin/leasehold demo $(ARGS)
+
+test: $(READY) $(MINISTACK_READY) kinesis-local ## Every test (ARGS="-k lease" for some); says at its end what it did not run
+	@$(PY) -m pytest $(ARGS)
+
+lint: $(READY) ## ruff and mypy --strict
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy --strict
+
+format: $(READY) ## Let ruff lay out the code
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+bench: $(READY) $(MINISTACK_READY) ## The benchmarks, as JSON
+	@$(PY) -m tests.benchmarks $(ARGS)
+
+wheel: $(READY) ## Build the wheel, look into it, install it alone and ask for its version
+	@rm -rf dist && $(PY) $(PIP) wheel --quiet --no-deps --wheel-dir dist .
+	@$(PY) deploy/check_wheel.py dist/*.whl
+
+config-table: $(READY) ## Write the README's configuration table anew
+	@$(PY) -m consumer.cli.config_table README.md
+
+deploy-check: $(DEPLOY_READY) ## Lint the Dockerfile and run its steps in a clean folder
+	@echo "hadolint deploy/Dockerfile" && .venv/bin/hadolint deploy/Dockerfile
+	@deploy/check.sh
+
+clean: ## Remove environments, builds and caches
+	rm -rf .venv .venv-ministack dist build $(KINESIS_LOCAL)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+python-present:
+	@command -v $(PYTHON) >/dev/null || { echo "make: there is no $(PYTHON); on Debian: apt install python3 python3-venv" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make: $(PYTHON) is $$($(PYTHON) --version 2>&1), Leasehold needs 3.11 or later; name another with PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make: $(PYTHON) can't make virtual environments; on Debian: apt install python3-venv" >&2; exit 1; }
+
+$(READY): pyproject.toml | python-present
+	@echo "Setting up .venv (a minute, once) ..."
+	@[ -x $(PY) ] || $(PYTHON) -m venv .venv
+	@$(PY) $(PIP) install --quiet --upgrade 'pip>=25.1'
+	@$(PY) $(PIP) install --group dev --editable '.[cli,testing]' | $(PROGRESS)
+	@touch $@
+
+$(DEPLOY_READY): $(READY)
+	@$(PY) $(PIP) install --group deploy | $(PROGRESS)
+	@touch $@
+
+$(MINISTACK_READY): | python-present
+	@echo "Setting up .venv-ministack ($(MINISTACK), once) ..."
+	@rm -rf .venv-ministack && $(PYTHON) -m venv .venv-ministack
+	@.venv-ministack/bin/python $(PIP) install '$(MINISTACK)' | $(PROGRESS)
+	@touch $@
+
+# A second opinion on resharding; without npm its tests are skipped and named at the end, which fails under CI=true.
+kinesis-local:
+	@if command -v npm >/dev/null && command -v node >/dev/null; then $(MAKE) --no-print-directory $(NPM_READY); \
+	else echo "npm or node is missing: the tests against kinesis-local will not run (on Debian: apt install npm)"; fi
+
+$(NPM_READY): $(KINESIS_LOCAL)/package-lock.json
+	@echo "Setting up kinesis-local (npm, once) ..."
+	@npm ci --prefix $(KINESIS_LOCAL) --no-audit --no-fund --no-progress --loglevel=error
+	@touch $@
