@@ -1,0 +1,68 @@
+"""Leasehold: a distributed consumer for DynamoDB Streams and Kinesis.
+
+The names that users import. They are loaded on first use, so that ``leasehold --help`` waits for no AWS library.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from consumer.clock import Clock, SystemClock
+    from consumer.config import InitialPosition, WorkerConfig
+    from consumer.errors import ConfigError, LeaseholdError, LeaseLost
+    from consumer.hooks import Fact, Hook
+    from consumer.processor import Checkpointer, RecordProcessor, ShardContext
+    from consumer.record import Record, Records, ViewType
+    from consumer.worker import Worker
+
+__all__ = [
+    "Checkpointer",
+    "Clock",
+    "ConfigError",
+    "Fact",
+    "Hook",
+    "InitialPosition",
+    "LeaseLost",
+    "LeaseholdError",
+    "Record",
+    "RecordProcessor",
+    "Records",
+    "ShardContext",
+    "SystemClock",
+    "ViewType",
+    "Worker",
+    "WorkerConfig",
+]
+
+_HOMES: Final = {
+    "Checkpointer": "processor",
+    "Clock": "clock",
+    "ConfigError": "errors",
+    "Fact": "hooks",
+    "Hook": "hooks",
+    "InitialPosition": "config",
+    "LeaseLost": "errors",
+    "LeaseholdError": "errors",
+    "Record": "record",
+    "RecordProcessor": "processor",
+    "Records": "record",
+    "ShardContext": "processor",
+    "SystemClock": "clock",
+    "ViewType": "record",
+    "Worker": "worker",
+    "WorkerConfig": "config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
