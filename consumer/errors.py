@@ -4,7 +4,7 @@
 
     LeaseholdError
     ├── LeaseStoreError ...               the lease table (see lease_store.errors)
-    ├── ConfigError                       values out of range or at odds, all of them at once; a processor that can't be used
+    ├── ConfigError                       out of range or at odds, all at once; a processor that can't be used
     ├── StreamError                       the stream
     │   ├── StreamMissing                 no such table or stream
     │   ├── StreamDisabled                the table has no stream, or it is switched off
@@ -24,8 +24,8 @@
     │   └── CheckpointBeyondDelivered     above what this processor was given
     └── ViewTypeMismatch                  the stream lacks an image that the processor declares
 
-The first line of a class's docstring is its default message. Botocore's errors become these in the files of ``streams`` that
-import aiobotocore, and nowhere else; ``retry.is_transient`` answers whether trying again is worth it.
+The first line of a class's docstring is its default message. Botocore's errors become these in the files of ``streams``
+that import aiobotocore, and nowhere else; ``retry.is_transient`` answers whether trying again is worth it.
 """
 
 from __future__ import annotations
@@ -133,11 +133,15 @@ class PositionRefused(StreamError):
 
 
 class LeaseTableConflict(LeaseholdError):
-    """The lease table belongs to another stream, or a KCL keeps it; give this app a table of its own with --lease-table."""
+    """The lease table belongs to another stream, or a KCL keeps it; give this app a table of its own with
+    --lease-table.
+    """
 
 
 class LeaseLost(LeaseholdError):
-    """This worker's tenure of the lease is over; nothing was stored, and the new owner goes on from the last checkpoint."""
+    """This worker's tenure of the lease is over; nothing was stored, and the new owner goes on from the last
+    checkpoint.
+    """
 
 
 class CheckpointError(LeaseholdError):

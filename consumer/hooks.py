@@ -1,7 +1,8 @@
 """Facts about what a worker did, handed to hooks: frozen, complete, without payload.
 
-A hook is any callable that takes one fact. It is called on the loop where the fact arose (the worker's or the lease loop's
-thread), must return at once, and can't break a worker: what it raises is logged and counted, and the next hook is called.
+A hook is any callable that takes one fact. It is called on the loop where the fact arose (the worker's or the lease
+loop's thread), must return at once, and can't break a worker: what it raises is logged and counted, and the next hook
+is called.
 """
 
 from __future__ import annotations
@@ -44,7 +45,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class LeaseTaken(Fact):
-    """A tenure began. ``how``: created, taken (idle or expired), or accepted (handed over). ``previous_owner`` if it had one."""
+    """A tenure began.
+
+    ``how``: created, taken (idle or expired), or accepted (handed over). ``previous_owner`` if it had one.
+    """
 
     how: str
     previous_owner: str | None
@@ -67,7 +71,11 @@ class LeaseRefused(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TenureEnded(Fact):
-    """A tenure is over. ``reason``: handed_off, released, ended (shard end), lost, expired (trust ran out)."""
+    """A tenure is over.
+
+    ``reason``: handed_off, released, ended (shard end), restarted (a refused hand-off begins a new tenure here), lost,
+    expired (trust ran out).
+    """
 
     reason: str
     next_owner: str | None = None
@@ -91,7 +99,10 @@ class HandOffTakenBack(Fact):
 
 @dataclass(frozen=True, slots=True)
 class PageRead(Fact):
-    """One GetRecords reply. ``lag_seconds``: age of what is still unread, as the service says or as the last record tells."""
+    """One GetRecords reply.
+
+    ``lag_seconds``: age of what is still unread, as the service says or as the last record tells.
+    """
 
     records: int
     size_bytes: int
@@ -119,7 +130,9 @@ class BatchProcessed(Fact):
 
 @dataclass(frozen=True, slots=True)
 class BatchFailed(Fact):
-    """User code raised; the same call is tried again after ``retry_in_seconds``. ``callback`` names it, ``error`` is the type's name."""
+    """User code raised; the same call is tried again after ``retry_in_seconds``. ``callback`` names it, ``error`` is
+    the type's name.
+    """
 
     callback: str
     error: str
@@ -150,7 +163,8 @@ class ShardEnded(Fact):
 
 @dataclass(frozen=True, slots=True)
 class GapFound(Fact):
-    """Records were gone before they could be read. ``from_position`` was asked for, ``to_position`` is where reading goes on.
+    """Records were gone before they could be read. ``from_position`` was asked for, ``to_position`` is where reading
+    goes on.
 
     ``stopped`` is True under ``on_trimmed=stop``: the shard is left unread until somebody decides.
     """
@@ -169,7 +183,9 @@ class Throttled(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Stuck(Fact):
-    """A shard has made no progress for ``seconds`` at ``stage`` (waiting_for_parents, reading, processing, checkpointing)."""
+    """A shard has made no progress for ``seconds`` at ``stage`` (waiting_for_parents, reading, processing,
+    checkpointing).
+    """
 
     stage: str
     seconds: float
@@ -191,4 +207,6 @@ class Hooks:
                 hook(fact)
             except Exception:
                 self.failures += 1
-                _log.exception("A hook raised on %s of shard %s; the worker goes on.", type(fact).__name__, fact.shard_id)
+                _log.exception(
+                    "A hook raised on %s of shard %s; the worker goes on.", type(fact).__name__, fact.shard_id
+                )

@@ -16,9 +16,11 @@ StopReason = Literal["hand_off", "drain", "lost"]
 
 
 class Tenure(Protocol):
-    """One worker's time as owner of one lease, as seen from the worker's own loop; thrown away when over, never revived.
+    """One worker's time as owner of one lease, as seen from the worker's own loop; thrown away when over, never
+    revived.
 
-    ``lease`` is the row as it was when the tenure began: the position to start from. ``fencing_token`` is its counter then.
+    ``lease`` is the row as it was when the tenure began: the position to start from. ``fencing_token`` is its counter
+    then.
     """
 
     @property
@@ -47,8 +49,8 @@ class Tenure(Protocol):
     async def let_go(self, *, shutdown_called: bool) -> bool:
         """After the last checkpoint of a stopping shard: finish the hand-off, or release. True: the tenure is over.
 
-        False: the hand-off was taken back and the tenure goes on as before. Where ``shutdown_called`` and it was taken back, the
-        tenure is over all the same (a new one, with a new processor, follows).
+        False: the hand-off was taken back and the tenure goes on as before. Where ``shutdown_called`` and it was taken
+        back, the tenure is over all the same (a new one, with a new processor, follows).
         """
         ...
 

@@ -9,16 +9,18 @@ from typing import Literal, Protocol, runtime_checkable
 
 from consumer.record import Record, ViewType
 
-__all__ = ["Opened", "Page", "Position", "RecordSource", "Shard", "ShardListing", "StreamIdentity"]
+__all__ = ["Opened", "Page", "Position", "RecordSource", "Shard", "ShardListing", "StreamIdentity", "base_of"]
 
 
 @dataclass(frozen=True, slots=True)
 class StreamIdentity:
-    """One incarnation of a stream: re-enabling or recreating it makes another, whose sequence numbers mean something else.
+    """One incarnation of a stream: re-enabling or recreating it makes another, whose sequence numbers mean something
+    else.
 
-    ``label`` is what rows of the lease table carry: for DynamoDB the stream ARN (it ends in the creation label), for Kinesis
-    ``<stream ARN>@<creation time, epoch seconds>``, since a recreated Kinesis stream repeats its ARN and its shard ids.
-    ``base`` is the part two incarnations of one stream share (table ARN, stream ARN). ``view_type`` is None for Kinesis.
+    ``label`` is what rows of the lease table carry: for DynamoDB the stream ARN (it ends in the creation label), for
+    Kinesis ``<stream ARN>@<creation time, epoch seconds>``, since a recreated Kinesis stream repeats its ARN and its
+    shard ids. ``base`` is the part two incarnations of one stream share (table ARN, stream ARN). ``view_type`` is None
+    for Kinesis.
     """
 
     arn: str
@@ -26,6 +28,14 @@ class StreamIdentity:
     base: str
     view_type: ViewType | None = None
     enabled: bool = True
+
+
+def base_of(label: str) -> str:
+    """What all incarnations of one stream share: a DynamoDB table's ARN, a Kinesis stream's ARN; other labels are their
+    own base.
+    """
+    table, mark, _ = label.partition("/stream/")
+    return table if mark else label.partition("@")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +66,10 @@ class ShardListing:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """Where to open a shard. ``timestamp`` (epoch seconds) for AT_TIMESTAMP, ``sequence_number`` for the two by number."""
+    """Where to open a shard.
+
+    ``timestamp`` (epoch seconds) for AT_TIMESTAMP, ``sequence_number`` for the two by number.
+    """
 
     kind: Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
     sequence_number: str | None = None
@@ -65,7 +78,9 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An iterator, and for a service without AT_TIMESTAMP the instant (epoch seconds) below which records are to be dropped."""
+    """An iterator, and for a service without AT_TIMESTAMP the instant (epoch seconds) below which records are to be
+    dropped.
+    """
 
     iterator: str
     drop_before: float | None = None
@@ -73,11 +88,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One reply of GetRecords. ``next_iterator`` None means the shard has ended, and this page may still carry its last records.
+    """One reply of GetRecords. ``next_iterator`` None means the shard has ended, and this page may still carry its last
+    records.
 
     ``children`` are the shards named by the last page of a Kinesis shard, None where the service does not say.
-    ``millis_behind_latest`` is None where the service does not say (DynamoDB). ``size_bytes`` counts against the prefetch budget.
-    ``skipped`` counts entries too malformed to be records: survived, counted, reported.
+    ``millis_behind_latest`` is None where the service does not say (DynamoDB). ``size_bytes`` counts against the
+    prefetch budget. ``skipped`` counts entries too malformed to be records: survived, counted, reported.
     """
 
     records: Sequence[Record]
@@ -90,7 +106,10 @@ class Page:
 
 @runtime_checkable
 class RecordSource(Protocol):
-    """A DynamoDB table's stream or a Kinesis stream. All calls raise from the ``StreamError`` branch and retry nothing themselves."""
+    """A DynamoDB table's stream or a Kinesis stream.
+
+    All calls raise from the ``StreamError`` branch and retry nothing themselves.
+    """
 
     @property
     def name(self) -> str:
@@ -99,7 +118,9 @@ class RecordSource(Protocol):
 
     @property
     def max_reads_per_second(self) -> float | None:
-        """The service's limit of GetRecords calls on one shard, for pacing (Kinesis 5); None where there is none to keep."""
+        """The service's limit of GetRecords calls on one shard, for pacing (Kinesis 5); None where there is none to
+        keep.
+        """
         ...
 
     def open(self) -> AbstractAsyncContextManager[None]:

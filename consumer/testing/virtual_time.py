@@ -1,8 +1,9 @@
 """A seeded asyncio loop in virtual time: sleeping costs nothing, a lost wake-up is an error, a seed replays a schedule.
 
-``run_virtual(main, seed=7)`` runs a coroutine to its end. Of all callbacks that are ready one is drawn at a time (``seed=None``: first
-come, first served); when none is ready, time jumps to the next timer; when there is no timer either, ``Stalled`` names what waits.
-Sockets, signals, subprocesses and foreign threads have no place in virtual time and raise.
+``run_virtual(main, seed=7)`` runs a coroutine to its end. Of all callbacks that are ready one is drawn at a time
+(``seed=None``: first come, first served); when none is ready, time jumps to the next timer; when there is no timer
+either, ``Stalled`` names what waits. Sockets, signals, subprocesses and foreign threads have no place in virtual time
+and raise.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class _NoSelector:
 class VirtualTimeLoop(asyncio.BaseEventLoop):
     """An event loop whose ``time()`` moves only when nothing is ready.
 
-    ``on_step`` (if set) is called after every callback: the place for invariants. ``limit_seconds`` of virtual time (an endless
-    polling loop) raise Stalled as well.
+    ``on_step`` (if set) is called after every callback: the place for invariants. ``limit_seconds`` of virtual time (an
+    endless polling loop) raise Stalled as well.
     """
 
     def __init__(self, seed: int | None = None, *, limit_seconds: float = 30 * 86_400.0) -> None:
@@ -141,7 +142,9 @@ class VirtualClock:
 
 
 def run_virtual(main: Coroutine[Any, Any, T], *, seed: int | None = None, limit_seconds: float = 30 * 86_400.0) -> T:
-    """Run ``main`` in virtual time and return its result; tasks still running at its end are cancelled, as ``asyncio.run`` does."""
+    """Run ``main`` in virtual time and return its result; tasks still running at its end are cancelled, as
+    ``asyncio.run`` does.
+    """
     loop = VirtualTimeLoop(seed, limit_seconds=limit_seconds)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(main)

@@ -1,0 +1,146 @@
+"""Who should hold what: a pure function of what one worker sees. The same view gives the same plan on every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["HandOff", "LeaseView", "Plan", "PlanView", "Take", "WorkerView", "plan", "spread"]
+
+HAND_OFFS_TOWARDS_ONE: Final = 4
+"""Most hand-offs that may be under way towards one worker: enough to fill it fast, few enough that each is noticed at
+once.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseView:
+    """One unfinished lease. ``owner`` is the next owner where a hand-off is pending (load counts for the next one).
+
+    ``is_free``: without an actual owner, or unmoved for a failover time. ``may_move``: no hand-off pending and none
+    taken back lately.
+    """
+
+    key: str
+    owner: str | None
+    is_free: bool = False
+    is_pending: bool = False
+    may_move: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One live worker. ``max_leases`` None: no limit. A worker that drains (``may_receive`` False) is given nothing."""
+
+    worker_id: str
+    may_receive: bool = True
+    max_leases: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanView:
+    """All that a plan depends on."""
+
+    leases: Sequence[LeaseView]
+    workers: Sequence[WorkerView]
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """``worker_id`` should take the free lease ``key``."""
+
+    key: str
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HandOff:
+    """The lease ``key`` should go from ``owner`` to ``worker_id``."""
+
+    key: str
+    owner: str
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Moves that balance the fleet within one lease; ``unplaced`` are free leases that every limit forbids."""
+
+    takes: tuple[Take, ...] = ()
+    hand_offs: tuple[HandOff, ...] = ()
+    unplaced: tuple[str, ...] = ()
+
+
+def plan(view: PlanView) -> Plan:
+    """Free leases go to the least loaded workers, then leases move from the most to the least loaded until they differ
+    by one.
+
+    What is balanced stays where it is; ties break by lease key and worker id.
+    """
+    receivers = {worker.worker_id: worker for worker in view.workers if worker.may_receive}
+    load = dict.fromkeys(sorted(receivers), 0)
+    for lease in view.leases:
+        if not lease.is_free and lease.owner in load:
+            load[lease.owner] += 1
+    free = sorted(lease.key for lease in view.leases if lease.is_free)
+    placed = _place(free, load, receivers)
+    takes = tuple(Take(key, worker_id) for key, worker_id in placed.items())
+    unplaced = tuple(key for key in free if key not in placed)
+    return Plan(takes, _balance(view.leases, load, receivers), unplaced)
+
+
+def spread(keys: Iterable[str], load: Mapping[str, int], workers: Iterable[WorkerView]) -> dict[str, str]:
+    """A receiver for each of ``keys`` (a draining worker's leases) as far as limits allow, the least loaded first."""
+    receivers = {worker.worker_id: worker for worker in workers if worker.may_receive}
+    return _place(sorted(keys), {each: load.get(each, 0) for each in sorted(receivers)}, receivers)
+
+
+def _place(keys: Sequence[str], load: dict[str, int], receivers: Mapping[str, WorkerView]) -> dict[str, str]:
+    placed = {}
+    for key in keys:
+        worker_id = _least_loaded(load, receivers)
+        if worker_id is None:
+            break
+        load[worker_id] += 1
+        placed[key] = worker_id
+    return placed
+
+
+def _least_loaded(load: Mapping[str, int], receivers: Mapping[str, WorkerView]) -> str | None:
+    open_to_more = [
+        worker_id
+        for worker_id, count in load.items()
+        if (limit := receivers[worker_id].max_leases) is None or count < limit
+    ]
+    return min(open_to_more, key=lambda worker_id: (load[worker_id], worker_id), default=None)
+
+
+def _balance(
+    leases: Sequence[LeaseView], load: dict[str, int], receivers: Mapping[str, WorkerView]
+) -> tuple[HandOff, ...]:
+    under_way = dict.fromkeys(load, 0)
+    movable: dict[str, list[str]] = {worker_id: [] for worker_id in load}
+    for lease in sorted(leases, key=lambda each: each.key, reverse=True):
+        if lease.owner not in load or lease.is_free:
+            continue
+        if lease.is_pending:
+            under_way[lease.owner] += 1
+        elif lease.may_move:
+            movable[lease.owner].append(lease.key)
+    moves: list[HandOff] = []
+    while True:
+        donors = [worker_id for worker_id in load if movable[worker_id]]
+        donor = max(donors, key=lambda worker_id: (load[worker_id], worker_id), default=None)
+        receiver = _least_loaded(load, receivers)
+        if donor is None or receiver is None or load[donor] - load[receiver] <= 1:
+            break
+        key = movable[donor].pop()
+        load[donor] -= 1
+        load[receiver] += 1
+        under_way[receiver] += 1
+        # Moves beyond the limit are still reckoned with, so that the rest of the plan stays the same; they come next
+        # time.
+        if under_way[receiver] <= HAND_OFFS_TOWARDS_ONE:
+            moves.append(HandOff(key, donor, receiver))
+    return tuple(moves)

@@ -1,0 +1,104 @@
+"""Leaving: a draining worker hands every lease to a live peer, or releases it, and goes only when no row names it any
+more.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from consumer.errors import LeaseLost
+from consumer.leasing.handoff import choose_receivers
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.leases import Leases
+from lease_store import verbs
+from lease_store.errors import LeaseStoreError
+from lease_store.lease import Lease
+
+__all__ = ["Drain"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+_STEP_SECONDS: Final = 0.1
+_SCANS_AFTER_MARK: Final = 2
+
+
+class Drain:
+    """One worker's leaving.
+
+    ``spawn`` starts a task on the lease loop; ``scan_period_seconds`` tells how soon peers notice a row.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        scan_period_seconds: Callable[[], float],
+    ) -> None:
+        self._leases = leases
+        self._spawn = spawn
+        self._scan_period_seconds = scan_period_seconds
+        self._leaving: set[HeldLease] = set()
+        self._marked_at: float | None = None
+        self.is_done = False
+
+    async def run(self, mark: Callable[[], Coroutine[Any, Any, None]], last_scan_began: Callable[[], float]) -> None:
+        """Mark my row as draining, then let everything go; returns when nothing names me, however long that takes."""
+        leases = self._leases
+        leases.draining = True
+        while self._marked_at is None:
+            try:
+                await mark()
+                self._marked_at = leases.clock.monotonic()
+            except LeaseStoreError as error:
+                _log.warning("Could not mark this worker as draining, trying again: %s", error)
+                await leases.clock.sleep(_STEP_SECONDS)
+        while not self._is_over(last_scan_began()):
+            self._start_leaving()
+            await leases.clock.sleep(_STEP_SECONDS)
+        self.is_done = True
+
+    def _is_over(self, scan_began: float) -> bool:
+        leases = self._leases
+        if leases.held or self._marked_at is None:
+            return False
+        if any(lease.owner == leases.me and not lease.is_finished for lease in leases.current_leases()):
+            return False
+        # Somebody may have named me just before my mark was seen: only a scan begun well after it tells.
+        return scan_began >= self._marked_at + _SCANS_AFTER_MARK * self._scan_period_seconds()
+
+    def _start_leaving(self) -> None:
+        staying = [held for held in self._leases.held.values() if held not in self._leaving]
+        receivers = choose_receivers(self._leases, [held.key for held in staying if held.hand_off_to is None])
+        for held in staying:
+            self._leaving.add(held)
+            self._spawn(self._leave(held, receivers.get(held.key)))
+
+    async def _leave(self, held: HeldLease, receiver: str | None) -> None:
+        """Name the receiver and go on processing until it has noticed, so that its silence is short; then stop the
+        consumer.
+        """
+        leases = self._leases
+        if receiver is not None and held.hand_off_to is None:
+            try:
+                await held.start_hand_off(receiver)
+                async with leases.clock.timeout(1.2 * self._scan_period_seconds() + 0.2):
+                    await held.ended.wait()
+            except LeaseStoreError as error:
+                _log.warning(
+                    "Shard %s could not be offered to %s and will be offered again: %s", held.key, receiver, error
+                )
+            except (LeaseLost, TimeoutError):
+                pass  # lost: nothing to hand over; time is up: the receiver polls by now
+        if held.over is None and leases.signalled(held) is None:
+            leases.signal(held, "drain")
+
+    async def pass_on(self, lease: Lease) -> None:
+        """A row that names me, and that I will not accept, goes to a live peer or to whoever comes first."""
+        leases = self._leases
+        receiver = choose_receivers(leases, [lease.key]).get(lease.key)
+        try:
+            await leases.write(verbs.pass_on(lease, leases.me, receiver))
+        except LeaseStoreError as error:
+            _log.warning("Shard %s names this draining worker and could not be passed on yet: %s", lease.key, error)

@@ -1,0 +1,193 @@
+"""Moving a live lease: the receiver asks and polls, the owner finishes its batch and lets go, or takes it back."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from consumer.errors import LeaseLost
+from consumer.hooks import HandOffFinished, HandOffTakenBack
+from consumer.leasing.assignment import spread
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.leases import Leases
+from lease_store import verbs
+from lease_store.errors import LeaseStoreError
+from lease_store.store import Refused
+
+__all__ = ["OwnerSide", "ReceiverSide", "choose_receivers"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+_FAST_POLLING_SECONDS: Final = 30.0
+_RETRY_SECONDS: Final = 0.2
+
+
+def choose_receivers(leases: Leases, keys: list[str], *, besides: frozenset[str] = frozenset()) -> dict[str, str]:
+    """A live peer for each key, as limits allow: not draining, its row seen to move, the least loaded first."""
+    view = leases.view()
+    moving = {peer.row.worker_id for peer in leases.peers if peer.has_moved} - besides
+    load: dict[str, int] = {}
+    for lease in view.leases:
+        if lease.owner is not None and not lease.is_free:
+            load[lease.owner] = load.get(lease.owner, 0) + 1
+    return spread(keys, load, [worker for worker in view.workers if worker.worker_id in moving])
+
+
+class ReceiverSide:
+    """Asks for leases and accepts them the moment their old owner has let go."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._polling: set[str] = set()
+        self._given_up: set[str] = set()
+
+    def wants(self, key: str) -> bool:
+        """Whether a row that names me as next owner is to be polled: not yet, and not in vain already."""
+        return key not in self._polling and key not in self._given_up
+
+    def settle(self, pending_to_me: set[str]) -> None:
+        """Forget hand-offs given up on that are no longer pending."""
+        self._given_up &= pending_to_me
+
+    async def ask(self, key: str) -> None:
+        """Start a hand-off of a peer's lease to me, then poll. Nothing comes of it where the row has changed."""
+        leases = self._leases
+        lease = leases.current(key)
+        if lease is None or lease.owner in (None, leases.me) or lease.is_pending or key in self._polling:
+            return
+        self._polling.add(key)
+        try:
+            result = await leases.write(verbs.start_hand_off(lease, leases.me))
+        except LeaseStoreError as error:
+            _log.info("Could not ask for the lease of shard %s: %s", key, error)
+            return
+        finally:
+            self._polling.discard(key)
+        if not isinstance(result, Refused):
+            await self.poll(key)  # after a lost reply the row tells whether it names me
+
+    async def poll(self, key: str) -> None:
+        """Read the row every 0.1 to 0.2 s until it is mine to accept, names another, or 30 s have passed.
+
+        Polling does not suspend suspicion: the reads are observations, and an owner that dies meanwhile is taken over
+        as any other.
+        """
+        leases = self._leases
+        self._polling.add(key)
+        try:
+            until = leases.clock.monotonic() + _FAST_POLLING_SECONDS
+            while leases.clock.monotonic() < until and not leases.draining and key not in leases.held:
+                await leases.clock.sleep(leases.random.uniform(0.1, 0.2))
+                try:
+                    row = await leases.read(key)
+                    if row is None or row.owner != leases.me or row.is_finished:
+                        return
+                    if row.actual_owner == leases.me and await leases.accept(key):
+                        return
+                except LeaseStoreError as error:
+                    _log.info("Polling for the lease of shard %s goes on: %s", key, error)
+            self._given_up.add(key)
+        finally:
+            self._polling.discard(key)
+
+
+class OwnerSide:
+    """Lets leases go.
+
+    ``hand_off_timeout_seconds``: how long a live receiver waits for a batch to end before it is taken back.
+    """
+
+    def __init__(self, leases: Leases, hand_off_timeout_seconds: float) -> None:
+        self._leases = leases
+        self._timeout_seconds = hand_off_timeout_seconds
+        self._began: dict[str, float] = {}
+
+    async def watch(self, held: HeldLease) -> None:
+        """See a pending hand-off to its end: taken back where the receiver dies, drains, or the batch does not end in
+        time.
+        """
+        leases = self._leases
+        began = self._began[held.key] = leases.clock.monotonic()
+        while held.over is None and (to := held.hand_off_to) is not None and not leases.draining:
+            try:
+                if why := self._hopeless(to, began):
+                    await held.take_back()
+                    self._taken_back(held.key, to, why)
+                    return
+            except LeaseLost:
+                return
+            except LeaseStoreError as error:
+                _log.warning("Could not take back the lease of shard %s, trying again: %s", held.key, error)
+            await self._pause(held)
+        self._began.pop(held.key, None)
+
+    def _hopeless(self, to: str, began: float) -> str | None:
+        now = self._leases.clock.monotonic()
+        if now >= began + self._timeout_seconds:
+            return f"the running batch did not end within {self._timeout_seconds:g} s"
+        peer = self._leases.peers.get(to)
+        if peer is None or not peer.is_alive(now, self._leases.timing.failover_seconds):
+            # A receiver so new that no scan has shown it yet is no dead one: it gets one failover time.
+            return "the next owner is dead" if now >= began + self._leases.timing.failover_seconds else None
+        return "the next owner is draining" if peer.row.draining else None
+
+    async def let_go(self, held: HeldLease, *, shutdown_called: bool) -> bool:
+        """Hand the lease over, or release it (draining only); True when the tenure is over, False when it was taken
+        back.
+
+        The caller's user code is idle and its checkpoint stored. Tries on until trust has run out.
+        """
+        refused: set[str] = set()
+        while held.over is None:
+            try:
+                await self._step(held, shutdown_called, refused)
+                if held.over is None and held.hand_off_to is None and not (shutdown_called or self._leases.draining):
+                    return False
+            except LeaseLost:
+                break
+            except LeaseStoreError as error:
+                _log.warning("Could not let go of the lease of shard %s, trying again: %s", held.key, error)
+                await self._pause(held)
+        return True
+
+    async def _step(self, held: HeldLease, shutdown_called: bool, refused: set[str]) -> None:
+        to = held.hand_off_to
+        if to is not None and to not in refused and await self._is_ready(to):
+            began = self._began.pop(held.key, None)
+            await held.finish_hand_off()
+            if held.over == "handed_off":
+                seconds = 0.0 if began is None else self._leases.clock.monotonic() - began
+                self._leases.hooks(HandOffFinished(held.key, to, seconds))
+        elif to is not None:
+            refused.add(to)
+            await held.take_back()
+            self._taken_back(held.key, to, "the next owner is dead or draining")
+        elif self._leases.draining:
+            next_owner = choose_receivers(self._leases, [held.key], besides=frozenset(refused)).get(held.key)
+            await (held.release() if next_owner is None else held.start_hand_off(next_owner))
+        elif shutdown_called:
+            # KCL contract: a processor that was told to shut down is not used again; the row is mine and is accepted
+            # anew.
+            held.end("restarted")
+
+    async def _is_ready(self, to: str) -> bool:
+        """The receiver's own row, read consistently: it is there, does not drain, and has moved lately."""
+        leases = self._leases
+        row = await leases.store.read_worker(to)
+        if row is None:
+            return False
+        now = leases.clock.monotonic()
+        leases.peers.see(row, now)
+        peer = leases.peers.get(to)
+        return not row.draining and (peer is None or peer.is_alive(now, leases.timing.failover_seconds))
+
+    def _taken_back(self, key: str, to: str, why: str) -> None:
+        self._leases.hooks(HandOffTakenBack(key, to, why))
+        _log.info("The lease of shard %s stays here: its hand-off to %s was taken back, %s.", key, to, why)
+
+    async def _pause(self, held: HeldLease) -> None:
+        try:
+            async with self._leases.clock.timeout(_RETRY_SECONDS):
+                await held.ended.wait()
+        except TimeoutError:
+            return

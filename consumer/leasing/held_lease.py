@@ -1,0 +1,277 @@
+"""A tenure: one worker's time as owner of one lease, from a won write to its end, never revived.
+
+It owns the only lock through which renewals, checkpoints and hand-offs of its lease are written, so that at most one
+write is in flight, and it knows until when it may be trusted: the *send* of its last successful write, plus the
+failover time, less a margin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final, Literal, NoReturn, TypeGuard
+
+from consumer.clock import Clock
+from consumer.errors import LeaseLost
+from consumer.hooks import CheckpointStored, Hooks, LeaseRefused, LeaseRenewed, Throttled
+from consumer.leasing.timing import LeaseTiming
+from lease_store import verbs
+from lease_store.checkpoint import Checkpoint
+from lease_store.errors import LeaseStoreError, LeaseTableThrottled
+from lease_store.item import to_item
+from lease_store.lease import Lease
+from lease_store.store import Applied, LeaseStore, Refused, Unknown, WriteResult
+from lease_store.verbs import Write
+
+__all__ = ["EndReason", "HeldLease"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+EndReason = Literal["handed_off", "released", "ended", "restarted", "lost", "expired"]
+_NEVER: Final = float("-inf")
+_SETTLE_PAUSE_SECONDS: Final = 0.1
+_MOST_ATTEMPTS: Final = 20
+
+
+class HeldLease:
+    """One tenure. Every method runs on the lease loop; other threads read ``trusted_until`` and ``fencing_token`` only.
+
+    ``on_change`` is called after every reply, with this object: the place to notice a pending hand-off or the end.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        *,
+        me: str,
+        sent_at: float,
+        store: LeaseStore,
+        timing: LeaseTiming,
+        clock: Clock,
+        hooks: Hooks,
+        on_change: Callable[[HeldLease], None],
+    ) -> None:
+        self.lease = lease
+        self.first_lease = lease
+        self.fencing_token = lease.counter
+        self.trusted_until = sent_at + timing.trust_seconds
+        self.renewed_at = sent_at
+        self.over: EndReason | None = None
+        self.ended = asyncio.Event()
+        self._me = me
+        self._store = store
+        self._timing = timing
+        self._clock = clock
+        self._hooks = hooks
+        self._on_change = on_change
+        self._lock = asyncio.Lock()
+        self._unsettled_since: float | None = None
+
+    @property
+    def key(self) -> str:
+        return self.lease.key
+
+    @property
+    def hand_off_to(self) -> str | None:
+        """The worker that waits for this lease, as the last reply told."""
+        return self.lease.owner if self.lease.is_pending and self.lease.owner != self._me else None
+
+    @property
+    def renew_due_at(self) -> float:
+        """When the next heartbeat is due; every successful write is one."""
+        return self.renewed_at + self._timing.renew_seconds
+
+    def end(self, reason: EndReason) -> None:
+        """The tenure is over: no trust, no further write."""
+        if self.over is None:
+            self.over = reason
+            self.trusted_until = _NEVER
+            self.ended.set()
+            self._on_change(self)
+
+    async def renew(self) -> None:
+        """Heartbeat. Raises LeaseLost when the tenure is over, LeaseStoreError when the write was not applied."""
+        await self._write(lambda lease: verbs.renew(lease, self._me))
+
+    async def renew_if_due(self, *, slack_seconds: float = 0.0) -> None:
+        """Heartbeat, unless a checkpoint was one while this waited for its turn; at most ``slack_seconds`` early."""
+        async with self._lock:
+            if self._clock.monotonic() >= self.renew_due_at - slack_seconds:
+                await self._write_locked(lambda lease: verbs.renew(lease, self._me))
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Store progress, never going back. Raises as ``renew``."""
+        async with self._lock:
+            if checkpoint < self.lease.checkpoint and self.lease.checkpoint.is_number:
+                raise ValueError(f"Checkpoint {checkpoint} of {self.key} lies below {self.lease.checkpoint}.")
+            await self._write_locked(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint))
+        self._hooks(CheckpointStored(self.key, checkpoint.sequence_number))
+
+    async def start_hand_off(self, to: str) -> None:
+        """Name the next owner, going on as the actual one; nothing where a hand-off is pending already."""
+        await self._write(
+            lambda lease: None if lease.is_pending else verbs.start_hand_off(lease, to), extends_trust=False
+        )
+
+    async def take_back(self) -> None:
+        """End a pending hand-off and stay the owner; nothing where none is pending."""
+        await self._write(lambda lease: verbs.take_back(lease, self._me) if lease.is_pending else None)
+
+    async def finish_hand_off(self) -> None:
+        """Let go in favour of the next owner; nothing where no hand-off is pending. The send ends the tenure, whatever
+        the reply.
+        """
+        await self._write(lambda lease: verbs.finish_hand_off(lease, self._me) if lease.is_pending else None, ends=True)
+
+    async def release(self) -> None:
+        """Let go in favour of the next owner or of whoever comes first.
+
+        The send ends the tenure, whatever the reply.
+        """
+
+        def make(lease: Lease) -> Write:
+            return verbs.finish_hand_off(lease, self._me) if lease.is_pending else verbs.release(lease, self._me)
+
+        await self._write(make, ends=True)
+
+    async def end_shard(self, children: tuple[str, ...]) -> None:
+        """Store SHARD_END; the rows of ``children`` exist by now."""
+        await self._write(lambda lease: verbs.end_shard(lease, self._me, children))
+        self.end("ended")
+
+    # -- one write at a time, settled before the next
+    # --------------------------------------------------------------------
+
+    async def _write(
+        self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True
+    ) -> None:
+        async with self._lock:
+            await self._write_locked(make, ends=ends, extends_trust=extends_trust)
+
+    async def _write_locked(
+        self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True
+    ) -> None:
+        """Write until it is known to stand; ``make`` says what is to be written over the row as known, None for nothing
+        more.
+        """
+        self._require_tenure()
+        deadline = self.trusted_until
+        write = make(self.lease)
+        for _ in range(_MOST_ATTEMPTS):
+            if write is None:
+                return
+            sent = self._clock.monotonic()
+            if sent >= deadline:
+                self._expire("its write was not known to stand before trust ran out")
+            result = await self._attempt(write, deadline, sent, ends)
+            if isinstance(result, Applied) and result.lease is not None:
+                self._settled(result.lease, sent, extends_trust and not ends)
+                break
+            row, trust_from = await self._row_behind(result, deadline, sent)
+            if trust_from is not None and row is not None and write.stands_in(to_item(row)):
+                self._settled(row, trust_from, extends_trust and not ends)
+                break
+            if not self._goes_on_from(row):
+                self._lose(write, row)
+            # Not applied, or an earlier write of mine came late, or a hand-off was started meanwhile: go on from that
+            # row.
+            self.lease = row
+            write = make(row)
+        else:
+            self._expire(
+                f"its {'' if write is None else write.verb} was refused {_MOST_ATTEMPTS} times by a row that allows it"
+            )
+        if ends and write is not None:
+            self.end("released" if write.verb == "release" else "handed_off")
+
+    async def _attempt(self, write: Write, deadline: float, sent: float, ends: bool) -> WriteResult:
+        trusted_until = self.trusted_until
+        if ends:
+            self.trusted_until = _NEVER
+        try:
+            return await self._store.write(write, timeout_seconds=min(deadline - sent, self._timing.call_seconds))
+        except LeaseStoreError as error:
+            if isinstance(error, LeaseTableThrottled):
+                self._hooks(Throttled(self.key, write.verb))
+            # Not applied: a tenure that this write was to end goes on, unless an earlier sending of it may still
+            # arrive.
+            if ends and self._unsettled_since is not None:
+                self._expire("the write that ends it may or may not arrive")
+            self.trusted_until = trusted_until
+            raise
+
+    async def _row_behind(self, result: WriteResult, deadline: float, sent: float) -> tuple[Lease | None, float | None]:
+        """The row after a write that was not plainly applied, and the oldest send whose fate that row settles (None: no
+        such).
+        """
+        if isinstance(result, Refused) and self._unsettled_since is None:
+            return result.lease, None
+        if isinstance(result, Unknown):
+            self._unsettled_since = min(sent, self._unsettled_since or sent)
+        return await self._read_row(deadline), self._unsettled_since
+
+    async def _read_row(self, deadline: float) -> Lease | None:
+        """The row by a consistent read, asked until it answers or trust has run out."""
+        while True:
+            try:
+                async with self._clock.timeout(self._timing.call_seconds):
+                    return await self._store.read(self.key)
+            except (LeaseStoreError, TimeoutError):
+                if self._clock.monotonic() + _SETTLE_PAUSE_SECONDS >= deadline:
+                    self._expire("a write's reply was lost and the row could not be read before trust ran out")
+                await self._clock.sleep(_SETTLE_PAUSE_SECONDS)
+
+    def _settled(self, lease: Lease, trust_from: float, extends_trust: bool) -> None:
+        """A write stands.
+
+        It carries trust from the send of the oldest write that it may have been, and revives nothing.
+        """
+        now = self._clock.monotonic()
+        self.lease = lease
+        if not extends_trust:
+            return
+        self._unsettled_since = None
+        self.renewed_at = trust_from
+        self.trusted_until = max(self.trusted_until, trust_from + self._timing.trust_seconds)
+        if now >= self.trusted_until:
+            self._expire("the reply came after trust had run out")
+        self._hooks(LeaseRenewed(self.key, self.trusted_until - now))
+        self._on_change(self)
+
+    def _goes_on_from(self, row: Lease | None) -> TypeGuard[Lease]:
+        """Whether this tenure lives in ``row``: mine, not ended, moved only if a write of mine is unsettled."""
+        return (
+            row is not None
+            and row.actual_owner == self._me
+            and row.created_at == self.lease.created_at
+            and not row.is_finished
+            and (
+                row.counter == self.lease.counter
+                or (row.counter > self.lease.counter and self._unsettled_since is not None)
+            )
+        )
+
+    def _expire(self, why: str) -> NoReturn:
+        self.end("expired")
+        raise LeaseLost(f"This worker's tenure of {self.key} is over: {why}.")
+
+    def _lose(self, write: Write, row: Lease | None) -> NoReturn:
+        self._hooks(LeaseRefused(self.key, write.verb))
+        owner = "nobody, the row is gone" if row is None else row.actual_owner or "nobody"
+        _log.warning(
+            "Lost the lease of shard %s: its %s was refused; %s owns it now and goes on from the last checkpoint.",
+            self.key,
+            write.verb,
+            owner,
+        )
+        if row is not None:
+            self.lease = row
+        self.end("lost")
+        raise LeaseLost(f"The lease of {self.key} belongs to {owner} now; nothing was stored.")
+
+    def _require_tenure(self) -> None:
+        if self.over is None and self._clock.monotonic() >= self.trusted_until:
+            self.end("expired")
+        if self.over is not None:
+            raise LeaseLost(f"This worker's tenure of {self.key} is over ({self.over}); nothing was stored.")

@@ -1,0 +1,445 @@
+"""The loop on which all leasing of a worker lives: it beats, scans, renews, takes what expired, and obeys its plan.
+
+Nothing here runs user code or reads a stream, so that neither can cost a lease. The worker reaches it through
+``LeaseSeam.call`` and is reached through ``TenureListener``; of its state other threads read only
+``HeldLease.trusted_until``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from consumer.clock import Clock
+from consumer.errors import LeaseLost, LeaseTableConflict
+from consumer.hooks import Hooks
+from consumer.leasing.assignment import plan
+from consumer.leasing.drain import Drain
+from consumer.leasing.handoff import OwnerSide, ReceiverSide
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.leases import Leases, TenureListener
+from consumer.leasing.table_check import conflict_in, unknown_movers
+from consumer.leasing.tenure import StopReason
+from consumer.leasing.timing import LeaseTiming, scan_period_seconds
+from consumer.retry import Backoff
+from lease_store.checkpoint import Checkpoint
+from lease_store.errors import LeaseStoreError
+from lease_store.lease import Lease, TableScan, WorkerRow
+from lease_store.store import LeaseStore
+from lease_store.verbs import Write
+
+__all__ = ["LeaseLoop", "LeaseSettings", "TableState"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+_GRACE_SECONDS: Final = 1.0
+_MOST_WRITES_AT_ONCE: Final = 16
+_LONGEST_SCAN_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseSettings:
+    """What leasing needs to be told; durations in seconds."""
+
+    worker_id: str
+    stream_base: str
+    failover_seconds: float
+    hand_off_timeout_seconds: float
+    scan_read_units_per_second: float
+    max_leases: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableState:
+    """What the lease loop knows of the table, for shard sync and status: rows by key, live workers, and whether I
+    describe.
+    """
+
+    leases: tuple[Lease, ...]
+    live_workers: int
+    is_describer: bool
+    draining: bool
+
+
+class LeaseLoop:
+    """One worker's leasing. Every coroutine method runs on the lease loop."""
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        settings: LeaseSettings,
+        listener: TenureListener,
+        *,
+        clock: Clock,
+        random: random.Random,
+        hooks: Hooks,
+    ) -> None:
+        self.leases = Leases(
+            store,
+            me=settings.worker_id,
+            timing=LeaseTiming(settings.failover_seconds),
+            clock=clock,
+            random=random,
+            hooks=hooks,
+            listener=self,
+            max_leases=settings.max_leases,
+        )
+        self._store = store
+        self._settings = settings
+        self._outer = listener
+        self._clock = clock
+        self._random = random
+        self._receiver = ReceiverSide(self.leases)
+        self._owner = OwnerSide(self.leases, settings.hand_off_timeout_seconds)
+        self._drain = Drain(self.leases, self._spawn, lambda: self._scan_period_seconds)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._writes = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
+        self._beat = 0
+        self._beating = asyncio.Lock()
+        self._not_before: dict[str, float] = {}
+        self._grace: dict[str, float] = {}
+        self._suspects: frozenset[str] = frozenset()
+        self._last_scan_began = float("-inf")
+        self._rows = 0
+
+    # -- life
+    # ------------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> TableScan:
+        """Make myself known and look at the table once.
+
+        Raises LeaseStoreError, LeaseTableConflict; nothing runs yet.
+        """
+        scan = await self._store.scan()
+        self._check(scan)
+        await self._write_beat()
+        await self._scan_once()
+        return scan
+
+    async def run(self) -> None:
+        """Lease until cancelled. An error out of the ordinary ends it, and with it the worker."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self._spawn(self._beat_forever())
+            self._spawn(self._scan_forever())
+            self._spawn(self._take_forever())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        if self._tasks is None:
+            work.close()  # before run() there is nobody to run it; the next scan finds the same work again
+        else:
+            self._tasks.create_task(work)
+
+    async def drain(self) -> None:
+        """Hand over or release everything; returns when no row names this worker, however long that takes."""
+        await self._drain.run(self._write_beat, lambda: self._last_scan_began)
+
+    async def leave(self) -> None:
+        """After a complete drain: remove this worker's row, so that peers need not wait for it to go stale."""
+        await self._store.delete_worker(self._worker_row())
+
+    # -- what the worker asks for
+    # ----------------------------------------------------------------------------------------
+
+    async def checkpoint(self, held: HeldLease, checkpoint: Checkpoint) -> None:
+        """Store progress under a tenure. Raises LeaseLost, LeaseStoreError."""
+        await held.checkpoint(checkpoint)
+
+    async def let_go(self, held: HeldLease, shutdown_called: bool) -> bool:
+        """See ``Tenure.let_go``."""
+        return await self._owner.let_go(held, shutdown_called=shutdown_called)
+
+    async def end_shard(self, held: HeldLease, children: Sequence[Lease]) -> None:
+        """Create the children's rows, mine where I may own more, then store SHARD_END.
+
+        Raises LeaseLost, LeaseStoreError.
+        """
+        for child in children:
+            if held.over is not None:
+                raise LeaseLost(f"The lease of {held.key} was lost before its children's rows were written.")
+            await self.create(child, owner=self._owner_of_child(held))
+        await held.end_shard(tuple(sorted(child.key for child in children)))
+
+    def _owner_of_child(self, held: HeldLease) -> str | None:
+        if held.hand_off_to is not None:
+            return held.hand_off_to
+        return self.leases.me if not self.leases.draining and self.leases.has_room() else None
+
+    async def create(self, lease: Lease, *, owner: str | None = None) -> None:
+        """Make a row if there is none with its key. Raises LeaseStoreError where it may not exist yet."""
+        marked = Lease(
+            key=lease.key,
+            owner=owner,
+            checkpoint=lease.checkpoint,
+            parents=lease.parents,
+            hash_range=lease.hash_range,
+            stream=lease.stream,
+            start_at=lease.start_at,
+            created_at=f"{int(self._clock.wall() * 1000)}-{self._random.getrandbits(48):012x}",
+        )
+        if not await self.leases.create(marked):
+            raise LeaseStoreError(
+                f"The row of shard {lease.key} could not be made: its write's reply was lost. It is tried again."
+            )
+
+    async def write(self, write: Write) -> None:
+        """A write that belongs to no tenure (delete, replace); a refusal means that the row moved on."""
+        await self.leases.write(write)
+
+    async def consumer_stopped(self, held: HeldLease) -> None:
+        """No user code of this tenure runs any more."""
+        self.leases.consumer_stopped(held)
+        lease = self.leases.current(held.key)
+        if lease is not None and lease.actual_owner == self.leases.me and not lease.is_finished:
+            self._spawn(self._guarded(held.key, self.leases.accept(held.key)))
+
+    async def read(self, key: str) -> Lease | None:
+        """One row by a consistent read. Raises LeaseStoreError."""
+        return await self.leases.read(key)
+
+    async def parents_finished(self, held: HeldLease) -> tuple[str, ...]:
+        """Wait until each parent's row is at SHARD_END or is absent by a consistent read; returns the absent ones.
+
+        Returns early, with nothing, when the tenure is over.
+        """
+        pause = 0.1
+        while held.over is None:
+            waiting = [each for each in held.first_lease.parents if not self._is_finished(each)]
+            absent = []
+            for parent in waiting:
+                try:
+                    if await self.leases.read(parent) is None:
+                        absent.append(parent)
+                except LeaseStoreError as error:
+                    _log.info(
+                        "Shard %s waits for its parent %s, whose row could not be read: %s", held.key, parent, error
+                    )
+            if all(self._is_finished(each) or each in absent for each in waiting):
+                return tuple(absent)
+            pause = min(2.0, 1.5 * pause)
+            self.leases.finished.clear()
+            await self._wait(self.leases.finished, self._random.uniform(0.8, 1.0) * pause)
+        return ()
+
+    def _is_finished(self, key: str) -> bool:
+        lease = self.leases.current(key)
+        return lease is not None and lease.is_finished
+
+    async def state(self) -> TableState:
+        """What is known of the table now."""
+        workers = self.leases.workers()
+        describers = [worker.worker_id for worker in workers if worker.may_receive]
+        is_describer = not describers or min(describers) == self.leases.me
+        return TableState(tuple(self.leases.current_leases()), len(workers), is_describer, self.leases.draining)
+
+    async def apply_plan(self) -> None:
+        """Take what is free now, without waiting for the next scan (rows were just made)."""
+        self._apply_takes()
+
+    # -- TenureListener: noticed here first, then passed on
+    # --------------------------------------------------------------
+
+    def tenure_began(self, held: HeldLease) -> None:
+        self._spawn(self._keep(held))
+        self._outer.tenure_began(held)
+
+    def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
+        if reason == "hand_off":
+            self._spawn(self._owner.watch(held))
+        self._outer.stop_changed(held, reason)
+
+    # -- loops
+    # -----------------------------------------------------------------------------------------------------------
+
+    async def _keep(self, held: HeldLease) -> None:
+        """Renew one lease until its tenure is over."""
+        backoff = Backoff(self._random, 0.05, min(1.0, self.leases.timing.renew_seconds))
+        retry_at = 0.0
+        while held.over is None:
+            now = self._clock.monotonic()
+            due = max(retry_at, held.renew_due_at - self._random.uniform(0.0, 0.1) * self.leases.timing.renew_seconds)
+            if now < min(due, held.trusted_until):
+                await self._wait(held.ended, min(due, held.trusted_until) - now)
+                continue
+            try:
+                await held.renew_if_due(slack_seconds=0.1 * self.leases.timing.renew_seconds)
+                backoff.reset()
+            except LeaseLost:
+                return
+            except LeaseStoreError as error:
+                retry_at = self._clock.monotonic() + backoff.next_seconds()
+                _log.warning("Could not renew the lease of shard %s, trying again: %s", held.key, error)
+
+    async def _beat_forever(self) -> None:
+        backoff = Backoff(self._random, 0.1, self.leases.timing.beat_seconds)
+        while True:
+            try:
+                await self._write_beat()
+                backoff.reset()
+                pause = self.leases.timing.beat_seconds
+            except LeaseStoreError as error:
+                pause = backoff.next_seconds()
+                _log.warning("Could not write this worker's own row, trying again: %s", error)
+            await self._clock.sleep(pause)
+
+    async def _scan_forever(self) -> None:
+        backoff = Backoff(self._random, 0.5, 10.0)
+        while True:
+            try:
+                await self._scan_once()
+                backoff.reset()
+                pause = self._scan_period_seconds * self._random.uniform(0.9, 1.0)
+            except (LeaseStoreError, TimeoutError) as error:
+                pause = backoff.next_seconds()
+                _log.warning("Could not scan lease table %s, trying again: %s", self._store.name, error)
+            await self._clock.sleep(pause)
+
+    async def _take_forever(self) -> None:
+        """Wake at the earliest expiry and take at once, without waiting for a scan."""
+        while True:
+            self.leases.moved.clear()
+            due = self._apply_takes()
+            await self._wait(self.leases.moved, None if due is None else max(0.0, due - self._clock.monotonic()))
+            await self._clock.sleep(0.0)
+
+    async def _wait(self, event: asyncio.Event, seconds: float | None) -> None:
+        try:
+            async with self._clock.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return
+
+    # -- one scan
+    # --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _scan_period_seconds(self) -> float:
+        live = len(self.leases.workers())
+        return scan_period_seconds(self._rows, live, self._settings.scan_read_units_per_second)
+
+    async def _scan_once(self) -> None:
+        began = self._clock.monotonic()
+        async with self._clock.timeout(_LONGEST_SCAN_SECONDS):
+            scan = await self._store.scan()
+        self._check(scan)
+        now = self._clock.monotonic()
+        leases = self.leases
+        leases.peers.see_scan(scan.workers, now)
+        moved = leases.observations.see_scan(scan.leases, now)
+        for lease in moved:
+            leases.peers.see_lease_moved(lease.actual_owner, now)
+        self._check_movers(moved, scan)
+        self._rows = len(scan.leases) + len(scan.workers)
+        self._last_scan_began = began
+        self._follow_rows(scan.leases)
+        leases.moved.set()
+
+    def _check(self, scan: TableScan) -> None:
+        conflict = conflict_in(scan, table=self._store.name, stream_base=self._settings.stream_base)
+        if conflict is not None:
+            raise LeaseTableConflict(conflict)
+        for key, reason in scan.unreadable:
+            _log.warning("Row %r of lease table %s is left alone: %s", key, self._store.name, reason)
+
+    def _check_movers(self, moved: Sequence[Lease], scan: TableScan) -> None:
+        """A worker of ours has a row before its first lease; an owner without one that moves in two scans running is
+        none of ours.
+        """
+        known = {row.worker_id for row in scan.workers} | {self.leases.me}
+        movers = unknown_movers(moved, known)
+        foreign = movers & self._suspects
+        self._suspects = movers
+        if foreign:
+            raise LeaseTableConflict(
+                f"Lease table {self._store.name} is also written by {sorted(foreign)[0]!r}, which is no Leasehold worker "
+                "(a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a lease table of its "
+                "own with --lease-table."
+            )
+
+    def _follow_rows(self, rows: Sequence[Lease]) -> None:
+        """What rows ask of me: accept what names me, receive what is on its way, learn of hand-offs early, balance."""
+        leases = self.leases
+        pending_to_me = set()
+        for row in rows:
+            held = leases.held.get(row.key)
+            if row.is_finished:
+                continue
+            if held is not None:
+                if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
+                    self._spawn(self._guarded(row.key, held.renew()))
+            elif row.actual_owner == leases.me:
+                if not leases.draining:
+                    self._spawn(self._guarded(row.key, leases.accept(row.key)))
+                elif not row.is_pending and leases.may_acquire(row.key):
+                    self._spawn(self._drain.pass_on(row))
+            elif row.is_pending and row.owner == leases.me:
+                pending_to_me.add(row.key)
+                if self._receiver.wants(row.key) and not leases.draining:
+                    self._spawn(self._receiver.poll(row.key))
+        self._receiver.settle(pending_to_me)
+        if not leases.draining:
+            for move in plan(leases.view()).hand_offs:
+                if move.worker_id == leases.me:
+                    self._spawn(self._receiver.ask(move.key))
+
+    def _apply_takes(self) -> float | None:
+        """Start taking what is free and mine by plan, or anybody's by now; returns when to look again."""
+        leases = self.leases
+        if leases.draining:
+            return None
+        now = self._clock.monotonic()
+        takes = {take.key: take.worker_id for take in plan(leases.view()).takes}
+        due = []
+        for observation in leases.observations:
+            key = observation.lease.key
+            if key in leases.held or observation.lease.is_finished:
+                continue
+            when = max(leases.free_at(observation), self._not_before.get(key, 0.0))
+            if takes.get(key) not in (None, leases.me):
+                # Another worker's by plan; should it not come, anyone's.
+                grace = self._grace.setdefault(key, self._random.uniform(1.0, 1.5) * _GRACE_SECONDS)
+                when = max(when, leases.free_at(observation) + grace)
+            if when > now:
+                due.append(when)
+            elif leases.may_acquire(key) and leases.has_room():
+                self._not_before[key] = now + 2 * leases.timing.call_seconds
+                self._spawn(self._guarded(key, leases.take(key)))
+        return min(due, default=None)
+
+    async def _guarded(self, key: str, work: Coroutine[Any, Any, object]) -> None:
+        """Run one write among few at once; what fails is left to the next scan or expiry, after a pause."""
+        try:
+            async with self._writes:
+                await work
+            self._not_before.pop(key, None)
+        except LeaseLost:
+            return
+        except LeaseStoreError as error:
+            self._not_before[key] = self._clock.monotonic() + self._random.uniform(0.2, 0.6)
+            _log.warning("A lease write for shard %s failed and is tried again: %s", key, error)
+            self.leases.moved.set()
+
+    # -- my own row
+    # ------------------------------------------------------------------------------------------------------
+
+    def _worker_row(self) -> WorkerRow:
+        return WorkerRow(
+            worker_id=self.leases.me,
+            beat=self._beat,
+            draining=self.leases.draining,
+            failover_seconds=self._settings.failover_seconds,
+            max_leases=self.leases.max_leases,
+            updated_at=int(self._clock.wall()),
+        )
+
+    async def _write_beat(self) -> None:
+        async with self._beating:
+            self._beat += 1
+            try:
+                async with self._clock.timeout(self.leases.timing.call_seconds):
+                    await self._store.write_worker(self._worker_row())
+            except TimeoutError:
+                raise LeaseStoreError("No reply to the write of this worker's own row.") from None

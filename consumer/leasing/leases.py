@@ -1,0 +1,315 @@
+"""A worker's leases: what it saw of the table, what it holds, and the only place where rows it does not hold are
+written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+from consumer.clock import Clock
+from consumer.hooks import Hooks, LeaseRefused, LeaseTaken, TenureEnded, Throttled
+from consumer.leasing.assignment import LeaseView, PlanView, WorkerView
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.observation import Observation, Observations, Peers
+from consumer.leasing.tenure import StopReason
+from consumer.leasing.timing import LeaseTiming
+from lease_store import verbs
+from lease_store.errors import LeaseStoreError, LeaseTableThrottled
+from lease_store.lease import Lease
+from lease_store.store import Applied, LeaseStore, Refused, WriteResult
+from lease_store.verbs import Write
+
+__all__ = ["Leases", "TenureListener"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+_TAKEN_BACK_REST_SECONDS: Final = 60.0
+
+
+class TenureListener(Protocol):
+    """Who runs the shards: told, on the worker's loop, when a tenure begins and when it must stop."""
+
+    def tenure_began(self, held: HeldLease) -> None:
+        """Start the shard's consumer; ``LeaseLoop.consumer_stopped`` must follow when its user code has ended."""
+        ...
+
+    def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
+        """The consumer must stop for ``reason``, or may go on (None)."""
+        ...
+
+
+class Leases:
+    """State of one worker's leasing and the writes that begin a tenure. Lives on the lease loop.
+
+    ``held`` are the tenures that are not over; ``moved`` is set when a lease may be free now, ``finished`` when a row
+    reached SHARD_END. A key is *occupied* while user code of a tenure, over or not, may still run: it is neither taken
+    nor accepted then.
+    """
+
+    def __init__(
+        self,
+        store: LeaseStore,
+        *,
+        me: str,
+        timing: LeaseTiming,
+        clock: Clock,
+        random: random.Random,
+        hooks: Hooks,
+        listener: TenureListener,
+        max_leases: int | None = None,
+    ) -> None:
+        self.store = store
+        self.me = me
+        self.timing = timing
+        self.clock = clock
+        self.random = random
+        self.hooks = hooks
+        self.max_leases = max_leases
+        self.held: dict[str, HeldLease] = {}
+        self.observations = Observations()
+        self.peers = Peers(me)
+        self.draining = False
+        self.moved = asyncio.Event()
+        self.finished = asyncio.Event()
+        self._listener = listener
+        self._occupied: dict[str, HeldLease] = {}
+        self._acquiring: set[str] = set()
+        self._signalled: dict[str, StopReason] = {}
+
+    # -- what is seen
+    # ----------------------------------------------------------------------------------------------------
+
+    def see(self, lease: Lease) -> None:
+        """Note a row whose reply came just now."""
+        now = self.clock.monotonic()
+        if self.observations.see(lease, now):
+            self.peers.see_lease_moved(lease.actual_owner, now)
+        if lease.actual_owner is None:
+            self.moved.set()
+        if lease.is_finished:
+            self.finished.set()
+
+    def current(self, key: str) -> Lease | None:
+        """The row as this worker knows it best: its own tenure's, else the observation."""
+        if key in self.held:
+            return self.held[key].lease
+        observation = self.observations.get(key)
+        return None if observation is None else observation.lease
+
+    def current_leases(self) -> list[Lease]:
+        """Every known row, by key."""
+        keys = sorted({each.lease.key for each in self.observations} | set(self.held))
+        return [lease for key in keys if (lease := self.current(key)) is not None]
+
+    def free_at(self, observation: Observation) -> float:
+        """When the lease may be taken, by the longer failover time of mine and its actual owner's."""
+        failover = self.peers.failover_of(observation.lease.actual_owner, self.timing.failover_seconds)
+        return observation.free_at(failover)
+
+    def workers(self) -> list[WorkerView]:
+        """Live workers by id, myself among them."""
+        now = self.clock.monotonic()
+        alive = self.peers.alive(now, self.timing.failover_seconds)
+        views = [WorkerView(each.row.worker_id, not each.row.draining, each.row.max_leases) for each in alive]
+        return sorted(
+            [*views, WorkerView(self.me, not self.draining, self.max_leases)], key=lambda view: view.worker_id
+        )
+
+    def view(self) -> PlanView:
+        """What a plan depends on, as this worker sees it now."""
+        now = self.clock.monotonic()
+        leases = []
+        for observation in self.observations:
+            lease = self.current(observation.lease.key) or observation.lease
+            if lease.is_finished:
+                continue
+            taken_back_at = observation.taken_back_at
+            rests = taken_back_at is not None and now < taken_back_at + _TAKEN_BACK_REST_SECONDS
+            mine = lease.key in self.held
+            leases.append(
+                LeaseView(
+                    lease.key,
+                    lease.owner,
+                    is_free=not mine and now >= self.free_at(observation),
+                    is_pending=lease.is_pending,
+                    may_move=not lease.is_pending and not rests,
+                )
+            )
+        return PlanView(leases, self.workers())
+
+    def has_room(self) -> bool:
+        """Whether one more lease fits this worker's limit; rows that name it as next owner count."""
+        if self.max_leases is None:
+            return True
+        coming = sum(1 for each in self.observations if each.lease.owner == self.me and each.lease.key not in self.held)
+        return len(self.held) + coming < self.max_leases
+
+    # -- tenures begin and end
+    # -------------------------------------------------------------------------------------------
+
+    def may_acquire(self, key: str) -> bool:
+        """Not held, not being won, and no user code of an ended tenure of it runs here."""
+        return key not in self.held and key not in self._occupied and key not in self._acquiring
+
+    async def take(self, key: str) -> bool:
+        """Win an idle or expired lease; False where somebody else did, or where the reply was lost."""
+        observation = self.observations.get(key)
+        if observation is None or self.draining or not self.may_acquire(key):
+            return False
+        previous = observation.lease.actual_owner
+        self._acquiring.add(key)
+        try:
+            sent = self.clock.monotonic()
+            result = await self.write(verbs.take(observation.lease, self.me))
+            if isinstance(result, Applied) and result.lease is not None:
+                return self._begin(result.lease, sent, "taken", previous)
+            if isinstance(result, Refused):
+                return False
+            return await self._accept_read(key)
+        finally:
+            self._acquiring.discard(key)
+
+    async def accept(self, key: str) -> bool:
+        """Begin a tenure of a row that names me as actual owner and that I do not hold; a counter write of mine begins
+        it.
+        """
+        if self.draining or not self.may_acquire(key):
+            return False
+        self._acquiring.add(key)
+        try:
+            return await self._accept_read(key)
+        finally:
+            self._acquiring.discard(key)
+
+    async def create(self, lease: Lease) -> bool:
+        """Create a row; where it names me as owner, a tenure begins. True where the row exists now, whoever made it."""
+        self._acquiring.add(lease.key)
+        try:
+            sent = self.clock.monotonic()
+            result = await self.write(verbs.create(lease))
+            if isinstance(result, Applied):
+                if lease.owner == self.me and result.lease is not None:
+                    self._begin(result.lease, sent, "created", None)
+                return True
+            if isinstance(result, Refused):
+                return True
+            if lease.owner == self.me and await self._accept_read(lease.key):
+                return True
+            return await self.read(lease.key) is not None
+        finally:
+            self._acquiring.discard(lease.key)
+
+    async def _accept_read(self, key: str) -> bool:
+        lease = await self.read(key)
+        if lease is None or lease.actual_owner != self.me or lease.is_finished or self.draining:
+            return False
+        sent = self.clock.monotonic()
+        result = await self.write(verbs.renew(lease, self.me))
+        if isinstance(result, Applied) and result.lease is not None:
+            return self._begin(result.lease, sent, "accepted", None)
+        return False  # an unknown reply leaves the row as it is for the next scan or poll to see
+
+    def _begin(self, lease: Lease, sent: float, how: str, previous: str | None) -> bool:
+        self.see(lease)
+        if self.clock.monotonic() >= sent + self.timing.trust_seconds:
+            return False  # the reply came after its own trust: it begins nothing; the row names me and is accepted anew
+        held = HeldLease(
+            lease,
+            me=self.me,
+            sent_at=sent,
+            store=self.store,
+            timing=self.timing,
+            clock=self.clock,
+            hooks=self.hooks,
+            on_change=self._changed,
+        )
+        self.held[lease.key] = held
+        self._occupied[lease.key] = held
+        self.hooks(LeaseTaken(lease.key, how, previous, held.fencing_token))
+        self._listener.tenure_began(held)
+        self._changed(held)
+        return True
+
+    def _changed(self, held: HeldLease) -> None:
+        """After each reply of a tenure: is it over, is a hand-off pending, was one taken back?"""
+        key = held.key
+        if held.over is not None:
+            if self.held.get(key) is held:
+                del self.held[key]
+                self.see(held.lease)
+                self._signalled.pop(key, None)
+                self.hooks(TenureEnded(key, held.over, held.hand_off_to or held.lease.owner))
+                self._listener.stop_changed(held, "lost")
+                self.moved.set()
+            return
+        # A draining worker hands its leases over in its own order (drain.py).
+        if held.hand_off_to is not None and key not in self._signalled and not self.draining:
+            self.signal(held, "hand_off")
+        elif held.hand_off_to is None and self._signalled.get(key) == "hand_off":
+            self.signal(held, None)
+
+    def signal(self, held: HeldLease, reason: StopReason | None) -> None:
+        """Tell the shard's consumer to stop, or to go on."""
+        if reason is None:
+            self._signalled.pop(held.key, None)
+        else:
+            self._signalled[held.key] = reason
+        self._listener.stop_changed(held, reason)
+
+    def signalled(self, held: HeldLease) -> StopReason | None:
+        """What the shard's consumer was told last."""
+        return self._signalled.get(held.key)
+
+    def consumer_stopped(self, held: HeldLease) -> None:
+        """No user code of this tenure runs any more; the lease may be taken or accepted here again."""
+        if self._occupied.get(held.key) is held:
+            del self._occupied[held.key]
+        self.moved.set()
+
+    @property
+    def occupied(self) -> Iterable[str]:
+        """Keys under which user code of some tenure may run."""
+        return self._occupied.keys()
+
+    # -- rows that are not held
+    # ------------------------------------------------------------------------------------------
+
+    async def write(self, write: Write) -> WriteResult:
+        """One write to a row that is not held; a refusal is an observation. Raises LeaseStoreError: not applied."""
+        try:
+            result = await self.store.write(write, timeout_seconds=self.timing.call_seconds)
+        except LeaseTableThrottled:
+            self.hooks(Throttled(write.key, write.verb))
+            raise
+        if isinstance(result, Refused):
+            if not write.creates:
+                self.hooks(LeaseRefused(write.key, write.verb))
+            if result.lease is None:
+                self.observations.forget(write.key)
+        if not isinstance(result, Applied | Refused):
+            return result
+        if result.lease is not None:
+            self.see(result.lease)
+        return result
+
+    async def read(self, key: str) -> Lease | None:
+        """One row by a consistent read, noted as an observation.
+
+        Raises LeaseStoreError, also for a reply that never came.
+        """
+        try:
+            async with self.clock.timeout(self.timing.call_seconds):
+                lease = await self.store.read(key)
+        except TimeoutError:
+            raise LeaseStoreError(
+                f"No reply to a read of the lease of {key} within {self.timing.call_seconds:.1f} s."
+            ) from None
+        if lease is None:
+            self.observations.forget(key)
+        else:
+            self.see(lease)
+        return lease

@@ -1,0 +1,143 @@
+"""What I saw of each row, and when by my own clock: the only ground on which anyone is suspected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from lease_store.lease import Lease, WorkerRow
+
+__all__ = ["Observation", "Observations", "Peer", "Peers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """A row as last seen, and the instants (my monotonic clock) at which its counter and its take-back mark were seen
+    to move.
+    """
+
+    lease: Lease
+    seen_at: float
+    taken_back_at: float | None = None
+
+    def free_at(self, failover_seconds: float) -> float:
+        """From when anyone may take it: at once without an actual owner, else a failover time after its last move."""
+        return self.seen_at if self.lease.actual_owner is None else self.seen_at + failover_seconds
+
+
+class Observations:
+    """Observations by lease key. Time moves only on a greater counter or another incarnation, never on an owner alone.
+
+    A scan is eventually consistent and may go back: an older counter is ignored, and at an equal counter the row with a
+    pending hand-off is the newer one, since starting a hand-off is the only write that leaves the counter alone.
+    """
+
+    def __init__(self) -> None:
+        self._by_key: dict[str, Observation] = {}
+
+    def __getitem__(self, key: str) -> Observation:
+        return self._by_key[key]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._by_key
+
+    def __iter__(self) -> Iterator[Observation]:
+        return iter([self._by_key[key] for key in sorted(self._by_key)])
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def get(self, key: str) -> Observation | None:
+        return self._by_key.get(key)
+
+    def see(self, lease: Lease, now: float) -> bool:
+        """Note a row whose reply came at ``now``; True where its counter moved (or it is new)."""
+        known = self._by_key.get(lease.key)
+        if known is None or known.lease.created_at != lease.created_at:
+            taken_back_at = None if lease.taken_back is None else now
+            self._by_key[lease.key] = Observation(lease, now, taken_back_at)
+            return True
+        if lease.counter < known.lease.counter:
+            return False
+        if lease.counter == known.lease.counter:
+            if not known.lease.is_pending:
+                self._by_key[lease.key] = replace(known, lease=lease)
+            return False
+        taken_back_at = known.taken_back_at if lease.taken_back == known.lease.taken_back else now
+        self._by_key[lease.key] = Observation(lease, now, taken_back_at)
+        return True
+
+    def see_scan(self, leases: Iterable[Lease], now: float) -> list[Lease]:
+        """Note a whole scan; rows that are missing from it are forgotten. Returns the rows whose counter moved."""
+        rows = list(leases)
+        present = {lease.key for lease in rows}
+        for key in [key for key in self._by_key if key not in present]:
+            del self._by_key[key]
+        return [lease for lease in rows if self.see(lease, now)]
+
+    def forget(self, key: str) -> None:
+        """The row is gone."""
+        self._by_key.pop(key, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another worker's row, when it or one of its leases was last seen to move, and whether the row itself was ever
+    seen to.
+    """
+
+    row: WorkerRow
+    moved_at: float
+    has_moved: bool = False
+
+    def is_alive(self, now: float, failover_seconds: float) -> bool:
+        """From first sight until a failover time (the longer of mine and its own) without a move."""
+        return now < self.moved_at + max(failover_seconds, self.row.failover_seconds or 0.0)
+
+
+class Peers:
+    """The other workers by id. Wall times in their rows are never looked at."""
+
+    def __init__(self, me: str) -> None:
+        self._me = me
+        self._by_id: dict[str, Peer] = {}
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter([self._by_id[worker_id] for worker_id in sorted(self._by_id)])
+
+    def get(self, worker_id: str) -> Peer | None:
+        return self._by_id.get(worker_id)
+
+    def see(self, row: WorkerRow, now: float) -> None:
+        """Note one worker's row."""
+        if row.worker_id == self._me or row.beat is None:
+            return
+        known = self._by_id.get(row.worker_id)
+        if known is None:
+            self._by_id[row.worker_id] = Peer(row, now)
+        elif row.beat > (known.row.beat or 0):
+            self._by_id[row.worker_id] = Peer(row, now, has_moved=True)
+
+    def see_scan(self, rows: Iterable[WorkerRow], now: float) -> None:
+        """Note all workers' rows of a scan; a row that is gone is a worker that left."""
+        rows = list(rows)
+        present = {row.worker_id for row in rows}
+        for worker_id in [each for each in self._by_id if each not in present]:
+            del self._by_id[worker_id]
+        for row in rows:
+            self.see(row, now)
+
+    def see_lease_moved(self, owner: str | None, now: float) -> None:
+        """A lease whose actual owner is ``owner`` moved: it lives, though its own row may be late."""
+        peer = self._by_id.get(owner or "")
+        if peer is not None:
+            self._by_id[peer.row.worker_id] = replace(peer, moved_at=now)
+
+    def alive(self, now: float, failover_seconds: float) -> list[Peer]:
+        """Peers that live, by id; draining ones too."""
+        return [peer for peer in self if peer.is_alive(now, failover_seconds)]
+
+    def failover_of(self, worker_id: str | None, mine: float) -> float:
+        """How long its leases must stand still before I suspect it: the longer of its failover time and mine."""
+        peer = self._by_id.get(worker_id or "")
+        return max(mine, peer.row.failover_seconds or 0.0) if peer is not None else mine

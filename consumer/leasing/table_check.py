@@ -1,0 +1,48 @@
+"""Whether this worker may share a lease table at all: pure judgements of what a scan shows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from consumer.streams.source import base_of
+from lease_store.lease import Lease, TableScan
+
+__all__ = ["conflict_in", "unknown_movers"]
+
+# Rows by which a KCL coordinates its workers. Unknown types beyond these are ignored, as the KCL's own readers do.
+_KCL_TYPES: Final = frozenset({"LEADER", "CLIENT_VERSION_MIGRATION", "TABLE_MIGRATION", "STREAM"})
+_WAY_OUT: Final = "Give this app a lease table of its own with --lease-table."
+
+
+def conflict_in(scan: TableScan, *, table: str, stream_base: str) -> str | None:
+    """Why this table can't be joined by a consumer of ``stream_base``, as a sentence; None where it can.
+
+    A KCL's table is refused because a single row of ours that is not a lease can stop a KCL 2.x fleet.
+    """
+    for row in scan.foreign:
+        if row.entity_type in _KCL_TYPES:
+            return (
+                f"Lease table {table} is kept by a Java KCL (row {row.key!r} of type {row.entity_type}); sharing a table "
+                f"with a KCL is not built yet. {_WAY_OUT}"
+            )
+    for worker in scan.workers:
+        if worker.beat is None:
+            return f"Lease table {table} has a metric row of a Java KCL worker ({worker.worker_id!r}). {_WAY_OUT}"
+    for lease in scan.leases:
+        if lease.stream is None:
+            return (
+                f"Lease table {table} has a lease ({lease.key!r}) that no Leasehold worker made: a KCL keeps this table. "
+                f"{_WAY_OUT}"
+            )
+        if base_of(lease.stream) != stream_base:
+            return (
+                f"Lease table {table} belongs to another stream: its lease {lease.key!r} is of {lease.stream}, this worker "
+                f"reads {stream_base}. Checkpoints of one mean nothing in the other. {_WAY_OUT}"
+            )
+    return None
+
+
+def unknown_movers(moved: Sequence[Lease], known: Collection[str]) -> frozenset[str]:
+    """Owners whose leases moved although no worker row of ours names them: a KCL 2.x worker leaves no other mark."""
+    return frozenset(owner for lease in moved if (owner := lease.actual_owner) is not None and owner not in known)

@@ -1,0 +1,55 @@
+"""The durations of leasing, derived from the failover time, and the scan period, derived from what scans may cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+__all__ = ["LeaseTiming", "scan_period_seconds"]
+
+_SHORTEST_SCAN_PERIOD_SECONDS: Final = 1.0
+_ROW_BYTES: Final = 600
+_READ_UNIT_BYTES: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTiming:
+    """What follows from ``failover_seconds`` (F): after F without a move of its counter a lease may be taken by others.
+
+    ``margin_seconds``: what trust gives up for clocks that drift (1 % at most) and for a slice of user code begun in
+    trust. ``trust_seconds``: how long after the *send* of its last successful write a worker acts as owner.
+    ``renew_seconds``, ``beat_seconds``: F/3, so that two writes may be lost before trust ends. ``call_seconds``: the
+    longest one lease call may take before its reply counts as lost.
+    """
+
+    failover_seconds: float
+
+    @property
+    def margin_seconds(self) -> float:
+        return max(0.5, 0.1 * self.failover_seconds)
+
+    @property
+    def trust_seconds(self) -> float:
+        return self.failover_seconds - self.margin_seconds
+
+    @property
+    def renew_seconds(self) -> float:
+        return self.failover_seconds / 3
+
+    @property
+    def beat_seconds(self) -> float:
+        return self.failover_seconds / 3
+
+    @property
+    def call_seconds(self) -> float:
+        return min(2.0, max(0.25, self.failover_seconds / 4))
+
+
+def scan_period_seconds(rows: int, workers: int, read_units_per_second: float) -> float:
+    """How long a worker waits between scans, so that the scans of all live workers fit the budget; at least 1 s.
+
+    An eventually consistent scan costs half a read unit for each 4 KiB; a row is reckoned at 600 bytes.
+    """
+    units = 0.5 * max(1, math.ceil(rows * _ROW_BYTES / _READ_UNIT_BYTES))
+    return max(_SHORTEST_SCAN_PERIOD_SECONDS, max(1, workers) * units / read_units_per_second)
