@@ -20,9 +20,10 @@ FAILING_BATCH_LIMIT_SECONDS: Final = 60.0
 class ShardStatus:
     """One held shard. Ages are seconds as of the snapshot.
 
-    ``lag_seconds`` is None where nothing is known of it, ``last_record_at`` (epoch seconds) the timestamp of the last record
-    that was processed, ``oldest_failing_batch_seconds`` how long user code has been raising on the same batch (None: it is
-    not), ``stuck_seconds`` how long ago the shard last made progress at its stage (an answered read is progress).
+    ``lag_seconds`` is None where nothing is known of it, ``last_record_at`` (epoch seconds) the timestamp of the last
+    record that was processed, ``oldest_failing_batch_seconds`` how long user code has been raising on the same batch
+    (None: it is not), ``stuck_seconds`` how long ago the shard last made progress at its stage (an answered read is
+    progress).
     """
 
     shard_id: str
@@ -53,13 +54,14 @@ class WorkerStatus:
 def health(status: WorkerStatus, config: WorkerConfig) -> tuple[str, ...]:
     """What is wrong with a worker, one sentence a problem; empty when it is well.
 
-    Liveness is progress of each shard, not a process that is up. A shard that waits for its parents is not a problem of this
-    worker: whoever holds the parent answers for it.
+    Liveness is progress of each shard, not a process that is up. A shard that waits for its parents is not a problem of
+    this worker: whoever holds the parent answers for it.
     """
     problems = []
     if not status.lease_loop_alive:
         problems.append(
-            "The lease loop has ended: no lease is renewed any more, others take this worker's shards; restart the process."
+            "The lease loop has ended: no lease is renewed any more and others take this worker's shards; "
+            "restart the process."
         )
     for shard in status.shards:
         problem = _problem(shard, config)
@@ -72,13 +74,13 @@ def _problem(shard: ShardStatus, config: WorkerConfig) -> str | None:
     failing = shard.oldest_failing_batch_seconds
     if shard.stage == "stopped_at_gap":
         return (
-            f"Shard {shard.shard_id} is left unread: records were trimmed away before they were read, and on_trimmed is stop. "
-            "To go on at the oldest record there is, restart with --on-trimmed skip."
+            f"Shard {shard.shard_id} is left unread: records were trimmed away before they were read, and on_trimmed "
+            "is stop. To go on at the oldest record there is, restart with --on-trimmed skip."
         )
     if failing is not None and failing > FAILING_BATCH_LIMIT_SECONDS:
         return (
-            f"User code has been raising on the same batch of shard {shard.shard_id} for {failing:.0f} s; the batch is tried "
-            "again, nothing is skipped, and the shard does not move until it passes."
+            f"User code has been raising on the same batch of shard {shard.shard_id} for {failing:.0f} s; the batch "
+            "is tried again, nothing is skipped, and the shard does not move until it passes."
         )
     if shard.stage != "waiting_for_parents" and shard.stuck_seconds > config.stuck_after_seconds:
         return f"Shard {shard.shard_id} has made no progress for {shard.stuck_seconds:.0f} s while {shard.stage}."
@@ -111,5 +113,6 @@ def _lag(status: WorkerStatus) -> str:
 
 def _age(status: WorkerStatus, now: float) -> str:
     stamps = [shard.last_record_at for shard in status.shards if shard.last_record_at is not None]
-    # A record's timestamp is the service's, a whole second for DynamoDB: it may lie a little ahead of this machine's clock.
+    # A record's timestamp is the service's, a whole second for DynamoDB: it may lie a little ahead of this machine's
+    # clock.
     return f"last record {max(0.0, now - max(stamps)):.1f} s old" if stamps else "no record yet"

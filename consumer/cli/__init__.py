@@ -1,0 +1,1 @@
+"""The command ``leasehold``: one file a subcommand."""

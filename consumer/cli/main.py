@@ -1,0 +1,87 @@
+"""``leasehold``: parses the subcommand and hands over to its module, which is imported only then."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Final, NoReturn
+
+from consumer.cli import settings
+from consumer.errors import ConfigError
+from lease_store.errors import LeaseholdError
+
+__all__ = ["BAD_CONFIGURATION", "CLEAN", "DRAIN_TIMED_OUT", "ERROR", "main"]
+
+CLEAN: Final = 0
+ERROR: Final = 1
+BAD_CONFIGURATION: Final = 3
+DRAIN_TIMED_OUT: Final = 4
+
+_EXIT_CODES = "exit codes: 0 clean, 1 error, 3 bad configuration, 4 drain timed out"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse's own complaints in the form of ours, with our exit code."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_CONFIGURATION, f"leasehold: {message}; see `{self.prog} --help`.\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``leasehold`` with ``argv`` (default: the process's) and return its exit code."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    parser = _Parser(prog="leasehold", description="A consumer for DynamoDB Streams and Kinesis.", epilog=_EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"leasehold {metadata.version('leasehold')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    _add_run(
+        commands.add_parser("run", help="read a stream with a RecordProcessor", epilog=_EXIT_CODES, allow_abbrev=False)
+    )
+    demo = commands.add_parser("demo", help="three workers on a real table and a rotating stream, two of them stopped")
+    if arguments[:1] == ["demo"]:
+        from consumer.cli import demo as demo_command
+
+        demo_command.add_arguments(demo)
+    parsed = parser.parse_args(arguments)
+    if parsed.command is None:
+        parser.print_help()
+        return CLEAN
+    try:
+        if parsed.command == "demo":
+            return int(demo_command.run(parsed))
+        from consumer.cli import run as run_command
+
+        return run_command.run(parsed)
+    except LeaseholdError as error:
+        report(error)
+        return BAD_CONFIGURATION if isinstance(error, ConfigError) else ERROR
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Read a stream with a RecordProcessor until told to stop. Every flag may also be given as a variable: "
+        "--failover-seconds is LEASEHOLD_FAILOVER_SECONDS; a flag wins."
+    )
+    parser.add_argument(
+        "processor",
+        nargs="?",
+        metavar="MODULE:CLASS",
+        help="the RecordProcessor class, or a callable that makes one; looked for in the "
+        "installed packages, then in the working directory",
+    )
+    settings.add_flags(parser)
+    parser.add_argument(
+        "--show-config", action="store_true", help="print every value, where it came from and what it costs"
+    )
+    parser.add_argument("--version", action="version", version=f"leasehold {metadata.version('leasehold')}")
+
+
+def report(error: LeaseholdError) -> None:
+    """The error's sentences on stderr, a line each; no traceback."""
+    for line in str(error).splitlines():
+        print(f"leasehold: {line}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Flags and variables of ``leasehold run`` as values with an origin: flag before variable before default.
+
+Parsed here, and not by argparse, so that all problems are told at once, each with where its value came from.
+"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any, Final
+
+from consumer.config import WorkerConfig, describe_fields, find_problems
+from consumer.errors import ConfigError
+
+__all__ = ["HttpAddress", "Setting", "Settings", "add_flags", "described", "parse_http", "resolve"]
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAddress:
+    """Where the HTTP page listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_http(text: str) -> HttpAddress:
+    """From ``HOST:PORT`` or ``[IPv6]:PORT``. Raises ConfigError."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or (":" in host and not (host.startswith("[") and host.endswith("]"))):
+        raise ConfigError(f"{text!r} is not HOST:PORT; write 127.0.0.1:9464, or 0.0.0.0:9464 for every interface.")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+        raise ConfigError(f"{port!r} in {text!r} is not a port; it is a number from 0 (any free one) to 65535.")
+    return HttpAddress(host.strip("[]"), int(port))
+
+
+def _log_level(text: str) -> str:
+    if text.lower() not in _LOG_LEVELS:
+        raise ConfigError(f"{text!r} is not a log level; it is one of {', '.join(_LOG_LEVELS)}.")
+    return text.lower()
+
+
+def _log_format(text: str) -> str:
+    if text not in ("text", "json"):
+        raise ConfigError(f"{text!r} is not a log format; it is text or json.")
+    return text
+
+
+_LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+def _own(name: str, default: Any, parse: Callable[[str], Any], doc: str) -> Mapping[str, Any]:
+    return {
+        "name": name,
+        "default": default,
+        "flag": "--" + name.replace("_", "-"),
+        "variable": "LEASEHOLD_" + name.upper(),
+        "parse": parse,
+        "doc": doc,
+        "unit": "",
+        "choices": (),
+        "between": None,
+        "cli": True,
+    }
+
+
+_OWN: Final = (
+    _own("source", MISSING, str, "The stream: dynamodb:TABLE, kinesis:STREAM, or the ARN of either."),
+    _own("http", None, parse_http, "HOST:PORT for /metrics and /healthz (default: none)."),
+    _own("log_level", "info", _log_level, "debug, info, warning or error."),
+    _own("log_format", "text", _log_format, "text or json; one line a record, on stderr."),
+)
+
+
+def described() -> list[Mapping[str, Any]]:
+    """Every setting of ``run`` that has a flag, the two required ones and the source first."""
+    fields = [each for each in describe_fields() if each["cli"]]
+    return [fields[0], _OWN[0], *fields[1:], *_OWN[1:]]
+
+
+def add_flags(parser: ArgumentParser) -> None:
+    """One plain-text flag a setting; what it holds is judged in ``resolve``."""
+    for each in described():
+        help_text = f"{each['doc']}{_told_default(each['default'])}"
+        parser.add_argument(each["flag"], metavar=_metavar(each), help=help_text.replace("%", "%%"))
+
+
+def _told_default(default: Any) -> str:
+    if default is MISSING:
+        return " Required."
+    if default is None:
+        return ""
+    return f" (default: {default:g})" if isinstance(default, int | float) else f" (default: {default})"
+
+
+def _metavar(each: Mapping[str, Any]) -> str:
+    if each["choices"]:
+        return "|".join(each["choices"])
+    words = {
+        "http": "HOST:PORT",
+        "initial_position": "POSITION",
+        "max_leases": "N",
+        "max_records": "N",
+        "log_level": "LEVEL",
+    }
+    return words.get(each["name"], "SECONDS" if each["unit"] == "s" else each["name"].rpartition("_")[2].upper())
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and where it came from: ``--failover-seconds``, ``LEASEHOLD_FAILOVER_SECONDS`` or ``default``."""
+
+    value: Any
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What ``run`` was told. ``problems`` are sentences; where there are any, values may be missing from ``values``."""
+
+    values: Mapping[str, Setting]
+    problems: tuple[str, ...]
+
+    def get(self, name: str) -> Any:
+        """The value, or None where it could not be made out."""
+        setting = self.values.get(name)
+        return setting.value if setting else None
+
+    def config(self) -> WorkerConfig:
+        """The worker's configuration; legal only without problems."""
+        own = {each["name"] for each in _OWN}
+        return WorkerConfig(**{name: setting.value for name, setting in self.values.items() if name not in own})
+
+
+def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
+    """Every setting from ``flags`` (by field name), then ``environment``, then its default; every problem at once."""
+    values: dict[str, Setting] = {}
+    problems: list[str] = []
+    for each in described():
+        name, variable = each["name"], each["variable"]
+        text, origin = flags.get(name), each["flag"]
+        if text is None:
+            text, origin = environment.get(variable), variable
+        if text is not None:
+            try:
+                values[name] = Setting(each["parse"](text), origin)
+            except ConfigError as error:
+                problems.append(f"{origin}: {error}")
+        elif each["default"] is MISSING:
+            problems.append(f"{each['flag']} is missing: {each['doc']} It may also be given as {variable}.")
+        else:
+            values[name] = Setting(each["default"], "default")
+    for problem in find_problems({name: setting.value for name, setting in values.items()}):
+        origin = values[problem.name].origin
+        problems.append(f"{_flag(problem.name) if origin == 'default' else origin} {problem.value}: {problem.sentence}")
+    return Settings(values, tuple(problems))
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")

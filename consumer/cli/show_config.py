@@ -1,0 +1,68 @@
+"""``--show-config``: every value with its origin, and what leasing will read and write with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from consumer.cli.settings import Settings
+from consumer.config import WorkerConfig
+from consumer.leasing.timing import LeaseTiming, scan_period_seconds
+
+__all__ = ["Cost", "estimate", "report"]
+
+# On-demand prices of us-east-1 since November 2024; elsewhere the order of magnitude holds.
+_READ_DOLLARS: Final = 0.125e-6
+_WRITE_DOLLARS: Final = 0.625e-6
+_MONTH_SECONDS: Final = 30 * 86_400
+_ROW_BYTES: Final = 600
+_READ_UNIT_BYTES: Final = 4096
+_FLEETS: Final = ((10, 2), (100, 4), (1_000, 10), (10_000, 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a fleet's leasing does: seconds between one worker's scans; units a second and dollars a month of all."""
+
+    scan_period_seconds: float
+    read_units_per_second: float
+    scan_dollars: float
+    renewal_dollars: float
+
+
+def estimate(config: WorkerConfig, shards: int, workers: int) -> Cost:
+    """For a fleet of ``workers`` over ``shards`` rows: scans by the fleet's budget, one renewal a shard every F/3."""
+    period = scan_period_seconds(shards + workers, workers, config.scan_read_units_per_second)
+    # Half a unit for each 4 KiB of an eventually consistent scan, as the period reckons.
+    units = 0.5 * max(1, -(-(shards + workers) * _ROW_BYTES // _READ_UNIT_BYTES)) * workers / period
+    writes = (shards + workers) / LeaseTiming(config.failover_seconds).renew_seconds
+    return Cost(period, units, units * _MONTH_SECONDS * _READ_DOLLARS, writes * _MONTH_SECONDS * _WRITE_DOLLARS)
+
+
+def report(processor: str, settings: Settings) -> Iterable[str]:
+    """The lines to print."""
+    rows = [("processor", processor, "argument")]
+    rows += [(name, _shown(setting.value), setting.origin) for name, setting in settings.values.items()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, value, origin in rows:
+        yield f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}"
+    config = settings.config()
+    yield ""
+    yield (
+        "Each worker scans the lease table once a scan period, max(1 s, what keeps the fleet's scans within "
+        f"{config.scan_read_units_per_second:g} read units/s), and renews each lease every "
+        f"{LeaseTiming(config.failover_seconds).renew_seconds:.1f} s:"
+    )
+    yield "  shards  workers  scan period  scans, RCU/s  scans, USD/month  renewals, USD/month"
+    for shards, workers in _FLEETS:
+        cost = estimate(config, shards, workers)
+        yield (
+            f"  {shards:>6}  {workers:>7}  {cost.scan_period_seconds:>9.1f} s  {cost.read_units_per_second:>12.1f}"
+            f"  {cost.scan_dollars:>16.2f}  {cost.renewal_dollars:>19.2f}"
+        )
+    yield "Prices: on-demand in us-east-1; checkpoints and the stream's own reads are not in them."
+
+
+def _shown(value: object) -> str:
+    return "-" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,200 @@
+"""Metrics as one hook: facts in, prometheus-client out. Base units, no shard in any label."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import singledispatchmethod
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.process_collector import ProcessCollector
+
+from consumer import hooks
+from consumer.clock import Clock, SystemClock
+
+__all__ = ["PrometheusHook"]
+
+# A shard id as a label would make a new series every four hours for each shard of a DynamoDB stream, for ever.
+_CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH_SECONDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
+_MARGIN_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 15.0, 30.0, 60.0)
+_HAND_OFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class PrometheusHook:
+    """Feeds one registry from one worker's facts; two workers in a process have a hook, and thereby a registry, each.
+
+    ``registry`` defaults to a new one with the process's own figures in it, at ``.registry``. A registry that has these
+    metrics already is refused by prometheus-client with a ValueError. Facts may come from any thread.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, clock: Clock | None = None) -> None:
+        if registry is None:
+            registry = CollectorRegistry()
+            ProcessCollector(registry=registry)
+        self.registry = registry
+        self._clock = clock or SystemClock()
+        self._lock = threading.Lock()
+        self._lags: dict[str, float] = {}
+        self._read_at: dict[str, float] = {}
+        self._held: set[str] = set()
+        self._make_delivery_metrics()
+        self._make_lease_metrics()
+
+    def __call__(self, fact: hooks.Fact) -> None:
+        self._on(fact)
+
+    def _counter(self, name: str, doc: str, *labels: str) -> Counter:
+        return Counter(f"leasehold_{name}", doc, labels, registry=self.registry)
+
+    def _histogram(self, name: str, doc: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"leasehold_{name}_seconds", doc, registry=self.registry, buckets=buckets)
+
+    def _gauge(self, name: str, doc: str, read: Callable[[], float]) -> None:
+        Gauge(f"leasehold_{name}", doc, registry=self.registry).set_function(read)
+
+    def _make_delivery_metrics(self) -> None:
+        self._records = self._counter("records_processed", "Records whose process_records returned.")
+        self._bytes = self._counter("processed_bytes", "Bytes of those records, as the service counts them.")
+        self._batches = self._histogram(
+            "batch_duration", "Time in process_records, of calls that returned.", _BATCH_SECONDS
+        )
+        self._failures = self._counter(
+            "callback_failures", "Exceptions that user code raised, by callback.", "callback"
+        )
+        self._reads = self._histogram("read_duration", "Time a GetRecords call took.", _CALL_SECONDS)
+        self._records_read = self._counter("records_read", "Records that GetRecords returned.")
+        self._bytes_read = self._counter("read_bytes", "Bytes of those records.")
+        self._skipped = self._counter("malformed_records_skipped", "Entries of replies too malformed to be records.")
+        self._throttles = self._counter(
+            "throttles", "Calls refused for their rate, by operation or lease verb.", "operation"
+        )
+        self._gaps = self._counter(
+            "gaps", "Records gone before they were read: reading went on, or stopped.", "outcome"
+        )
+        self._stuck = self._counter("stuck_reports", "Reports of a shard without progress, by stage.", "stage")
+        self._gauge("stream_lag_seconds", "Age of what is still unread in the shard that lags most.", self._worst_lag)
+        self._gauge(
+            "oldest_read_age_seconds",
+            "Time since the last answered read, of the shard where that is longest ago.",
+            self._oldest_read,
+        )
+
+    def _make_lease_metrics(self) -> None:
+        self._gauge("leases_held", "Shards whose lease this worker holds.", self._leases_held)
+        self._takes = self._counter("leases_taken", "Tenures begun: created, taken or accepted.", "how")
+        self._ends = self._counter("tenures_ended", "Tenures over, by reason.", "reason")
+        self._hand_offs = self._counter("hand_offs", "Hand-offs to a peer: finished or taken back.", "outcome")
+        self._hand_off_seconds = self._histogram(
+            "hand_off_duration", "From learning of a hand-off to its finish.", _HAND_OFF_SECONDS
+        )
+        self._renewals = self._histogram(
+            "lease_renewal_margin", "Trust left when a lease write came through.", _MARGIN_SECONDS
+        )
+        self._renewed = self._counter("lease_renewals", "Renewals and checkpoints that came through.")
+        self._refusals = self._counter("lease_refusals", "Conditional lease writes that were refused, by verb.", "verb")
+        self._checkpoints = self._counter("checkpoints", "Checkpoints stored.")
+        self._checkpoint_failures = self._counter("checkpoint_failures", "Checkpoints to be tried again.")
+        self._shards_ended = self._counter("shards_ended", "Shards read to their end, with SHARD_END stored.")
+
+    def _worst_lag(self) -> float:
+        with self._lock:
+            return max(self._lags.values(), default=0.0)
+
+    def _oldest_read(self) -> float:
+        with self._lock:
+            return self._clock.monotonic() - min(self._read_at.values()) if self._read_at else 0.0
+
+    def _leases_held(self) -> float:
+        with self._lock:
+            return len(self._held)
+
+    @singledispatchmethod
+    def _on(self, fact: Any) -> None:
+        """Facts that no metric counts pass."""
+
+    @_on.register
+    def _(self, fact: hooks.LeaseTaken) -> None:
+        with self._lock:
+            self._held.add(fact.shard_id)
+        self._takes.labels(fact.how).inc()
+
+    @_on.register
+    def _(self, fact: hooks.TenureEnded) -> None:
+        with self._lock:
+            self._held.discard(fact.shard_id)
+            self._lags.pop(fact.shard_id, None)
+            self._read_at.pop(fact.shard_id, None)
+        self._ends.labels(fact.reason).inc()
+
+    @_on.register
+    def _(self, fact: hooks.LeaseRenewed) -> None:
+        self._renewed.inc()
+        self._renewals.observe(fact.margin_seconds)
+
+    @_on.register
+    def _(self, fact: hooks.LeaseRefused) -> None:
+        self._refusals.labels(fact.verb).inc()
+
+    @_on.register
+    def _(self, fact: hooks.HandOffFinished) -> None:
+        self._hand_offs.labels("finished").inc()
+        self._hand_off_seconds.observe(fact.seconds)
+
+    @_on.register
+    def _(self, fact: hooks.HandOffTakenBack) -> None:
+        self._hand_offs.labels("taken_back").inc()
+
+    @_on.register
+    def _(self, fact: hooks.PageRead) -> None:
+        with self._lock:
+            # A reply may still arrive after the tenure has ended: it must not bring a lag back that nobody would take
+            # away.
+            if fact.shard_id in self._held:
+                self._read_at[fact.shard_id] = self._clock.monotonic()
+                if fact.lag_seconds is None:
+                    self._lags.pop(fact.shard_id, None)
+                else:
+                    self._lags[fact.shard_id] = fact.lag_seconds
+        self._reads.observe(fact.seconds)
+        self._records_read.inc(fact.records)
+        self._bytes_read.inc(fact.size_bytes)
+
+    @_on.register
+    def _(self, fact: hooks.RecordsSkipped) -> None:
+        self._skipped.inc(fact.count)
+
+    @_on.register
+    def _(self, fact: hooks.BatchProcessed) -> None:
+        self._records.inc(fact.records)
+        self._bytes.inc(fact.size_bytes)
+        self._batches.observe(fact.seconds)
+
+    @_on.register
+    def _(self, fact: hooks.BatchFailed) -> None:
+        self._failures.labels(fact.callback).inc()
+
+    @_on.register
+    def _(self, fact: hooks.CheckpointStored) -> None:
+        self._checkpoints.inc()
+
+    @_on.register
+    def _(self, fact: hooks.CheckpointFailed) -> None:
+        self._checkpoint_failures.inc()
+
+    @_on.register
+    def _(self, fact: hooks.ShardEnded) -> None:
+        self._shards_ended.inc()
+
+    @_on.register
+    def _(self, fact: hooks.GapFound) -> None:
+        self._gaps.labels("stopped" if fact.stopped else "skipped").inc()
+
+    @_on.register
+    def _(self, fact: hooks.Throttled) -> None:
+        self._throttles.labels(fact.operation).inc()
+
+    @_on.register
+    def _(self, fact: hooks.Stuck) -> None:
+        self._stuck.labels(fact.stage).inc()
