@@ -20,9 +20,9 @@ _END: Final = "SHARD_END"
 class Checkpoint:
     """A place in a shard: everything at or below it is done.
 
-    ``sequence_number`` is decimal digits or one of AT_TIMESTAMP, TRIM_HORIZON, LATEST, SHARD_END; ``sub_sequence_number`` counts
-    user records within one aggregated Kinesis record, 0 otherwise. Ordering is the KCL's: by number, never by text, SHARD_END
-    above all. Raises InvalidRow for anything else.
+    ``sequence_number`` is decimal digits or one of AT_TIMESTAMP, TRIM_HORIZON, LATEST, SHARD_END;
+    ``sub_sequence_number`` counts user records within one aggregated Kinesis record, 0 otherwise. Ordering is the
+    KCL's: by number, never by text, SHARD_END above all. Raises InvalidRow for anything else.
     """
 
     sequence_number: str
@@ -32,7 +32,7 @@ class Checkpoint:
         text = self.sequence_number
         if text not in _WORDS and text != _END and not (text.isascii() and text.isdigit()):
             raise InvalidRow(
-                f"Checkpoint {text!r} is neither decimal digits nor one of TRIM_HORIZON, LATEST, AT_TIMESTAMP, SHARD_END."
+                f"Checkpoint {text!r} is neither decimal digits nor TRIM_HORIZON, LATEST, AT_TIMESTAMP or SHARD_END."
             )
         if self.sub_sequence_number < 0:
             raise InvalidRow(f"Sub-sequence number {self.sub_sequence_number} of checkpoint {text} is below 0.")
@@ -57,7 +57,8 @@ class Checkpoint:
         return self._order() < other._order()
 
     def __str__(self) -> str:
-        return f"{self.sequence_number}/{self.sub_sequence_number}" if self.sub_sequence_number else self.sequence_number
+        suffix = f"/{self.sub_sequence_number}" if self.sub_sequence_number else ""
+        return self.sequence_number + suffix
 
 
 TRIM_HORIZON: Final = Checkpoint("TRIM_HORIZON")

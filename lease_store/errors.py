@@ -7,14 +7,15 @@
         ├── LeaseTableMissing            no such table, and we were told not to create it
         ├── LeaseTableUnreachable        the request never arrived
         ├── LeaseTableThrottled          refused for its rate, not applied
+        ├── LeaseTableUnavailable        the service failed, timed out or sent something unreadable
         ├── LeaseTableAccessDenied       names the action that is missing
         ├── LeaseTableCredentials        no or bad credentials
         ├── NotALeaseTable               wrong key schema
         └── InvalidRow                   a row that can't be a lease
     (the rest of the tree stands in ``consumer.errors``)
 
-The first line of a class's docstring is its default message. Foreign errors become these in ``lease_store.dynamodb`` and
-nowhere else.
+The first line of a class's docstring is its default message. Foreign errors become these in
+``lease_store.dynamodb_errors`` and nowhere else.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = [
     "LeaseTableCredentials",
     "LeaseTableMissing",
     "LeaseTableThrottled",
+    "LeaseTableUnavailable",
     "LeaseTableUnreachable",
     "LeaseholdError",
     "NotALeaseTable",
@@ -55,6 +57,10 @@ class LeaseTableUnreachable(LeaseStoreError):
 
 class LeaseTableThrottled(LeaseStoreError):
     """The lease table refused a request for its rate; it was not applied."""
+
+
+class LeaseTableUnavailable(LeaseStoreError):
+    """The lease table's service failed, timed out or sent something unreadable; try again."""
 
 
 class LeaseTableAccessDenied(LeaseStoreError):

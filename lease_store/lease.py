@@ -27,11 +27,13 @@ class PendingCheckpoint:
 class Lease:
     """One shard's row: who owns it, how far user code is done, and where it stands in the lineage.
 
-    ``owner`` is the worker that holds the lease, or the *next* one while a hand-off is pending; ``checkpoint_owner`` is then the
-    one that still processes. ``counter`` is heartbeat and optimistic lock. ``parents`` and ``children`` are sorted bare shard
-    ids. ``start_at`` (epoch seconds) is the instant for which LATEST or AT_TIMESTAMP stands, ``stream`` names the stream's
-    incarnation, ``created_at`` tells two rows of one key apart, ``taken_back`` is the counter at the last refused hand-off: the
-    four are Leasehold's own attributes, absent in rows a KCL made. ``extra`` keeps what we do not know, byte for byte.
+    ``owner`` is the worker that holds the lease, or the *next* one while a hand-off is pending; ``checkpoint_owner`` is
+    then the one that still processes. ``counter`` is heartbeat and optimistic lock. ``parents`` and ``children`` are
+    sorted bare shard ids. ``start_at`` (epoch seconds) is the instant for which LATEST or AT_TIMESTAMP stands,
+    ``stream`` names the stream's incarnation, ``created_at`` tells two rows of one key apart, ``taken_back`` is the
+    counter at the last refused hand-off: the four are Leasehold's own attributes, absent in rows a KCL made.
+    ``entity_type`` is None in a row made before KCL 3.5, and stays so. ``extra`` keeps what we do not know, byte for
+    byte.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Lease:
     start_at: Decimal | None = None
     created_at: str | None = None
     taken_back: int | None = None
+    entity_type: str | None = "LEASE"
     extra: Mapping[str, AttributeValue] = field(default_factory=dict)
 
     @property
@@ -71,9 +74,9 @@ class Lease:
 class WorkerRow:
     """A worker's metric row (KCL WORKER_METRIC_STATS), by which peers see that it lives.
 
-    ``beat`` is None in a row that a KCL wrote. ``failover_seconds`` is the failover time that worker runs with: others suspect its
-    leases only after the longer of theirs and its own. ``max_leases`` is None for no limit. ``updated_at`` (epoch seconds) is
-    written for a KCL's sake and never compared by us.
+    ``beat`` is None in a row that a KCL wrote. ``failover_seconds`` is the failover time that worker runs with: others
+    suspect its leases only after the longer of theirs and its own. ``max_leases`` is None for no limit. ``updated_at``
+    (epoch seconds) is written for a KCL's sake and never compared by us.
     """
 
     worker_id: str
@@ -96,7 +99,7 @@ class ForeignRow:
 
 @dataclass(frozen=True, slots=True)
 class TableScan:
-    """Every row of the table as one scan saw it, each kind sorted by key; rows that could not be read are named with the reason."""
+    """Every row of the table as one scan saw it, each kind sorted by key; ``unreadable`` rows as (key, reason)."""
 
     leases: tuple[Lease, ...] = ()
     workers: tuple[WorkerRow, ...] = ()

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from lease_store.lease import Lease, TableScan, WorkerRow
+from lease_store.errors import InvalidRow
+from lease_store.item import lease_of
+from lease_store.lease import AttributeValue, Lease, TableScan, WorkerRow
 from lease_store.verbs import Write
 
-__all__ = ["Applied", "LeaseStore", "Refused", "Unknown", "WriteResult"]
+__all__ = ["Applied", "LeaseStore", "Refused", "Unknown", "WriteResult", "applied"]
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The write stands; ``lease`` is the row right after it (None once deleted), hand-offs started by others included."""
+    """The write stands; ``lease`` is the row right after it (None once deleted), others' hand-offs included."""
 
     lease: Lease | None
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The condition did not hold; ``lease`` is the row that stood in the way, None where there is none (or it is no lease)."""
+    """The condition did not hold; ``lease`` is the row in the way, None where there is none or it is no lease."""
 
     lease: Lease | None
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """The reply was lost: the write may have been applied, may still be applied, or never. Read the row, never assume."""
+    """The reply was lost: the write may have been applied, may yet be, or never will. Read the row, never assume."""
 
     reason: str
 
@@ -36,12 +39,21 @@ class Unknown:
 WriteResult = Applied | Refused | Unknown
 
 
+def applied(item: Mapping[str, AttributeValue]) -> WriteResult:
+    """The result of a write that stands and left ``item``; Unknown if that can't be read, for raising would deny it."""
+    try:
+        return Applied(lease_of(item))
+    except InvalidRow as error:
+        return Unknown(f"The write was applied, but the row after it can't be read: {error}")
+
+
 @runtime_checkable
 class LeaseStore(Protocol):
     """A table of leases under conditional writes.
 
-    Contention is a value: ``write`` returns what happened. Exceptions (``LeaseStoreError``) are for the network and the table and
-    always mean *not applied*. One object may serve several event loops and threads: ``open`` is entered once on each loop.
+    Contention is a value: ``write`` returns what happened. Exceptions (``LeaseStoreError``) are for the network and the
+    table and always mean *not applied*. One object may serve several event loops and threads: ``open`` is entered once
+    on each loop, and entering it again there counts up.
     """
 
     @property
@@ -50,7 +62,7 @@ class LeaseStore(Protocol):
         ...
 
     def open(self) -> AbstractAsyncContextManager[None]:
-        """Connections for the running loop; creates the table on first use where configured, and waits until it is active."""
+        """Connections for the running loop; makes the table on first use where configured, waits until it is active."""
         ...
 
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
@@ -66,7 +78,7 @@ class LeaseStore(Protocol):
         ...
 
     async def write_worker(self, row: WorkerRow) -> None:
-        """Put a worker's own row unconditionally (the KCL does too). Raises LeaseStoreError when it failed or may have."""
+        """Put a worker's own row unconditionally, as the KCL does. Raises LeaseStoreError when it (may have) failed."""
         ...
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
@@ -74,5 +86,5 @@ class LeaseStore(Protocol):
         ...
 
     async def delete_worker(self, row: WorkerRow) -> None:
-        """Delete a worker's row if its beat is still ``row.beat``; a row that moved or is gone is left alone, silently."""
+        """Delete a worker's row if its beat is still ``row.beat``; one that moved or is gone is left alone."""
         ...

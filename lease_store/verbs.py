@@ -1,7 +1,8 @@
 """Every write a worker may make to a lease row: its condition, its change, as data.
 
-A verb is a pure function from the lease *as last seen* to a ``Write``. Both stores apply the same ``Write``; nobody else knows
-conditions. c is the counter as seen, L ``leaseOwner``, P ``checkpointOwner``; the *actual owner* is P if present, else L.
+A verb is a pure function from the lease *as last seen* to a ``Write``. Both stores apply the same ``Write``; nobody
+else knows conditions. c is the counter as seen, L ``leaseOwner``, P ``checkpointOwner``; the *actual owner* is P if
+present, else L.
 
 =================  =======================================================  ==========================================
 verb               condition (the row exists, unless it creates it)          change
@@ -18,10 +19,12 @@ pass_on            counter = c, L = me, P absent                            L = 
 end_shard          counter = c, actual owner = me                           checkpoint = SHARD_END, children, L = me,
                                                                             remove P, c + 1
 delete             counter = c, checkpoint = SHARD_END, same incarnation    the row goes
+delete_worker      a worker's row, beat as seen (a KCL's: lut as seen)      the row goes
 =================  =======================================================  ==========================================
 
-Source: the Java KCL 3.5.1's conditional writes, made stricter (counter *and* actual owner, so that a row deleted and recreated at
-a low counter can't match a zombie's write). Accepting a row that names me is ``renew`` from a consistent read.
+Source: the Java KCL 3.5.1's conditional writes, made stricter (counter *and* actual owner, so that a row deleted and
+recreated at a low counter can't match a zombie's write). Accepting a row that names me is ``renew`` from a consistent
+read.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lease_store.checkpoint import SHARD_END, Checkpoint
-from lease_store.item import to_item
-from lease_store.lease import AttributeValue, Lease
+from lease_store.item import WORKER_ENTITY, canonical, to_item
+from lease_store.lease import AttributeValue, Lease, WorkerRow
 
 __all__ = [
     "Absent",
@@ -42,6 +45,7 @@ __all__ = [
     "Write",
     "create",
     "delete",
+    "delete_worker",
     "end_shard",
     "finish_hand_off",
     "pass_on",
@@ -91,7 +95,8 @@ Expect = Is | IsNot | Absent | ActualOwner
 class Write:
     """One conditional write: all of ``expects`` must hold, then ``sets`` and ``removes`` are applied at once.
 
-    ``creates``: ``sets`` is the whole row and the key must be absent. ``deletes``: the row goes. Otherwise the row must exist.
+    ``creates``: ``sets`` is the whole row and the key must be absent. ``deletes``: the row goes. Otherwise the row must
+    exist.
     """
 
     verb: str
@@ -106,9 +111,10 @@ class Write:
         """Whether a row, as read after a lost reply, holds every field this write wrote: only then did it succeed."""
         if item is None:
             return self.deletes
+        sets = self.sets or {}
         return (
             not self.deletes
-            and all(item.get(name) == value for name, value in (self.sets or {}).items())
+            and all(name in item and canonical(item[name]) == canonical(value) for name, value in sets.items())
             and not any(name in item for name in self.removes)
         )
 
@@ -144,7 +150,7 @@ def renew(lease: Lease, me: str) -> Write:
 
 
 def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint) -> Write:
-    """Progress, which is also a heartbeat; removes a pending checkpoint and zeroes the switch count, as the KCL does."""
+    """Progress, also a heartbeat; removes a pending checkpoint and zeroes the switch count, as the KCL does."""
     sets = _bumped(lease) | {
         "checkpoint": {"S": checkpoint.sequence_number},
         "checkpointSubSequenceNumber": {"N": str(checkpoint.sub_sequence_number)},
@@ -154,12 +160,14 @@ def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint) -> Write:
 
 
 def start_hand_off(lease: Lease, to: str) -> Write:
-    """Name the next owner; the present one goes on until it finishes. The counter must not move, or its heartbeat would fail.
+    """Name the next owner; the present one goes on until it finishes.
 
+    The counter must not move, or the present owner's heartbeat would fail.
     ``lease.owner`` must not be None and no hand-off may be pending: ValueError otherwise.
     """
     if lease.owner is None or lease.is_pending:
-        raise ValueError(f"A hand-off of {lease.key} needs an owner and none pending, not {lease.owner}/{lease.checkpoint_owner}.")
+        owners = f"{lease.owner}/{lease.checkpoint_owner}"
+        raise ValueError(f"A hand-off of {lease.key} needs an owner and no hand-off pending, not {owners}.")
     return Write(
         "start_hand_off",
         lease.key,
@@ -180,9 +188,10 @@ def finish_hand_off(lease: Lease, me: str) -> Write:
 
 
 def take_back(lease: Lease, me: str) -> Write:
-    """The old owner ends a hand-off that led nowhere, and says so in the row, which keeps it out of balancing for a while."""
+    """The old owner ends a hand-off that led nowhere, and says so in the row: balancing leaves it alone for a while."""
+    expects = (_counter(lease), Is("checkpointOwner", {"S": me}))
     sets = _bumped(lease) | {"leaseOwner": {"S": me}, "leaseholdTakenBack": {"N": str(lease.counter + 1)}}
-    return Write("take_back", lease.key, (_counter(lease), Is("checkpointOwner", {"S": me})), sets, ("checkpointOwner",))
+    return Write("take_back", lease.key, expects, sets, ("checkpointOwner",))
 
 
 def release(lease: Lease, me: str) -> Write:
@@ -214,3 +223,9 @@ def delete(lease: Lease) -> Write:
     if lease.created_at is not None:
         expects += (Is("leaseholdCreatedAt", {"S": lease.created_at}),)
     return Write("delete", lease.key, expects, deletes=True)
+
+
+def delete_worker(row: WorkerRow) -> Write:
+    """A dead worker's row goes, if it has not moved since: by its beat, or by the time of update in a KCL's row."""
+    moved = Is("lut", {"N": str(row.updated_at)}) if row.beat is None else Is("leaseholdBeat", {"N": str(row.beat)})
+    return Write("delete_worker", row.worker_id, (Is("entityType", {"S": WORKER_ENTITY}), moved), deletes=True)

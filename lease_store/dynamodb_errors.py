@@ -1,0 +1,213 @@
+"""The border: what botocore and aiohttp raise becomes Leasehold's errors here, judged *not applied* or *unknown*."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+from botocore import exceptions as boto
+
+from lease_store.errors import (
+    LeaseStoreError,
+    LeaseTableAccessDenied,
+    LeaseTableCredentials,
+    LeaseTableMissing,
+    LeaseTableThrottled,
+    LeaseTableUnavailable,
+    LeaseTableUnreachable,
+)
+
+__all__ = ["Call", "UnreadableReply", "error_code", "never_arrived_or_refused", "refuse_unreadable", "translate"]
+
+_THROTTLES: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        # Another transaction or another Region's write held the item: refused, and worth another try.
+        "ReplicatedWriteConflictException",
+        "TransactionConflictException",
+    }
+)
+_DENIALS: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+_BAD_CREDENTIALS: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+# Raised before anything is sent: there is nobody to sign as.
+_NO_CREDENTIALS: Final = (
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.NoAuthTokenError,
+    boto.TokenRetrievalError,
+    boto.ProfileNotFound,
+    boto.SSOError,
+    boto.LoginError,
+    boto.MetadataRetrievalError,
+    boto.InvalidConfigError,
+    boto.RefreshWithMFAUnsupportedError,
+    boto.UnknownCredentialError,
+)
+_NOT_CONNECTED: Final = (boto.ConnectTimeoutError, boto.SSLError, boto.ProxyConnectionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was asked of whom, for messages: a DynamoDB operation, a table, and the endpoint's URL where it is known."""
+
+    operation: str
+    table: str
+    endpoint: str | None = None
+
+
+class UnreadableReply(Exception):
+    """A success whose body is not the JSON object that DynamoDB sends."""
+
+
+def refuse_unreadable(response_dict: Mapping[str, Any], **_: Any) -> None:
+    """Handler for botocore's ``before-parse`` event: raises UnreadableReply for a success that is no JSON object.
+
+    Botocore reads such a body as an empty reply, which would say *no such row* or *done* where nobody said so.
+    """
+    if response_dict["status_code"] >= 300:
+        return
+    try:
+        body = json.loads(response_dict["body"])
+    except ValueError as error:
+        raise UnreadableReply(f"the reply is not JSON ({error})") from None
+    if not isinstance(body, dict):
+        raise UnreadableReply("the reply is JSON, but not an object")
+
+
+def error_code(error: BaseException) -> str:
+    """DynamoDB's name for a refusal, such as ConditionalCheckFailedException; empty for any other error."""
+    return str(error.response.get("Error", {}).get("Code") or "") if isinstance(error, boto.ClientError) else ""
+
+
+def never_arrived_or_refused(error: BaseException) -> bool:
+    """True only where a write was surely not applied and never will be: never sent, or refused by the service in words.
+
+    Everything else, what nobody has thought of included, may have been applied.
+    """
+    if isinstance(error, LeaseStoreError):
+        return True
+    if isinstance(error, boto.ClientError):
+        # A refusal is a 4xx with a name. Without a name it came from something in between; 408 is a server's time-out.
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return 400 <= status < 500 and status != 408 and not error_code(error).isdigit() and bool(error_code(error))
+    if isinstance(error, boto.EndpointConnectionError):
+        return _could_not_connect(error)
+    if isinstance(error, _NOT_CONNECTED):
+        return True
+    # The rest of botocore's errors arise before a request is sent; those of the connection and of parsing do not.
+    after_sending = (boto.HTTPClientError, boto.ConnectionError, boto.ChecksumError, boto.IncompleteReadError)
+    return isinstance(error, boto.BotoCoreError) and not isinstance(error, after_sending)
+
+
+def translate(error: BaseException, call: Call) -> LeaseStoreError:
+    """The error of ours that says what ``error`` means for the lease table, and what to do about it."""
+    if isinstance(error, LeaseStoreError):
+        return error
+    if isinstance(error, boto.ClientError):
+        return _refusal(error, call)
+    where = f"DynamoDB at {call.endpoint}" if call.endpoint else "DynamoDB"
+    if isinstance(error, boto.NoRegionError):
+        return LeaseTableCredentials(
+            f"No AWS region for lease table {call.table}: set AWS_DEFAULT_REGION (any name does for a local endpoint)."
+        )
+    if isinstance(error, _NO_CREDENTIALS):
+        return LeaseTableCredentials(f"No AWS credentials for lease table {call.table} ({error}). {_way_to_sign(call)}")
+    if isinstance(error, (boto.EndpointConnectionError, *_NOT_CONNECTED)) and never_arrived_or_refused(error):
+        return LeaseTableUnreachable(
+            f"{where} can't be reached for {call.operation} on lease table {call.table}: {_cause(error)}. Nothing was "
+            "written. Check the network, the region, and AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB."
+        )
+    if isinstance(error, (boto.ParamValidationError, boto.BaseEndpointResolverError)):
+        return LeaseStoreError(f"{call.operation} on lease table {call.table} can't be asked of {where}: {error}")
+    return LeaseTableUnavailable(
+        f"{where} gave no usable reply to {call.operation} on lease table {call.table}: {_cause(error)}. Try again."
+    )
+
+
+def _refusal(error: boto.ClientError, call: Call) -> LeaseStoreError:
+    code = error_code(error)
+    metadata = error.response.get("ResponseMetadata", {})
+    said = error.response.get("Error", {}).get("Message") or "no reason given"
+    status = metadata.get("HTTPStatusCode", 0)
+    if code in _THROTTLES or status == 429:
+        return LeaseTableThrottled(
+            f"Lease table {call.table} refused {call.operation} for its rate ({code}: {said}); nothing was written. "
+            "Slow down and try again; an on-demand table grows with its load."
+        )
+    if code in _DENIALS:
+        action = _denied_action(said) or f"dynamodb:{call.operation}"
+        return LeaseTableAccessDenied(
+            f"These credentials may not {action} on lease table {call.table}: {said}. "
+            f"Allow {action} in their IAM policy."
+        )
+    if code in _BAD_CREDENTIALS:
+        hint = "Check this machine's clock, too. " if "ignature" in code else ""
+        return LeaseTableCredentials(
+            f"DynamoDB does not accept the AWS credentials for lease table {call.table} ({code}: {said}). "
+            f"{hint}{_way_to_sign(call)}"
+        )
+    if code == "ResourceNotFoundException":
+        return LeaseTableMissing(
+            f"Lease table {call.table} does not exist (or not in this region or at this endpoint): {call.operation} "
+            "failed. Create it, or run with create_table on."
+        )
+    if status >= 500 or status == 408:
+        return LeaseTableUnavailable(
+            f"DynamoDB failed at {call.operation} on lease table {call.table} (HTTP {status}, {code}: {said}). "
+            "Try again."
+        )
+    return LeaseStoreError(
+        f"DynamoDB refused {call.operation} on lease table {call.table} (HTTP {status}, {code}: {said}); "
+        "nothing was written."
+    )
+
+
+def _could_not_connect(error: boto.EndpointConnectionError) -> bool:
+    """aiobotocore has one class for *never connected* and *broken while in use*; aiohttp's error tells them apart."""
+    return isinstance(error.kwargs.get("error"), (aiohttp.ClientConnectorError, socket.gaierror))
+
+
+def _denied_action(message: str) -> str | None:
+    """The action in AWS's own words: ``... is not authorized to perform: dynamodb:UpdateItem on resource: ...``."""
+    found = re.search(r"not authorized to perform: ([a-z0-9-]+:\w+)", message)
+    return found.group(1) if found else None
+
+
+def _way_to_sign(call: Call) -> str:
+    host = urlsplit(call.endpoint or "").hostname or ""
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return (
+            "A local endpoint takes any values: set AWS_ACCESS_KEY_ID=local, AWS_SECRET_ACCESS_KEY=local and "
+            "AWS_DEFAULT_REGION=us-east-1."
+        )
+    return "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them."
+
+
+def _cause(error: BaseException) -> str:
+    inner = error.kwargs.get("error") if isinstance(error, boto.BotoCoreError) else None
+    return f"{type(error).__name__}: {inner or error}"

@@ -1,0 +1,97 @@
+"""Lease verbs as DynamoDB requests: pure, and the only place that knows expression syntax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lease_store.item import LEASE_KEY
+from lease_store.lease import AttributeValue
+from lease_store.verbs import Absent, ActualOwner, Expect, Is, IsNot, Write
+
+__all__ = ["create_table_request", "render_write"]
+
+
+def render_write(write: Write, table_name: str) -> tuple[str, dict[str, Any]]:
+    """The operation (PutItem, UpdateItem or DeleteItem) and its request.
+
+    A success returns the whole new row, a refusal the row that stood in the way. Placeholders are numbered, since names
+    in ``Lease.extra`` may hold any character.
+    """
+    terms = _Terms()
+    request: dict[str, Any] = {"TableName": table_name, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    if write.creates:
+        request["Item"] = dict(write.sets or {})
+        request["ConditionExpression"] = f"attribute_not_exists({terms.name(LEASE_KEY)})"
+        return "PutItem", request | terms.bindings()
+    request["Key"] = {LEASE_KEY: {"S": write.key}}
+    # The key must exist: without this a condition of absences only would let UpdateItem create a row.
+    conditions = [
+        f"attribute_exists({terms.name(LEASE_KEY)})",
+        *(_condition(expect, terms) for expect in write.expects),
+    ]
+    request["ConditionExpression"] = " AND ".join(conditions)
+    if write.deletes:
+        return "DeleteItem", request | terms.bindings()
+    clauses = []
+    if write.sets:
+        clauses.append("SET " + ", ".join(f"{terms.name(n)} = {terms.value(v)}" for n, v in write.sets.items()))
+    if write.removes:
+        clauses.append("REMOVE " + ", ".join(terms.name(name) for name in write.removes))
+    request["UpdateExpression"] = " ".join(clauses)
+    request["ReturnValues"] = "ALL_NEW"
+    return "UpdateItem", request | terms.bindings()
+
+
+def create_table_request(
+    table_name: str, *, deletion_protection: bool = False, options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The CreateTable request of a lease table: key ``leaseKey``, on-demand, no index.
+
+    ``options`` are further CreateTable parameters (Tags, SSESpecification, a BillingMode with ProvisionedThroughput).
+    """
+    return {
+        "BillingMode": "PAY_PER_REQUEST",
+        "DeletionProtectionEnabled": deletion_protection,
+        **(options or {}),
+        "TableName": table_name,
+        "AttributeDefinitions": [{"AttributeName": LEASE_KEY, "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": LEASE_KEY, "KeyType": "HASH"}],
+    }
+
+
+def _condition(expect: Expect, terms: _Terms) -> str:
+    match expect:
+        case Is(attribute, value):
+            return f"{terms.name(attribute)} = {terms.value(value)}"
+        case IsNot(attribute, value):
+            name = terms.name(attribute)
+            return f"(attribute_not_exists({name}) OR {name} <> {terms.value(value)})"
+        case Absent(attribute):
+            return f"attribute_not_exists({terms.name(attribute)})"
+        case ActualOwner(worker_id):
+            checkpoint_owner, owner = terms.name("checkpointOwner"), terms.name("leaseOwner")
+            me = terms.value({"S": worker_id})
+            return f"({checkpoint_owner} = {me} OR (attribute_not_exists({checkpoint_owner}) AND {owner} = {me}))"
+
+
+class _Terms:
+    """Placeholders of one request; a name used twice gets one."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._values: dict[str, AttributeValue] = {}
+
+    def name(self, attribute: str) -> str:
+        return self._names.setdefault(attribute, f"#n{len(self._names)}")
+
+    def value(self, value: AttributeValue) -> str:
+        placeholder = f":v{len(self._values)}"
+        self._values[placeholder] = value
+        return placeholder
+
+    def bindings(self) -> dict[str, Any]:
+        bound: dict[str, Any] = {"ExpressionAttributeNames": {placeholder: n for n, placeholder in self._names.items()}}
+        if self._values:
+            bound["ExpressionAttributeValues"] = self._values
+        return bound
