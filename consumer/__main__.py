@@ -1,8 +1,8 @@
 """``python -m consumer`` is ``leasehold``."""
 
 import sys
-
-from consumer.cli.entry import main
+from importlib import import_module
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # The installed copy of cli/entry.py, which a wheel carries only there.
+    sys.exit(import_module("leasehold_command").main())

@@ -15,6 +15,7 @@ from email.parser import Parser
 from pathlib import Path
 
 PACKAGES = ("consumer", "lease_store")
+COMMAND = "leasehold_command.py"
 
 
 def problems(wheel: Path) -> list[str]:
@@ -26,9 +27,11 @@ def problems(wheel: Path) -> list[str]:
     found = [f"{package}/py.typed is missing" for package in PACKAGES if f"{package}/py.typed" not in names]
     tops = {name.partition("/")[0] for name in names}
     found += [f"{top} does not belong into the wheel" for top in sorted(tops) if not _belongs(top)]
+    if COMMAND not in names:
+        found.append(f"{COMMAND}, the command's entry, is missing")
     if not any(name.endswith("licenses/LICENSE") for name in names):
         found.append("the licence is missing")
-    if "leasehold = consumer.cli.main:main" not in entry_points:
+    if "leasehold = leasehold_command:main" not in entry_points:
         found.append("the command `leasehold` is missing")
     found += [
         f"the requirement {requirement!r} has an upper bound or a pin"
@@ -44,11 +47,14 @@ def _read(archive: zipfile.ZipFile, ending: str) -> str:
 
 
 def _belongs(top: str) -> bool:
-    return top in PACKAGES or top.endswith(".dist-info")
+    return top in (*PACKAGES, COMMAND) or top.endswith(".dist-info")
 
 
 def installed_version(wheel: Path) -> str:
-    """What ``leasehold --version`` says where nothing but the wheel is installed: it must need no dependency for that."""
+    """What ``leasehold --version`` says where nothing but the wheel is installed: it must need no dependency.
+
+    A foreign package that hides ours must be refused by the same installation. Raises RuntimeError where it is not.
+    """
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         binaries = Path(folder, "bin")
@@ -57,6 +63,12 @@ def installed_version(wheel: Path) -> str:
         run = subprocess.run(
             [binaries / "leasehold", "--version"], check=True, timeout=30, capture_output=True, text=True, cwd=folder
         )
+        Path(folder, "consumer.py").touch()
+        hidden = subprocess.run(
+            [binaries / "leasehold"], check=False, timeout=30, capture_output=True, text=True, env={"PYTHONPATH": folder}
+        )
+        if hidden.returncode != 3 or "foreign package" not in hidden.stderr:
+            raise RuntimeError(f"a foreign package named consumer was not refused: {hidden}")
         return run.stdout.strip()
 
 

@@ -1,8 +1,8 @@
 """The first code that ``leasehold`` runs: makes sure that both packages are Leasehold's own, then hands over.
 
-The wheel carries a copy of this file as the top-level module ``leasehold_command``. Were the command's entry inside
-``consumer``, a foreign package of that name earlier on the path would be imported in its stead, and the user would
-see its ImportError. So this file imports nothing of ours before it has looked.
+The wheel carries this file as the top-level module ``leasehold_command``, and not here: were the command's entry inside
+``consumer``, a foreign package of that name earlier on the path would be imported in its stead, and the user would see its
+ImportError. So this file imports nothing of ours before it has looked.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 __all__ = ["foreign_packages", "main"]
 
 # A file by which each of our packages is known; a foreign one of the same name has no reason to hold it.
-_MARKS = {"consumer": "cli/entry.py", "lease_store": "verbs.py"}
+_MARKS = {"consumer": "cli/main.py", "lease_store": "verbs.py"}
 BAD_CONFIGURATION = 3
 DRAIN_TIMED_OUT = 4
 

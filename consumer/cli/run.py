@@ -32,7 +32,7 @@ _STATUS_LINE_SECONDS: Final = 60.0
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a worker until it is told to stop; the exit code. Raises ConfigError with all problems of the input at once."""
+    """Run a worker until it is told to stop; the exit code. Raises ConfigError with all its problems at once."""
     settings = resolve(vars(arguments), os.environ)
     logs.set_up(settings.get("log_level") or "info", settings.get("log_format") or "text")
     address, factory = _check(arguments.processor, settings)
