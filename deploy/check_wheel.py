@@ -65,7 +65,12 @@ def installed_version(wheel: Path) -> str:
         )
         Path(folder, "consumer.py").touch()
         hidden = subprocess.run(
-            [binaries / "leasehold"], check=False, timeout=30, capture_output=True, text=True, env={"PYTHONPATH": folder}
+            [binaries / "leasehold"],
+            check=False,
+            timeout=30,
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": folder},
         )
         if hidden.returncode != 3 or "foreign package" not in hidden.stderr:
             raise RuntimeError(f"a foreign package named consumer was not refused: {hidden}")

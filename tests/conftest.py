@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -21,3 +22,23 @@ def ministack() -> Iterator[Ministack]:
         pytest.skip(str(error))
     with server:
         yield server
+
+
+def _not_run(config: pytest.Config) -> dict[str, int]:
+    """How many tests were skipped, by reason."""
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    reasons = [str(report.longrepr[2]) for report in reporter.stats.get("skipped", [])] if reporter else []
+    return {reason: reasons.count(reason) for reason in sorted(set(reasons))}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under CI=true a test that is skipped for whatever is missing has failed."""
+    if os.environ.get("CI") == "true" and _not_run(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Say what was not run, and that this is a failure under CI=true."""
+    for reason, count in _not_run(config).items():
+        verdict = "a failure under CI=true" if os.environ.get("CI") == "true" else "not run here"
+        terminalreporter.write_line(f"{verdict}: {count} tests: {reason.removeprefix('Skipped: ')}", yellow=True)

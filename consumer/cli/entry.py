@@ -1,8 +1,8 @@
 """The first code that ``leasehold`` runs: makes sure that both packages are Leasehold's own, then hands over.
 
-The wheel carries this file as the top-level module ``leasehold_command``, and not here: were the command's entry inside
-``consumer``, a foreign package of that name earlier on the path would be imported in its stead, and the user would see its
-ImportError. So this file imports nothing of ours before it has looked.
+The wheel carries this file as the top-level module ``leasehold_command``, and not here: were the entry inside
+``consumer``, a foreign package of that name earlier on the path would be imported in its stead, and the user would see
+its ImportError. So this file imports nothing of ours before it has looked.
 """
 
 from __future__ import annotations
