@@ -40,6 +40,7 @@ from lease_store.errors import (
     LeaseTableCredentials,
     LeaseTableMissing,
     LeaseTableThrottled,
+    LeaseTableUnavailable,
     LeaseTableUnreachable,
     NotALeaseTable,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "LeaseTableCredentials",
     "LeaseTableMissing",
     "LeaseTableThrottled",
+    "LeaseTableUnavailable",
     "LeaseTableUnreachable",
     "LeaseholdError",
     "NotALeaseTable",

@@ -17,6 +17,7 @@ from consumer.clock import Clock
 from consumer.errors import (
     LeaseStoreError,
     LeaseTableThrottled,
+    LeaseTableUnavailable,
     LeaseTableUnreachable,
     StreamThrottled,
     StreamUnavailable,
@@ -34,7 +35,7 @@ def is_transient(error: BaseException) -> bool:
         return True  # Refused for the rate alone: waiting is the cure.
     if isinstance(error, StreamUnreachable | LeaseTableUnreachable):
         return True  # Networks and endpoints come back. A wrong address never does, so a start must bound its attempts.
-    if isinstance(error, StreamUnavailable):
+    if isinstance(error, StreamUnavailable | LeaseTableUnavailable):
         return True  # A 5xx, a time-out, a cut or unreadable reply: reads change nothing, so asking again is safe.
     # A plain LeaseStoreError is a service that failed in a way without a name; what is permanent has a class below it.
     # Everything else stays false until something other than time changes it:
