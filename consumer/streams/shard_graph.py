@@ -1,0 +1,317 @@
+"""Which leases a stream's shards need, which may start, which may go: pure decisions over whatever the service shows.
+
+Nothing here raises on an odd or incomplete graph; each answer is right for what is visible, and repeated calls
+converge as more becomes visible. ``leases`` are always all lease rows of the table: rows whose ``stream`` is another
+label belong to another incarnation (a re-enabled or recreated stream) and never mix. Rules and their reasons: a shard
+that appears later than the group's start begins at TRIM_HORIZON, whatever the start was, or what was written between
+its birth and its discovery would be lost; LATEST and AT_TIMESTAMP stand for one instant, the *pin*, written into every
+row of the group as ``start_at``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Final
+
+from consumer.config import InitialPosition
+from consumer.streams.lineage import Lineage, merged, shard_created_at
+from consumer.streams.source import Shard
+from lease_store.checkpoint import AT_TIMESTAMP, LATEST, TRIM_HORIZON, Checkpoint
+from lease_store.lease import Lease
+
+__all__ = [
+    "Finding",
+    "audit",
+    "blocking_parents",
+    "child_leases",
+    "deletable",
+    "group_pin",
+    "leases_to_create",
+    "may_start",
+    "old_stream_drained",
+    "pin_for",
+    "replaceable",
+]
+
+# Creation times in shard ids and timestamps of records come from different clocks of the service.
+_CLOCK_TOLERANCE_SECONDS: Final = 60.0
+_DYNAMODB_RETENTION_SECONDS: Final = 24 * 3600.0
+
+
+def pin_for(start: InitialPosition, server_time: float | None, now: float) -> float | None:
+    """The instant (epoch seconds) that a new group's start stands for; None for TRIM_HORIZON.
+
+    LATEST is the service's own time (``now`` only where it sent none), floored to the second and less one: records
+    carry whole seconds, and one written just before the first look must not fall out.
+    """
+    if start.kind == "LATEST":
+        return math.floor(now if server_time is None else server_time) - 1.0
+    return start.timestamp
+
+
+def group_pin(leases: Iterable[Lease], label: str) -> float | None:
+    """The pin that rows of ``label`` carry (the smallest, where two workers started at once); None for none."""
+    pins = [lease.start_at for lease in leases if lease.stream == label and lease.start_at is not None]
+    return float(min(pins)) if pins else None
+
+
+def leases_to_create(
+    shards: Iterable[Shard], leases: Iterable[Lease], start: InitialPosition, label: str, *, pin: float | None = None
+) -> tuple[Lease, ...]:
+    """The rows that are missing, to be created in this order: any first part of them leaves a table that converges.
+
+    ``start`` and ``pin`` count only while ``label`` has no row: afterwards the rows say how the group started, and an
+    incarnation that follows another starts at TRIM_HORIZON. Of the first row created, a refused ``create`` shows
+    another worker's pin: call again with the new rows. Owner and ``created_at`` are left to the caller. Raises
+    ValueError for a first LATEST or AT_TIMESTAMP without ``pin``.
+    """
+    table = _Table.of(leases, label)
+    return tuple(lease for lease in _missing(merged(shards), table, start, pin) if lease.key not in table.keys)
+
+
+def replaceable(
+    shards: Iterable[Shard], leases: Iterable[Lease], start: InitialPosition, label: str, *, pin: float | None = None
+) -> tuple[tuple[Lease, Lease], ...]:
+    """Pairs of a finished row of an older incarnation and the row that ``label`` needs under the same key.
+
+    A recreated Kinesis stream repeats its shard ids. Each pair is one delete and one create, back to back; empty until
+    the old incarnation is drained.
+    """
+    leases = tuple(leases)
+    if not old_stream_drained(leases, label):
+        return ()
+    table = _Table.of(leases, label)
+    old = {lease.key: lease for lease in leases if _is_older(lease.stream, label) and lease.is_finished}
+    return tuple((old[row.key], row) for row in _missing(merged(shards), table, start, pin) if row.key in old)
+
+
+def child_leases(children: Iterable[Shard], parent: Lease, leases: Iterable[Lease]) -> tuple[Lease, ...]:
+    """The rows of a finishing shard's children that do not exist yet: always at TRIM_HORIZON, with the parent's pin.
+
+    They must be stored before the parent's SHARD_END: a crash in between would leave a line without an heir.
+    """
+    taken = {lease.key for lease in leases}
+    rows = []
+    for child in merged(children).values():
+        if child.id not in taken and child.id != parent.key:
+            above = tuple(sorted({*child.parents, parent.key}))
+            rows.append(_row(replace(child, parents=above), TRIM_HORIZON, parent.stream, parent.start_at))
+    return tuple(sorted(rows, key=lambda row: row.key))
+
+
+def blocking_parents(lease: Lease, leases: Iterable[Lease], shards: Iterable[Shard] | None) -> tuple[str, ...]:
+    """The parents that must reach SHARD_END before ``lease`` may be read, sorted; empty when it may.
+
+    A parent without a row blocks while a complete listing (``shards``; None where there was none yet) shows it and it
+    is still to get a row; otherwise it is gone. A lease with a sequence number has begun, so its parents were done.
+    Parents of a loop block nobody.
+    """
+    if lease.checkpoint.is_number or lease.is_finished:
+        return ()
+    rows = {row.key: row for row in leases if row.stream == lease.stream}
+    rows.setdefault(lease.key, lease)
+    waiting = [parent for parent in lease.parents if not (parent in rows and rows[parent].is_finished)]
+    if not waiting:
+        return ()
+    related = Lineage(shards or (), rows.values()).parents[lease.key]
+    to_come: set[str] = set(waiting)
+    if shards is not None:
+        # The group has rows, so how it was told to start plays no part any more.
+        table = _Table(lease.stream, rows, frozenset(rows), has_past=False)
+        to_come = {row.key for row in _missing(merged(shards), table, InitialPosition("TRIM_HORIZON"), None)}
+    return tuple(sorted(p for p in waiting if p in related and (p in rows or p in to_come)))
+
+
+def may_start(lease: Lease, leases: Iterable[Lease], shards: Iterable[Shard] | None) -> bool:
+    """Whether ``lease`` may be read now: what comes before it, in its lineage and older incarnations, is done."""
+    if lease.is_finished:
+        return False
+    if lease.checkpoint.is_number:
+        return True
+    leases = tuple(leases)
+    return old_stream_drained(leases, lease.stream) and not blocking_parents(lease, leases, shards)
+
+
+def old_stream_drained(leases: Iterable[Lease], label: str | None) -> bool:
+    """Whether every row of incarnations older than ``label`` is at SHARD_END; True where there are none."""
+    return all(lease.is_finished for lease in leases if _is_older(lease.stream, label))
+
+
+def deletable(
+    leases: Iterable[Lease], shards: Iterable[Shard], label: str, *, server_time: float | None = None
+) -> tuple[Lease, ...]:
+    """Finished rows that nobody needs any more, by a complete listing of ``label``, the stream's present incarnation.
+
+    A row stays while its shard is listed, or may still have records by its age (DynamoDB keeps them for 24 h; judged
+    where ``server_time`` is given), while a parent's row exists, and until every child has begun (or is gone as well).
+    Rows of older incarnations stay until all of those are finished and ``label`` has rows. The group never loses its
+    last row, which is its memory of having started.
+    """
+    leases = tuple(leases)
+    rows = {lease.key: lease for lease in leases if lease.stream == label}
+    listed = {shard.id for shard in shards}
+    children = Lineage((), rows.values()).children
+
+    def is_past(row: Lease) -> bool:
+        created_at = shard_created_at(row.key)
+        return server_time is None or created_at is None or server_time - created_at > _DYNAMODB_RETENTION_SECONDS
+
+    def is_done_with(child: str) -> bool:
+        row = rows.get(child)
+        return child not in listed if row is None else row.checkpoint.is_number or row.is_finished
+
+    found = [
+        row
+        for row in rows.values()
+        if row.is_finished
+        and row.key not in listed
+        and is_past(row)
+        and not any(parent in rows and parent != row.key for parent in row.parents)
+        and all(is_done_with(child) for child in children.get(row.key, ()))
+    ]
+    found.sort(key=lambda row: row.key)
+    if len(found) == len(rows):
+        found = found[:-1]
+    if rows and old_stream_drained(leases, label):
+        found += sorted((row for row in leases if _is_older(row.stream, label)), key=lambda row: row.key)
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in the lineage that an operator should know of; ``sentence`` says what it means for the data."""
+
+    shard_id: str
+    sentence: str
+
+
+def audit(shards: Iterable[Shard], leases: Iterable[Lease], label: str) -> tuple[Finding, ...]:
+    """What is odd about the lineage now, by shard id. A stale listing shows oddities that pass."""
+    shards = tuple(shards)
+    listed = merged(shards)
+    rows = {lease.key: lease for lease in leases if lease.stream == label}
+    lineage = Lineage(listed.values(), rows.values())
+    found = [Finding(name, "is its own ancestor; its lineage gives no order.") for name in sorted(lineage.looped)]
+    seen: set[str] = set()
+    for shard in shards:
+        if shard.id in seen:
+            found.append(Finding(shard.id, "is listed more than once; the entries were added up."))
+        seen.add(shard.id)
+    for name, shard in sorted(listed.items()):
+        row = rows.get(name)
+        below = lineage.children.get(name, ())
+        if row is None and any(child in rows and rows[child].checkpoint.is_number for child in below):
+            found.append(Finding(name, "was listed after its child had begun; its records come late, out of order."))
+        elif row is not None and row.is_finished and shard.is_open and not below:
+            found.append(Finding(name, "is stored as ended, but is listed as open: records may be left unread."))
+        elif row is not None and row.is_finished and not below:
+            found.append(Finding(name, "has ended and no child is listed yet; reading goes on when one appears."))
+    return tuple(sorted(found, key=lambda finding: (finding.shard_id, finding.sentence)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One incarnation's rows, the keys that any row occupies, and whether an older incarnation was read before."""
+
+    label: str | None
+    rows: Mapping[str, Lease]
+    keys: frozenset[str]
+    has_past: bool
+
+    @classmethod
+    def of(cls, leases: Iterable[Lease], label: str | None) -> _Table:
+        leases = tuple(leases)
+        return cls(
+            label,
+            {lease.key: lease for lease in leases if lease.stream == label},
+            frozenset(lease.key for lease in leases),
+            any(_is_older(lease.stream, label) for lease in leases),
+        )
+
+
+def _missing(listed: Mapping[str, Shard], table: _Table, start: InitialPosition, pin: float | None) -> list[Lease]:
+    """Rows to create: at TRIM_HORIZON first, parents before children, then those at the pin, children before parents.
+
+    In that order a crash leaves no shard that should start at the pin below one that has a row already, which would
+    make it look like a shard that appeared later.
+    """
+    word, start_at = _group_start(table, start, pin)
+    lineage = Lineage(listed.values(), table.rows.values())
+    new = [listed[name] for name in lineage.order if name in listed and name not in table.rows]
+    if start_at is None:
+        return [_row(shard, TRIM_HORIZON, table.label, None) for shard in new]
+    later = lineage.descendants(table.rows)
+    at_horizon, at_pin = [], []
+    for shard in new:
+        if shard.id in later or (shard.created_at is not None and shard.created_at >= start_at):
+            at_horizon.append(_row(shard, TRIM_HORIZON, table.label, start_at))
+        elif _may_hold(shard, listed, lineage, word, float(start_at)):
+            at_pin.append(_row(shard, word, table.label, start_at))
+    return at_horizon + at_pin[::-1]
+
+
+def _group_start(table: _Table, start: InitialPosition, pin: float | None) -> tuple[Checkpoint, Decimal | None]:
+    """The word and the pin with which this incarnation started, or starts now."""
+    if table.rows:
+        pins = [row.start_at for row in table.rows.values() if row.start_at is not None]
+        if not pins:
+            return TRIM_HORIZON, None
+        words = {row.checkpoint for row in table.rows.values()}
+        if AT_TIMESTAMP in words or (LATEST not in words and start.kind == "AT_TIMESTAMP"):
+            return AT_TIMESTAMP, min(pins)
+        return LATEST, min(pins)
+    if table.has_past or start.kind == "TRIM_HORIZON":
+        return TRIM_HORIZON, None
+    pin = start.timestamp if pin is None else pin
+    if pin is None:
+        raise ValueError("A group that starts at LATEST needs the instant for which LATEST stands (pin_for).")
+    return (LATEST if start.kind == "LATEST" else AT_TIMESTAMP), Decimal(str(pin))
+
+
+def _may_hold(shard: Shard, listed: Mapping[str, Shard], lineage: Lineage, word: Checkpoint, pin: float) -> bool:
+    """Whether a shard older than the pin may have records from the pin on: not when its children are older, too.
+
+    A shard writes no more once its children exist. Kinesis does not tell when that was: under AT_TIMESTAMP the shard
+    is then opened (it answers what it has), under LATEST its children stand for it.
+    """
+    children = [listed[child] for child in lineage.children[shard.id] if child in listed]
+    if not children:
+        return True
+    ages = [child.created_at for child in children]
+    if word == LATEST:
+        return any(age is not None and age >= pin for age in ages)
+    return any(age is None or age >= pin - _CLOCK_TOLERANCE_SECONDS for age in ages)
+
+
+def _row(shard: Shard, checkpoint: Checkpoint, label: str | None, start_at: Decimal | None) -> Lease:
+    return Lease(
+        key=shard.id,
+        checkpoint=checkpoint,
+        parents=tuple(sorted({parent for parent in shard.parents if parent and parent != shard.id})),
+        hash_range=shard.hash_range,
+        stream=label,
+        start_at=start_at,
+    )
+
+
+def _incarnation(label: str) -> tuple[str, float, str]:
+    """(what a stream's incarnations share, creation time, creation label) of a StreamIdentity's label."""
+    arn, at, seconds = label.rpartition("@")
+    if at:
+        try:
+            return arn, float(seconds), ""
+        except ValueError:
+            return label, 0.0, ""
+    base, _, creation_label = label.partition("/stream/")
+    return base, 0.0, creation_label
+
+
+def _is_older(label: str | None, than: str | None) -> bool:
+    """Whether ``label`` is an earlier incarnation of the stream that ``than`` is an incarnation of."""
+    if label is None or than is None:
+        return False
+    mine, theirs = _incarnation(label), _incarnation(than)
+    return mine[0] == theirs[0] and mine[1:] < theirs[1:]

@@ -1,0 +1,395 @@
+"""The shard graph: rules by example, promises by hypothesis over true lineages, partial listings and garbage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumer.config import InitialPosition
+from consumer.streams.shard_graph import (
+    audit,
+    blocking_parents,
+    child_leases,
+    deletable,
+    group_pin,
+    leases_to_create,
+    may_start,
+    old_stream_drained,
+    pin_for,
+    replaceable,
+)
+from consumer.streams.source import Shard
+from lease_store.checkpoint import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
+from lease_store.lease import Lease
+from tests.unit.streams.lineages import BIRTH, LABEL, OLD_LABEL, Stream, garbage, streams, sublists
+
+HORIZON = InitialPosition("TRIM_HORIZON")
+NEWEST = InitialPosition("LATEST")
+BEGUN = Checkpoint("100")
+
+
+def at(timestamp: float) -> InitialPosition:
+    return InitialPosition("AT_TIMESTAMP", timestamp)
+
+
+def row(
+    key: str, checkpoint: Checkpoint = TRIM_HORIZON, *parents: str, start_at: float | None = None, label: str = LABEL
+) -> Lease:
+    pin = None if start_at is None else Decimal(str(start_at))
+    return Lease(key=key, checkpoint=checkpoint, parents=tuple(sorted(parents)), stream=label, start_at=pin)
+
+
+def shards(**parents: str) -> tuple[Shard, ...]:
+    """``shards(a="", b="a", c="a b")``; a shard that is nobody's parent is open."""
+    named = {each for text in parents.values() for each in text.split()}
+    return tuple(Shard(name, tuple(text.split()), is_open=name not in named) for name, text in parents.items())
+
+
+def words(leases: Iterable[Lease]) -> dict[str, str]:
+    return {lease.key: str(lease.checkpoint) for lease in leases}
+
+
+# --- by example
+# ---------------------------------------------------------------------------------------------------------
+
+
+def test_trim_horizon_gives_every_listed_shard_a_row_parents_first() -> None:
+    made = leases_to_create(shards(d="b c", b="a", c="a", a=""), (), HORIZON, LABEL)
+    assert [lease.key for lease in made] == ["a", "b", "c", "d"]
+    assert set(words(made).values()) == {"TRIM_HORIZON"}
+    assert made[3] == Lease(key="d", parents=("b", "c"), stream=LABEL)
+
+
+def test_latest_gives_the_leaves_a_row_with_the_pin_a_closed_leaf_too() -> None:
+    listing = (*shards(a="", b="a"), Shard("c", is_open=False))
+    made = leases_to_create(listing, (), NEWEST, LABEL, pin=99.0)
+    assert words(made) == {"b": "LATEST", "c": "LATEST"}
+    assert {lease.start_at for lease in made} == {Decimal("99.0")}
+
+
+def test_at_timestamp_leaves_out_only_what_closed_well_before() -> None:
+    old, middle = Shard("a", created_at=0.0), Shard("b", ("a",), created_at=100.0)
+    listing = (old, middle, Shard("c", ("b",), created_at=200.0))
+    assert words(leases_to_create(listing, (), at(300.0), LABEL)) == {"c": "AT_TIMESTAMP"}
+    assert words(leases_to_create(listing, (), at(230.0), LABEL)) == {"b": "AT_TIMESTAMP", "c": "AT_TIMESTAMP"}
+    made = leases_to_create(listing, (), at(150.0), LABEL)
+    assert words(made) == {"a": "AT_TIMESTAMP", "b": "AT_TIMESTAMP", "c": "TRIM_HORIZON"}
+    assert {lease.start_at for lease in made} == {Decimal("150.0")}
+
+
+def test_at_timestamp_without_ages_asks_every_listed_shard() -> None:
+    assert words(leases_to_create(shards(a="", b="a"), (), at(9.0), LABEL)) == {
+        "a": "AT_TIMESTAMP",
+        "b": "AT_TIMESTAMP",
+    }
+
+
+@pytest.mark.parametrize("parent", [LATEST, BEGUN, SHARD_END])
+def test_a_child_that_appears_later_starts_at_the_horizon_whatever_the_start_was(parent: Checkpoint) -> None:
+    made = leases_to_create(shards(a="", b="a"), [row("a", parent, start_at=50.0)], NEWEST, LABEL, pin=99.0)
+    assert words(made) == {"b": "TRIM_HORIZON"}
+    assert made[0].start_at == 50, "the group's pin is carried on, not the caller's"
+
+
+def test_a_stranger_younger_than_the_pin_starts_at_the_horizon_an_older_one_at_the_pin() -> None:
+    rows = [row("a", BEGUN, start_at=50.0), row("b", LATEST, start_at=48.0)]
+    listing = (Shard("a"), Shard("b"), Shard("old", created_at=47.0), Shard("young", created_at=48.0), Shard("unknown"))
+    made = leases_to_create(listing, rows, NEWEST, LABEL, pin=99.0)
+    assert words(made) == {"young": "TRIM_HORIZON", "old": "LATEST", "unknown": "LATEST"}
+    assert {lease.start_at for lease in made} == {Decimal("48.0")}
+    assert group_pin(rows, LABEL) == 48.0
+
+
+def test_the_start_is_used_once_in_a_groups_life() -> None:
+    rows = [row("a", SHARD_END)]
+    assert words(leases_to_create(shards(a="", z=""), rows, NEWEST, LABEL, pin=99.0)) == {"z": "TRIM_HORIZON"}
+    rows = [row("a", LATEST, start_at=5.0)]
+    assert words(leases_to_create(shards(a="", z=""), rows, HORIZON, LABEL)) == {"z": "LATEST"}
+    assert words(leases_to_create(shards(a="", z=""), [row("a", BEGUN, start_at=5.0)], at(7.0), LABEL)) == {
+        "z": "AT_TIMESTAMP"
+    }
+
+
+def test_an_ancestor_missing_between_two_generations_gets_a_row() -> None:
+    rows = [row("a", BEGUN, start_at=5.0), row("c", TRIM_HORIZON, "b", start_at=5.0)]
+    listing = shards(a="", b="a", c="b")
+    assert words(leases_to_create(listing, rows, NEWEST, LABEL)) == {"b": "TRIM_HORIZON"}
+    assert blocking_parents(rows[1], rows, listing) == ("b",), "its row is made first"
+
+
+def test_latest_without_a_pin_is_the_callers_mistake() -> None:
+    with pytest.raises(ValueError, match="LATEST"):
+        leases_to_create(shards(a=""), (), NEWEST, LABEL)
+
+
+def test_the_pin_is_the_services_second_less_one() -> None:
+    assert pin_for(NEWEST, 1000.9, 5.0) == 999.0
+    assert pin_for(NEWEST, None, 7.5) == 6.0
+    assert pin_for(at(3.25), 1000.0, 5.0) == 3.25
+    assert pin_for(HORIZON, 1000.0, 5.0) is None
+
+
+def test_rows_of_another_incarnation_do_not_count_and_the_next_one_starts_at_the_horizon() -> None:
+    rows = [row("x", BEGUN, label=OLD_LABEL, start_at=5.0)]
+    made = leases_to_create(shards(a=""), rows, NEWEST, LABEL, pin=99.0)
+    assert words(made) == {"a": "TRIM_HORIZON"}
+    assert made[0].start_at is None
+    assert not old_stream_drained(rows, LABEL)
+    assert not may_start(made[0], rows, shards(a=""))
+    rows = [replace(rows[0], checkpoint=SHARD_END), *made]
+    assert may_start(made[0], rows, shards(a=""))
+
+
+def test_the_old_incarnation_does_not_wait_for_the_new_one() -> None:
+    rows = [row("x", label=OLD_LABEL), row("a")]
+    assert may_start(rows[0], rows, ())
+    assert not may_start(rows[1], rows, shards(a=""))
+
+
+def test_another_stream_of_the_account_is_nobodys_past() -> None:
+    foreign = row("x", label=LABEL.replace("orders", "users").replace("2026", "2025"))
+    assert old_stream_drained([foreign], LABEL)
+    assert words(leases_to_create(shards(a=""), [foreign], NEWEST, LABEL, pin=9.0)) == {"a": "LATEST"}
+
+
+def test_a_recreated_kinesis_stream_takes_over_its_old_rows_one_by_one() -> None:
+    old, new = "arn:aws:kinesis:eu-west-1:1:stream/s@999", "arn:aws:kinesis:eu-west-1:1:stream/s@1000.5"
+    rows = [row("a", BEGUN, label=old)]
+    assert leases_to_create(shards(a=""), rows, NEWEST, new, pin=9.0) == (), "the key is taken"
+    assert replaceable(shards(a=""), rows, NEWEST, new, pin=9.0) == (), "not before the old stream is drained"
+    rows = [row("a", SHARD_END, label=old), row("b", SHARD_END, label=old)]
+    ((before, after),) = replaceable(shards(a=""), rows, NEWEST, new, pin=9.0)
+    assert before == rows[0]
+    assert (after.key, after.stream, after.checkpoint) == ("a", new, TRIM_HORIZON)
+
+
+def test_children_get_their_rows_from_the_finishing_parent() -> None:
+    parent = row("a", BEGUN, start_at=5.0)
+    made = child_leases(shards(c="a b", b="a", d=""), parent, [row("b")])
+    assert words(made) == {"c": "TRIM_HORIZON", "d": "TRIM_HORIZON"}
+    assert [lease.parents for lease in made] == [("a", "b"), ("a",)]
+    assert {lease.start_at for lease in made} == {Decimal("5.0")}
+    assert child_leases([Shard("a", ("a",))], parent, []) == ()
+
+
+def test_a_child_waits_for_every_parent() -> None:
+    child = row("c", TRIM_HORIZON, "a", "b")
+    listing = shards(a="", b="", c="a b")
+    assert blocking_parents(child, [row("a"), row("b", BEGUN), child], listing) == ("a", "b")
+    assert blocking_parents(child, [row("a", SHARD_END), row("b", BEGUN), child], listing) == ("b",)
+    assert may_start(child, [row("a", SHARD_END), row("b", SHARD_END), child], listing)
+
+
+def test_a_parent_without_a_row_blocks_while_it_is_listed_and_is_gone_when_not() -> None:
+    child = row("b", TRIM_HORIZON, "a")
+    assert blocking_parents(child, [child], shards(a="", b="a")) == ("a",)
+    assert blocking_parents(child, [child], None) == ("a",), "no complete listing yet: nobody knows"
+    assert blocking_parents(child, [child], shards(b="a")) == ()
+
+
+def test_a_leaf_pinned_at_latest_does_not_wait_for_ancestors_that_get_no_row() -> None:
+    listing = shards(a="", b="a")
+    (leaf,) = leases_to_create(listing, (), NEWEST, LABEL, pin=9.0)
+    assert may_start(leaf, [leaf], listing)
+
+
+def test_what_has_begun_starts_again_and_what_has_ended_does_not() -> None:
+    assert may_start(row("b", BEGUN, "a"), [row("a")], None)
+    assert not may_start(row("b", SHARD_END), [], ())
+
+
+def test_parents_of_another_incarnation_do_not_block() -> None:
+    child = row("b", TRIM_HORIZON, "a")
+    assert blocking_parents(child, [row("a", label=OLD_LABEL), child], shards(b="a")) == ()
+
+
+def test_a_finished_row_stays_until_nobody_needs_it() -> None:
+    parent, child = row("a", SHARD_END), row("b", BEGUN, "a")
+    assert deletable([parent, child], shards(b="a"), LABEL) == (parent,)
+    assert deletable([parent, child], shards(a="", b="a"), LABEL) == (), "still listed"
+    assert deletable([parent, replace(child, checkpoint=TRIM_HORIZON)], shards(b="a"), LABEL) == (), "child not begun"
+    assert deletable([parent], shards(b="a"), LABEL) == (), "the last row is the group's memory"
+    assert deletable([replace(parent, children=("b",)), row("z")], shards(b="a"), LABEL) == (), "child's row to come"
+    assert deletable([replace(parent, children=("b",)), row("z")], (), LABEL) == (replace(parent, children=("b",)),)
+    grandchild = row("c", BEGUN, "b")
+    family = [parent, replace(child, checkpoint=SHARD_END), grandchild]
+    assert deletable(family, shards(c="b"), LABEL) == (parent,), "its child goes when it is gone"
+    assert deletable([row("a", BEGUN), child], shards(b="a"), LABEL) == (), "not finished"
+
+
+def test_a_dynamodb_row_stays_for_the_retention_even_if_a_stale_listing_forgot_its_shard() -> None:
+    stream = Stream()
+    first = stream.add(float(BIRTH))
+    second = stream.add(BIRTH + 3600.0, first)
+    rows = [row(first.id, SHARD_END), row(second.id, BEGUN, first.id)]
+    assert deletable(rows, [second], LABEL, server_time=BIRTH + 86_400.0) == ()
+    assert deletable(rows, [second], LABEL, server_time=BIRTH + 86_401.0) == (rows[0],)
+
+
+def test_rows_of_the_old_incarnation_go_when_it_is_drained_and_the_new_one_has_begun_its_table() -> None:
+    old = [row("x", SHARD_END, label=OLD_LABEL), row("y", SHARD_END, label=OLD_LABEL)]
+    assert deletable(old, shards(a=""), LABEL) == ()
+    assert deletable([*old, row("a")], shards(a=""), LABEL) == tuple(old)
+    assert deletable([old[0], row("y", BEGUN, label=OLD_LABEL), row("a")], shards(a=""), LABEL) == ()
+
+
+def test_the_audit_says_what_is_odd() -> None:
+    listing = (
+        *shards(loop1="loop2", loop2="loop1", late="", child="late", done="", heir="done"),
+        Shard("twice"),
+        Shard("twice"),
+        Shard("open"),
+        Shard("childless", is_open=False),
+    )
+    rows = [row("child", BEGUN, "late"), row("open", SHARD_END), row("childless", SHARD_END), row("done", SHARD_END)]
+    found = {finding.shard_id: finding.sentence for finding in audit(listing, rows, LABEL)}
+    assert set(found) == {"loop1", "loop2", "twice", "late", "open", "childless"}
+    assert "open" in found["open"]
+    assert "late" in found["late"]
+
+
+# --- by hypothesis
+# ------------------------------------------------------------------------------------------------------
+
+
+def planned(listing: Sequence[Shard], rows: dict[str, Lease], start: InitialPosition, pin: float | None = None) -> None:
+    for lease in leases_to_create(listing, rows.values(), start, LABEL, pin=pin):
+        assert lease.key not in rows
+        rows[lease.key] = lease
+
+
+@given(st.data(), streams(), st.booleans())
+def test_any_first_part_of_a_plan_converges_to_the_same_rows(
+    data: st.DataObject, stream: Stream, has_ages: bool
+) -> None:
+    listing = stream.listing if has_ages else stream.ageless
+    pin = data.draw(st.floats(BIRTH - 200, BIRTH + 9000))
+    start = data.draw(st.sampled_from([HORIZON, NEWEST, at(pin)]))
+    whole = leases_to_create(listing, (), start, LABEL, pin=pin)
+    part = whole[: data.draw(st.integers(1, len(whole)))]
+    rest = leases_to_create(data.draw(st.permutations(listing)), part, start, LABEL, pin=pin + 5)
+    assert {lease.key: lease for lease in (*part, *rest)} == {lease.key: lease for lease in whole}
+
+
+@given(st.data(), streams())
+def test_partial_listings_converge_to_a_row_for_every_shard(data: st.DataObject, stream: Stream) -> None:
+    rows: dict[str, Lease] = {}
+    for _ in range(data.draw(st.integers(0, 4))):
+        planned(data.draw(sublists(stream.listing)), rows, HORIZON)
+    planned(stream.listing, rows, HORIZON)
+    assert set(rows) == {shard.id for shard in stream.shards}
+    assert all(rows[shard.id].parents == shard.parents for shard in stream.shards)
+    planned(stream.listing, rows, HORIZON)
+
+
+@given(st.data(), streams(), st.booleans())
+def test_no_record_from_the_pin_on_is_left_out(data: st.DataObject, stream: Stream, is_latest: bool) -> None:
+    """Whatever was listed when: a shard that was open at the pin or later has a row and starts at or before it."""
+    pin = data.draw(st.floats(BIRTH - 200, BIRTH + 9000))
+    start = NEWEST if is_latest else at(pin)
+    rows: dict[str, Lease] = {}
+    for _ in range(data.draw(st.integers(0, 3))):
+        planned(data.draw(sublists(stream.listing)), rows, start, pin)
+    planned(stream.listing, rows, start, pin)
+    for shard in stream.shards:
+        if stream.closed_at.get(shard.id, float("inf")) >= pin:
+            assert shard.id in rows
+        if shard.id in rows:
+            assert rows[shard.id].start_at == Decimal(str(pin))
+            assert rows[shard.id].checkpoint in (TRIM_HORIZON, LATEST if is_latest else AT_TIMESTAMP)
+
+
+@given(streams(), st.floats(BIRTH - 200, BIRTH + 9000))
+def test_from_one_listing_nothing_older_than_the_pin_is_read(stream: Stream, pin: float) -> None:
+    for start in (NEWEST, at(pin)):
+        for lease in leases_to_create(stream.listing, (), start, LABEL, pin=pin):
+            created_at = next(shard.created_at for shard in stream.shards if shard.id == lease.key)
+            assert created_at is not None
+            assert (lease.checkpoint == TRIM_HORIZON) == (created_at >= pin)
+
+
+def finish_all(
+    data: st.DataObject, rows: dict[str, Lease], listings: Sequence[Sequence[Shard]], truth: dict[str, tuple[str, ...]]
+) -> None:
+    """Read in any allowed order, the listing changing underneath; no child starts before a parent it can see."""
+    for turn in range(10 * len(truth) + 10):
+        listing = listings[min(turn, len(listings) - 1)]
+        planned(listing, rows, HORIZON)
+        startable = [key for key in sorted(rows) if may_start(rows[key], rows.values(), listing)]
+        if not startable:
+            if turn >= len(listings):
+                return
+            continue
+        key = data.draw(st.sampled_from(startable))
+        visible = {shard.id for shard in listing} | set(rows)
+        for parent in truth[key]:
+            assert parent not in visible or rows[parent].is_finished, f"{key} began before {parent}"
+        rows[key] = replace(rows[key], checkpoint=SHARD_END)
+    raise AssertionError("it never ends")
+
+
+@settings(max_examples=60)
+@given(st.data(), streams())
+def test_a_child_never_begins_before_a_parent_that_can_be_seen_and_all_is_read(
+    data: st.DataObject, stream: Stream
+) -> None:
+    listings = [data.draw(sublists(stream.listing)) for _ in range(data.draw(st.integers(0, 3)))]
+    rows: dict[str, Lease] = {}
+    finish_all(data, rows, [*listings, stream.listing], {shard.id: shard.parents for shard in stream.shards})
+    assert set(rows) == {shard.id for shard in stream.shards}
+    assert all(lease.is_finished for lease in rows.values())
+
+
+@settings(max_examples=60)
+@given(st.data(), garbage())
+def test_garbage_is_survived_and_every_listed_shard_is_read(data: st.DataObject, listing: tuple[Shard, ...]) -> None:
+    rows: dict[str, Lease] = {}
+    finish_all(data, rows, [listing], {shard.id: () for shard in listing})
+    assert set(rows) == {shard.id for shard in listing}
+    assert all(lease.is_finished for lease in rows.values())
+
+
+@given(st.data(), garbage(), garbage(), st.sampled_from([HORIZON, NEWEST, at(float(BIRTH))]))
+def test_nothing_raises_on_garbage_and_the_same_input_gives_the_same_answer(
+    data: st.DataObject, before: tuple[Shard, ...], after: tuple[Shard, ...], start: InitialPosition
+) -> None:
+    checkpoints = st.sampled_from([TRIM_HORIZON, LATEST, AT_TIMESTAMP, BEGUN, SHARD_END])
+    rows = [
+        replace(lease, checkpoint=data.draw(checkpoints), stream=data.draw(st.sampled_from([LABEL, OLD_LABEL, None])))
+        for lease in leases_to_create(before, (), start, LABEL, pin=float(BIRTH))
+    ]
+    shuffled = data.draw(st.permutations(after))
+    made = leases_to_create(after, rows, start, LABEL, pin=float(BIRTH))
+    assert made == leases_to_create(shuffled, rows[::-1], start, LABEL, pin=float(BIRTH))
+    replaceable(after, rows, start, LABEL, pin=float(BIRTH))
+    audit(after, rows, LABEL)
+    for lease in rows:
+        may_start(lease, rows, after)
+    gone = deletable(rows, after, LABEL)
+    assert all(lease.is_finished for lease in gone)
+    if start != HORIZON and not rows:
+        assert bool(made) == bool(after), "a loop has no leaf, and is read all the same"
+
+
+@given(st.data(), streams())
+def test_cleaning_up_never_brings_a_shard_back(data: st.DataObject, stream: Stream) -> None:
+    """Retention moves on, rows go, and no listing that follows makes a row again."""
+    rows: dict[str, Lease] = {}
+    planned(stream.listing, rows, HORIZON)
+    last = {shard.id for shard in stream.open}
+    rows = {key: replace(lease, checkpoint=BEGUN if key in last else SHARD_END) for key, lease in rows.items()}
+    trimmed = data.draw(st.integers(0, len(stream.shards)))
+    listing = tuple(shard for shard in stream.listing[trimmed:] if True) + tuple(
+        shard for shard in stream.listing[:trimmed] if shard.is_open
+    )
+    for _ in range(len(rows) + 1):
+        for lease in deletable(rows.values(), listing, LABEL):
+            del rows[lease.key]
+        assert leases_to_create(listing, rows.values(), NEWEST, LABEL, pin=0.0) == ()
+    assert rows
+    assert set(rows) == {shard.id for shard in listing}, "what is no longer listed is gone in the end"
