@@ -17,6 +17,7 @@ from consumer.retry import Backoff, RateLimit, is_transient, retrying
 TRANSIENT = {
     "LeaseStoreError",
     "LeaseTableThrottled",
+    "LeaseTableUnavailable",
     "LeaseTableUnreachable",
     "StreamThrottled",
     "StreamUnavailable",
