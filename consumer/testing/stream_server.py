@@ -1,0 +1,225 @@
+"""A local server that speaks DynamoDB Streams and Kinesis to unmodified AWS clients, over a shard log, with faults on
+demand.
+
+In a test on asyncio::
+
+async with StreamServer() as server: server.log.create_table("orders") server.log.put_item("orders", new_image={"pk":
+"a", "total": 3}) ... # point AWS_ENDPOINT_URL_DYNAMODB_STREAMS at server.endpoint_url
+
+``consumer.testing.server_thread`` runs one beside blocking code, ``python -m consumer.testing.stream_server`` one on
+its own. The same port answers both services, by the X-Amz-Target header, and ``/_stream/...`` for control
+(``consumer.testing.control``).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+
+from consumer.clock import Clock, SystemClock
+from consumer.testing.control import Control
+from consumer.testing.dynamodb_front import DynamoDBFront
+from consumer.testing.faults import Call, Fault, FaultKind, FaultPlan
+from consumer.testing.kinesis_front import KinesisFront
+from consumer.testing.mangling import mangle
+from consumer.testing.service_error import ServiceError
+from consumer.testing.shard_log import ShardLog
+from consumer.testing.stream_rules import StreamOptions
+from consumer.testing.wire_json import dumps, loads_object
+
+__all__ = ["StreamServer"]
+
+_SERVICES: Final = {
+    "DynamoDBStreams_20120810": "dynamodbstreams",
+    "DynamoDB_20120810": "dynamodb",
+    "Kinesis_20131202": "kinesis",
+}
+# PutRecords takes 10 MiB, a third more as base64.
+_REQUEST_BYTES: Final = 16 * 1024 * 1024
+_NO_CBOR: Final = "This stream server speaks JSON only, not CBOR: start a Java client with -Daws.cborEnabled=false."
+
+
+class Front(Protocol):
+    """One service's API over the shard log."""
+
+    @property
+    def content_type(self) -> str:
+        """Of its replies."""
+        ...
+
+    def call(self, service: str, operation: str, fields: Mapping[str, Any]) -> Call:
+        """The call as faults see it."""
+        ...
+
+    def answer(self, service: str, operation: str, fields: Mapping[str, Any]) -> bytes:
+        """The reply's body; raises ServiceError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Exchange:
+    """A request that was understood, and the front to answer it."""
+
+    front: Front
+    service: str
+    operation: str
+    fields: dict[str, Any]
+
+
+class StreamServer:
+    """The server, listening on a loopback address while it is entered.
+
+    ``log`` holds the streams and takes records, ``faults`` what goes wrong. All time comes from ``clock``: records,
+    retention, iterators, the Date header, delays. ``options`` are the defaults of streams made without their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        seed: int = 0,
+        options: StreamOptions | None = None,
+        log: ShardLog | None = None,
+        faults: FaultPlan | None = None,
+    ) -> None:
+        self.clock = clock or SystemClock()
+        self.log = log or ShardLog(self.clock.wall, seed=seed, options=options)
+        self.faults = faults or FaultPlan(random.Random(seed), now=self.clock.monotonic)
+        self._host = host
+        self._port = port
+        self._ids = random.Random(seed)
+        self._fronts: dict[str, Front] = {
+            "dynamodbstreams": DynamoDBFront(self.log, self.faults),
+            "kinesis": KinesisFront(self.log, self.faults),
+        }
+        self._control = Control(self.log, self.faults)
+        self._runner: web.ServerRunner | None = None
+
+    @property
+    def endpoint_url(self) -> str:
+        """The address, for AWS_ENDPOINT_URL_DYNAMODB_STREAMS, AWS_ENDPOINT_URL_KINESIS or a client's endpoint_url."""
+        if self._runner is None:
+            raise RuntimeError("The stream server is not running: enter it with 'async with' first.")
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    async def __aenter__(self) -> StreamServer:
+        server = web.Server(self._respond, access_log=None)
+        runner = web.ServerRunner(server)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, self._host, self._port).start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self._runner = runner
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Stop listening and close connections; doing it twice is fine."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            await runner.cleanup()
+
+    # -- one request
+
+    async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        if (request.content_length or 0) > _REQUEST_BYTES:
+            return self._reply(413, b"", "text/plain")
+        body = await request.content.read()
+        if request.path.startswith("/_stream/"):
+            return self._respond_to_control(request, body)
+        try:
+            exchange = self._understood(request, body)
+        except ServiceError as error:
+            return self._reply(error.status, _error_body(error), "application/x-amz-json-1.1")
+        fault = self.faults.take(exchange.front.call(exchange.service, exchange.operation, exchange.fields))
+        status, reply = self._answered(exchange, fault)
+        if fault is not None:
+            return await self._faulty(request, exchange, fault, status, reply)
+        return self._reply(status, reply, exchange.front.content_type)
+
+    def _understood(self, request: web.BaseRequest, body: bytes) -> _Exchange:
+        prefix, _, operation = request.headers.get("X-Amz-Target", "").rpartition(".")
+        service = _SERVICES.get(prefix)
+        if "cbor" in request.headers.get("Content-Type", ""):
+            raise ServiceError("SerializationException", _NO_CBOR, 415)
+        if request.method != "POST" or service is None:
+            message = "This stream server answers POST requests with an X-Amz-Target of DynamoDB Streams or Kinesis."
+            raise ServiceError("UnknownOperationException", message, 404)
+        try:
+            fields = loads_object(body)
+        except ValueError as error:
+            raise ServiceError("SerializationException", str(error)) from error
+        front = self._fronts["kinesis" if service == "kinesis" else "dynamodbstreams"]
+        return _Exchange(front, service, operation, fields)
+
+    def _answered(self, exchange: _Exchange, fault: Fault | None) -> tuple[int, bytes]:
+        """Status and body of a call; an error, or a drop before the call, takes its place."""
+        try:
+            if fault is not None and fault.kind is FaultKind.ERROR:
+                raise fault.as_error()
+            if fault is not None and fault.kind is FaultKind.DROP and not fault.applied:
+                return 200, b""
+            return 200, exchange.front.answer(exchange.service, exchange.operation, exchange.fields)
+        except ServiceError as error:
+            return error.status, _error_body(error)
+
+    async def _faulty(
+        self, request: web.BaseRequest, exchange: _Exchange, fault: Fault, status: int, reply: bytes
+    ) -> web.StreamResponse:
+        content_type = exchange.front.content_type
+        if fault.seconds:
+            await self.clock.sleep(fault.seconds)
+        if fault.kind is FaultKind.DROP:
+            return _cut(request, self._reply(status, b"", content_type))
+        if fault.kind is FaultKind.HALF_BODY:
+            response = web.StreamResponse(status=status, headers=self._headers(content_type))
+            response.content_length = max(2, len(reply))
+            await response.prepare(request)
+            await response.write(reply[: max(1, len(reply) // 2)] or b"{")
+            return _cut(request, response)
+        if fault.kind is FaultKind.MALFORMED and status == 200 and reply:
+            reply = mangle(loads_object(reply), fault, exchange.fields.get("ShardIterator"))
+        return self._reply(status, reply, content_type)
+
+    def _respond_to_control(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        try:
+            fields = loads_object(body)
+        except ValueError as error:
+            return self._reply(400, dumps({"error": str(error)}), "application/json")
+        status, reply = self._control.answer(request.method, request.path.removeprefix("/_stream/"), fields)
+        return self._reply(status, dumps(reply), "application/json")
+
+    def _headers(self, content_type: str) -> dict[str, str]:
+        return {
+            "Content-Type": content_type,
+            "Date": formatdate(self.clock.wall(), usegmt=True),
+            "Server": "leasehold-stream-server",
+            "x-amzn-RequestId": f"{self._ids.getrandbits(128):032X}",
+        }
+
+    def _reply(self, status: int, body: bytes, content_type: str) -> web.Response:
+        return web.Response(status=status, body=body, headers=self._headers(content_type))
+
+
+def _error_body(error: ServiceError) -> bytes:
+    return dumps({"__type": f"com.amazonaws.leasehold.testing#{error.code}", "message": error.message})
+
+
+def _cut(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """Close the connection after what was written so far."""
+    response.force_close()
+    if request.transport is not None:
+        request.transport.close()
+    return response
