@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Final, Literal, NoReturn, TypeGuard
 
 from consumer.clock import Clock
-from consumer.errors import LeaseLost
-from consumer.hooks import CheckpointStored, Hooks, LeaseRefused, LeaseRenewed, Throttled
+from consumer.errors import CheckpointBackwards, LeaseLost
+from consumer.hooks import Hooks, LeaseRefused, LeaseRenewed, Throttled
 from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
@@ -104,9 +104,10 @@ class HeldLease:
         """Store progress, never going back. Raises as ``renew``."""
         async with self._lock:
             if checkpoint < self.lease.checkpoint and self.lease.checkpoint.is_number:
-                raise ValueError(f"Checkpoint {checkpoint} of {self.key} lies below {self.lease.checkpoint}.")
+                raise CheckpointBackwards(
+                    f"Checkpoint {checkpoint} of shard {self.key} lies below {self.lease.checkpoint}, which is stored."
+                )
             await self._write_locked(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint))
-        self._hooks(CheckpointStored(self.key, checkpoint.sequence_number))
 
     async def start_hand_off(self, to: str) -> None:
         """Name the next owner, going on as the actual one; nothing where a hand-off is pending already."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from consumer.clock import Clock
@@ -194,7 +195,7 @@ class LeaseLoop:
         self.leases.consumer_stopped(held)
         lease = self.leases.current(held.key)
         if lease is not None and lease.actual_owner == self.leases.me and not lease.is_finished:
-            self._spawn(self._guarded(held.key, self.leases.accept(held.key)))
+            self._spawn(self._guarded(held.key, partial(self.leases.accept, held.key)))
 
     async def read(self, key: str) -> Lease | None:
         """One row by a consistent read. Raises LeaseStoreError."""
@@ -354,9 +355,9 @@ class LeaseLoop:
         self._suspects = movers
         if foreign:
             raise LeaseTableConflict(
-                f"Lease table {self._store.name} is also written by {sorted(foreign)[0]!r}, which is no Leasehold worker "
-                "(a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a lease table of its "
-                "own with --lease-table."
+                f"Lease table {self._store.name} is also written by {sorted(foreign)[0]!r}, which is no Leasehold "
+                "worker (a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a lease "
+                "table of its own with --lease-table."
             )
 
     def _follow_rows(self, rows: Sequence[Lease]) -> None:
@@ -369,10 +370,10 @@ class LeaseLoop:
                 continue
             if held is not None:
                 if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
-                    self._spawn(self._guarded(row.key, held.renew()))
+                    self._spawn(self._guarded(row.key, held.renew))
             elif row.actual_owner == leases.me:
                 if not leases.draining:
-                    self._spawn(self._guarded(row.key, leases.accept(row.key)))
+                    self._spawn(self._guarded(row.key, partial(leases.accept, row.key)))
                 elif not row.is_pending and leases.may_acquire(row.key):
                     self._spawn(self._drain.pass_on(row))
             elif row.is_pending and row.owner == leases.me:
@@ -406,14 +407,14 @@ class LeaseLoop:
                 due.append(when)
             elif leases.may_acquire(key) and leases.has_room():
                 self._not_before[key] = now + 2 * leases.timing.call_seconds
-                self._spawn(self._guarded(key, leases.take(key)))
+                self._spawn(self._guarded(key, partial(leases.take, key)))
         return min(due, default=None)
 
-    async def _guarded(self, key: str, work: Coroutine[Any, Any, object]) -> None:
+    async def _guarded(self, key: str, work: Callable[[], Awaitable[object]]) -> None:
         """Run one write among few at once; what fails is left to the next scan or expiry, after a pause."""
         try:
             async with self._writes:
-                await work
+                await work()
             self._not_before.pop(key, None)
         except LeaseLost:
             return

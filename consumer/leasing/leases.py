@@ -243,8 +243,9 @@ class Leases:
                 self.see(held.lease)
                 self._signalled.pop(key, None)
                 self.hooks(TenureEnded(key, held.over, held.hand_off_to or held.lease.owner))
-                self._listener.stop_changed(held, "lost")
                 self.moved.set()
+                if held.over in ("lost", "expired"):
+                    self._listener.stop_changed(held, "lost")
             return
         # A draining worker hands its leases over in its own order (drain.py).
         if held.hand_off_to is not None and key not in self._signalled and not self.draining:

@@ -23,8 +23,8 @@ def conflict_in(scan: TableScan, *, table: str, stream_base: str) -> str | None:
     for row in scan.foreign:
         if row.entity_type in _KCL_TYPES:
             return (
-                f"Lease table {table} is kept by a Java KCL (row {row.key!r} of type {row.entity_type}); sharing a table "
-                f"with a KCL is not built yet. {_WAY_OUT}"
+                f"Lease table {table} is kept by a Java KCL (row {row.key!r} of type {row.entity_type}); sharing a "
+                f"table with a KCL is not built yet. {_WAY_OUT}"
             )
     for worker in scan.workers:
         if worker.beat is None:
@@ -32,13 +32,13 @@ def conflict_in(scan: TableScan, *, table: str, stream_base: str) -> str | None:
     for lease in scan.leases:
         if lease.stream is None:
             return (
-                f"Lease table {table} has a lease ({lease.key!r}) that no Leasehold worker made: a KCL keeps this table. "
-                f"{_WAY_OUT}"
+                f"Lease table {table} has a lease ({lease.key!r}) that no Leasehold worker made: a KCL keeps this "
+                f"table. {_WAY_OUT}"
             )
         if base_of(lease.stream) != stream_base:
             return (
-                f"Lease table {table} belongs to another stream: its lease {lease.key!r} is of {lease.stream}, this worker "
-                f"reads {stream_base}. Checkpoints of one mean nothing in the other. {_WAY_OUT}"
+                f"Lease table {table} belongs to another stream: its lease {lease.key!r} is of {lease.stream}, this "
+                f"worker reads {stream_base}. Checkpoints of one mean nothing in the other. {_WAY_OUT}"
             )
     return None
 

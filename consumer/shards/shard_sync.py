@@ -1,0 +1,242 @@
+"""Shard sync: compare what the stream lists with what the table holds, create the rows that are missing, delete the
+done ones.
+
+One worker of the fleet does it at intervals (the live one with the smallest id), any worker when it starts on a table
+without leases and when a shard ended without its children in sight. What is to be done is decided by
+``streams.shard_graph``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import replace
+from typing import Final
+
+from consumer.clock import Clock
+from consumer.config import WorkerConfig
+from consumer.errors import LeaseholdError, StreamError
+from consumer.hooks import GapFound, Hooks
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.lease_loop import LeaseLoop, TableState
+from consumer.leasing.seam import LeaseSeam
+from consumer.retry import Backoff, retrying
+from consumer.streams import shard_graph
+from consumer.streams.source import RecordSource, ShardListing, StreamIdentity, base_of
+from lease_store import verbs
+from lease_store.errors import LeaseStoreError
+from lease_store.lease import Lease
+
+__all__ = ["ShardSync"]
+
+_log = logging.getLogger("leasehold.shards")
+
+_ROWS_AT_ONCE: Final = 16
+_LISTING_AGE_SECONDS: Final = 2.0
+_STARTED_WITHIN_SECONDS: Final = 10.0
+_SURELY_OLD_SECONDS: Final = 24 * 3600.0
+
+
+class ShardSync:
+    """Keeps the table's rows in step with the stream's shards. Lives on the worker's loop; ``stream`` is the present
+    incarnation.
+    """
+
+    def __init__(
+        self,
+        source: RecordSource,
+        stream: StreamIdentity,
+        loop: LeaseLoop,
+        seam: LeaseSeam,
+        config: WorkerConfig,
+        *,
+        clock: Clock,
+        random: random.Random,
+        hooks: Hooks,
+    ) -> None:
+        self.stream = stream
+        self._source = source
+        self._loop = loop
+        self._seam = seam
+        self._config = config
+        self._clock = clock
+        self._random = random
+        self._hooks = hooks
+        self._wanted = asyncio.Event()
+        self._listing: tuple[float, str, ShardListing] | None = None
+        self._listing_lock = asyncio.Lock()
+
+    def identity_of(self, label: str | None) -> StreamIdentity:
+        """The incarnation that a row belongs to: the present one, or an older one that is still being drained."""
+        if label is None or label == self.stream.label:
+            return self.stream
+        arn, at, _ = label.rpartition("@")
+        return replace(self.stream, arn=arn if at else label, label=label, enabled=False)
+
+    def want(self) -> None:
+        """Sync soon, whoever's turn it is: a shard has ended without children, or a parent's row is missing."""
+        self._wanted.set()
+
+    async def start(self) -> None:
+        """The first sync. Raises StreamError and LeaseStoreError when it does not succeed within 10 s."""
+        await retrying(
+            self._sync, clock=self._clock, random=self._random, attempts=50, within_seconds=_STARTED_WITHIN_SECONDS
+        )
+
+    async def run(self) -> None:
+        """Sync at intervals until cancelled; what fails is tried again and never ends it."""
+        backoff = Backoff(self._random, 0.5, self._config.audit_interval_seconds)
+        pause = self._config.audit_interval_seconds
+        while True:
+            wanted = await self._wait(pause * self._random.uniform(0.9, 1.1))
+            try:
+                state = await self._seam.call(self._loop.state())
+                if (wanted or state.is_describer) and not state.draining:
+                    self._follow_incarnation(await self._source.resolve())
+                    await self._sync()
+                backoff.reset()
+                pause = self._config.audit_interval_seconds
+            except LeaseholdError as error:
+                pause = max(0.2, backoff.next_seconds())
+                _log.warning(
+                    "Shard sync of %s failed and is tried again in %.1f s: %s", self._source.name, pause, error
+                )
+                if wanted:
+                    self._wanted.set()
+
+    async def _wait(self, seconds: float) -> bool:
+        """True when somebody wanted a sync, which is granted once a second at most."""
+        try:
+            async with self._clock.timeout(seconds):
+                await self._wanted.wait()
+        except TimeoutError:
+            return False
+        await self._clock.sleep(self._random.uniform(0.5, 1.0))
+        self._wanted.clear()
+        return True
+
+    def _follow_incarnation(self, stream: StreamIdentity) -> None:
+        if stream.label != self.stream.label and base_of(stream.label) == base_of(self.stream.label):
+            _log.warning(
+                "Stream %s was re-enabled or recreated as %s: its shards are read once those of %s are done; changes "
+                "made while it was "
+                "off are in neither.",
+                self._source.name,
+                stream.label,
+                self.stream.label,
+            )
+            self._hooks(GapFound("", f"end of {self.stream.label}", f"start of {stream.label}", stopped=False))
+            self._listing = None
+            self.stream = stream
+
+    async def listing(self, *, younger_than_seconds: float = _LISTING_AGE_SECONDS) -> ShardListing:
+        """A complete listing of the present incarnation, shared by all who ask within ``younger_than_seconds``."""
+        asked = self._clock.monotonic()
+        async with self._listing_lock:
+            if self._listing is not None:
+                listed_at, label, listing = self._listing
+                if label == self.stream.label and listed_at >= asked - younger_than_seconds:
+                    return listing
+            began = self._clock.monotonic()
+            listing = await self._source.list_shards(self.stream)
+            self._listing = (began, self.stream.label, listing)
+            return listing
+
+    async def _sync(self) -> None:
+        listing = await self.listing(younger_than_seconds=0.0)
+        state = await self._seam.call(self._loop.state())
+        missing = self._missing(listing, state)
+        if missing and not any(lease.stream == self.stream.label for lease in state.leases):
+            # The first row settles for the whole group what LATEST stands for; where another worker made it, its pin
+            # counts.
+            await self._create(missing[:1])
+            state = await self._seam.call(self._loop.state())
+            missing = self._missing(listing, state)
+        else:
+            self._report_gaps(missing, listing, state)
+        await self._create(missing)
+        await self._replace(listing, state)
+        for lease in shard_graph.deletable(
+            state.leases, listing.shards, self.stream.label, server_time=listing.server_time
+        ):
+            await self._seam.call(self._loop.write(verbs.delete(lease)))
+        for finding in shard_graph.audit(listing.shards, state.leases, self.stream.label):
+            _log.info("Shard %s %s", finding.shard_id, finding.sentence)
+        if missing:
+            await self._seam.call(self._loop.apply_plan())
+
+    def _missing(self, listing: ShardListing, state: TableState) -> tuple[Lease, ...]:
+        start = self._config.initial_position
+        pin = shard_graph.pin_for(start, listing.server_time, self._clock.wall())
+        return shard_graph.leases_to_create(listing.shards, state.leases, start, self.stream.label, pin=pin)
+
+    async def _create(self, rows: tuple[Lease, ...]) -> None:
+        """Rows in order, few at once: any first part of them leaves a table that converges."""
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            batch = rows[first : first + _ROWS_AT_ONCE]
+            made = await asyncio.gather(
+                *(self._seam.call(self._loop.create(row)) for row in batch), return_exceptions=True
+            )
+            for result in made:
+                if isinstance(result, BaseException):
+                    raise result
+        if len(rows) > 1:
+            _log.info("Created %d lease rows for %s.", len(rows), self._source.name)
+
+    async def _replace(self, listing: ShardListing, state: TableState) -> None:
+        """Rows of a recreated Kinesis stream, which repeats its shard ids, once the old rows are done."""
+        start = self._config.initial_position
+        for old, new in shard_graph.replaceable(listing.shards, state.leases, start, self.stream.label):
+            await self._seam.call(self._loop.write(verbs.delete(old)))
+            await self._seam.call(self._loop.create(new))
+
+    def _report_gaps(self, missing: tuple[Lease, ...], listing: ShardListing, state: TableState) -> None:
+        """A shard that comes to light after its parents were trimmed, unread, in a group that was already running."""
+        shards = {shard.id: shard for shard in listing.shards}
+        known = shards.keys() | {lease.key for lease in state.leases}
+        started_at = min((_made_at(lease) for lease in state.leases), default=self._clock.wall())
+        for lease in missing:
+            gone = [parent for parent in lease.parents if parent not in known]
+            born_at = shards[lease.key].created_at if lease.key in shards else None
+            # A shard that is older than the group names parents that were trimmed before the group's time: no loss of
+            # its.
+            if gone and (born_at or self._clock.wall() - _SURELY_OLD_SECONDS) > started_at:
+                _log.error(
+                    "Shard %s was found after its parents %s were trimmed away unread: their records are lost to this "
+                    "group; reading "
+                    "goes on at the oldest record there is.",
+                    lease.key,
+                    ", ".join(gone),
+                )
+                self._hooks(GapFound(lease.key, f"shard {gone[0]}", "TRIM_HORIZON", stopped=False))
+
+    async def wait_for_lineage(self, held: HeldLease) -> None:
+        """Return when all that comes before the shard is done or gone: older incarnations, then its parents.
+
+        A parent without a row blocks as long as a complete listing shows it: its row is to be made first.
+        """
+        lease = held.first_lease
+        backoff = Backoff(self._random, 0.2, 2.0)
+        while held.over is None:
+            try:
+                absent = await self._seam.call(self._loop.parents_finished(held))
+                state = await self._seam.call(self._loop.state())
+                drained = shard_graph.old_stream_drained(state.leases, lease.stream)
+                if drained and not absent:
+                    return
+                if drained:
+                    listing = await self.listing()
+                    if not shard_graph.blocking_parents(lease, state.leases, listing.shards):
+                        _log.info("Shard %s starts: its parents %s are gone from table and stream.", lease.key, absent)
+                        return
+                    self.want()
+            except (StreamError, LeaseStoreError) as error:
+                _log.info("Shard %s still waits for what comes before it: %s", lease.key, error)
+            await self._clock.sleep(0.1 + backoff.next_seconds())
+
+
+def _made_at(lease: Lease) -> float:
+    """When a row was made (epoch seconds), as its mark of creation says; 0 where it carries none of ours."""
+    millis = (lease.created_at or "").partition("-")[0]
+    return int(millis) / 1000 if millis.isdigit() else 0.0

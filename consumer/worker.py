@@ -1,0 +1,342 @@
+"""A worker: one process's share of a stream; it starts, runs, drains and stops in the order of its methods."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from enum import Enum
+from random import Random
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from consumer.clock import Clock, SystemClock
+from consumer.config import WorkerConfig
+from consumer.delivery.threads import DaemonThreads, UserThreads
+from consumer.errors import StreamDisabled, ViewTypeMismatch
+from consumer.hooks import Hook, Hooks
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.held_tenure import HeldTenure
+from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
+from consumer.leasing.seam import LeaseSeam, LeasesInThread
+from consumer.leasing.tenure import StopReason
+from consumer.operate.status import WorkerStatus, health
+from consumer.processor import ProcessorFactory
+from consumer.record import ViewType
+from consumer.retry import retrying
+from consumer.shards.budget import ByteBudget
+from consumer.shards.shard_consumer import ShardConsumer
+from consumer.shards.shard_sync import ShardSync
+from consumer.streams.source import RecordSource, StreamIdentity
+from lease_store.lease import TableScan
+from lease_store.store import LeaseStore
+
+__all__ = ["Outcome", "Worker", "worker_name"]
+
+_log = logging.getLogger("leasehold.worker")
+
+T = TypeVar("T")
+
+_START_WITHIN_SECONDS: Final = 10.0
+_ABANDON_SECONDS: Final = 0.5
+_IMAGES: Final = {
+    ViewType.KEYS_ONLY: frozenset[str](),
+    ViewType.NEW_IMAGE: frozenset({"new_image"}),
+    ViewType.OLD_IMAGE: frozenset({"old_image"}),
+    ViewType.NEW_AND_OLD_IMAGES: frozenset({"new_image", "old_image"}),
+}
+
+
+class Outcome(Enum):
+    """How a worker's run ended."""
+
+    CLEAN = "clean"
+    DRAIN_TIMED_OUT = "drain timed out"
+
+
+class Worker:
+    """Claims shards of ``source`` through ``lease_store`` and runs one processor over each.
+
+    ``processor_factory`` is a RecordProcessor class or any callable that makes one, called once for each tenure of
+    each shard. Clock, randomness, the lease loop's place (``seam``) and user code's threads come in for simulation;
+    the defaults are the real ones.
+
+    Use it as ``async with Worker(...) as worker: await worker.run()``. Entering raises StreamError, LeaseStoreError,
+    LeaseTableConflict or ViewTypeMismatch where this worker can't do its work. Two workers may live in one process.
+    """
+
+    def __init__(
+        self,
+        source: RecordSource,
+        lease_store: LeaseStore,
+        processor_factory: ProcessorFactory,
+        config: WorkerConfig,
+        *,
+        clock: Clock | None = None,
+        random: Random | None = None,
+        hooks: Sequence[Hook] = (),
+        seam: LeaseSeam | None = None,
+        threads: UserThreads | None = None,
+    ) -> None:
+        self._source = source
+        self._store = lease_store
+        self._factory = processor_factory
+        self._config = config
+        self._clock = clock or SystemClock()
+        self._random = random or Random()
+        self._hooks = Hooks(hooks)
+        self._seam = seam or LeasesInThread()
+        self._threads = threads or DaemonThreads(config.processor_threads)
+        self._budget = ByteBudget(config.prefetch_bytes)
+        self.worker_id = f"{worker_name(config.worker_id)}-{self._random.getrandbits(40):010x}"
+        self._stack = AsyncExitStack()
+        self._stopping = asyncio.Event()
+        self._stop_asked = False
+        self._own_loop: asyncio.AbstractEventLoop | None = None
+        self._leasing: asyncio.Future[None] | None = None
+        self._tenures: dict[HeldLease, tuple[HeldTenure, ShardConsumer]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] | None = None
+        self._processed = 0
+
+    # -- start
+    # -----------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        self._own_loop = asyncio.get_running_loop()
+        self._failure = self._own_loop.create_future()
+        if self._stop_asked:
+            self._stopping.set()
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def _start(self) -> None:
+        await self._stack.enter_async_context(self._source.open())
+        stream = await self._soon(self._source.resolve)
+        self._check_images(stream)
+        self._stack.push_async_callback(self._seam.stop)
+        await self._soon(lambda: self._seam.start(self._store.open()))
+        self._loop = LeaseLoop(
+            self._store, self._lease_settings(stream), self, clock=self._clock, random=self._fork(), hooks=self._hooks
+        )
+        scan = await self._soon(lambda: self._seam.call(self._loop.start()))
+        self._check_enabled(stream, scan)
+        self._sync = ShardSync(
+            self._source,
+            stream,
+            self._loop,
+            self._seam,
+            self._config,
+            clock=self._clock,
+            random=self._fork(),
+            hooks=self._hooks,
+        )
+        self._stack.push_async_callback(self._abandon)
+        self._leasing = self._seam.run(self._loop.run())
+        await self._sync.start()
+        _log.info(
+            "Worker %s of %s reads %s (%s), leases in table %s.",
+            self.worker_id,
+            self._config.app,
+            self._source.name,
+            stream.label,
+            self._store.name,
+        )
+
+    async def _soon(self, call: Callable[[], Awaitable[T]]) -> T:
+        """A call of the start: tried again for a few seconds while that may help, then its error is the caller's."""
+        return await retrying(
+            call, clock=self._clock, random=self._random, attempts=50, within_seconds=_START_WITHIN_SECONDS
+        )
+
+    def _check_images(self, stream: StreamIdentity) -> None:
+        required = frozenset(getattr(self._factory, "requires", ()))
+        if stream.view_type is not None and (missing := required - _IMAGES[stream.view_type]):
+            raise ViewTypeMismatch(
+                f"The processor requires {', '.join(sorted(missing))}, but stream {stream.arn} has view type "
+                f"{stream.view_type}. A stream's view type is fixed: disable the table's stream and enable it again "
+                "with NEW_AND_OLD_IMAGES, or drop the requirement."
+            )
+
+    def _check_enabled(self, stream: StreamIdentity, scan: TableScan) -> None:
+        """A stream that is switched off is still drained by a group that had begun it, and of no use to a new group."""
+        if not stream.enabled and not any(
+            lease.stream == stream.label and not lease.is_finished for lease in scan.leases
+        ):
+            raise StreamDisabled(
+                f"The stream {stream.arn} is switched off, and this app has nothing left to read in it. Enable it with "
+                "UpdateTable and a StreamSpecification."
+            )
+
+    def _lease_settings(self, stream: StreamIdentity) -> LeaseSettings:
+        return LeaseSettings(
+            worker_id=self.worker_id,
+            stream_base=stream.base,
+            failover_seconds=self._config.failover_seconds,
+            hand_off_timeout_seconds=self._config.hand_off_timeout_seconds,
+            scan_read_units_per_second=self._config.scan_read_units_per_second,
+            max_leases=self._config.max_leases,
+        )
+
+    def _fork(self) -> Random:
+        """A generator of its own for each part, so that one more draw in one does not reshuffle the others."""
+        return Random(self._random.getrandbits(64))
+
+    # -- run, drain, stop
+    # ------------------------------------------------------------------------------------------------
+
+    async def run(self) -> Outcome:
+        """Work until ``stop``, then drain. Raises what ended the worker, where something did.
+
+        DRAIN_TIMED_OUT: user code was still running at the deadline; its leases expire and others take them.
+        """
+        if self._leasing is None or self._failure is None:
+            raise RuntimeError(
+                "A worker is entered before it runs: async with Worker(...) as worker: await worker.run()"
+            )
+        sync = asyncio.ensure_future(self._sync.run())
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            parts: list[asyncio.Future[Any]] = [self._leasing, self._failure, sync]
+            await asyncio.wait([*parts, stop], return_when=asyncio.FIRST_COMPLETED)
+            for ended in parts:
+                if ended.done():
+                    await _raised_alone(ended)
+            return await self._drain()
+        finally:
+            sync.cancel()
+            stop.cancel()
+            await asyncio.wait([sync, stop])
+
+    def stop(self) -> None:
+        """Begin the drain; legal in any thread, before the start, and more than once."""
+        self._stop_asked = True
+        loop = self._own_loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(self._stopping.set)
+
+    async def _drain(self) -> Outcome:
+        """Mark, hand over, wait for user code, leave: within the drain's time-out, or say what stays behind."""
+        _log.info("Worker %s drains its %d shards.", self.worker_id, len(self._tenures))
+        try:
+            async with self._clock.timeout(self._config.drain_timeout_seconds):
+                await self._seam.call(self._loop.drain())
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+                await self._seam.call(self._loop.leave())
+        except TimeoutError:
+            held = sorted(held.key for held in self._tenures)
+            _log.error(
+                "Worker %s could not drain within %g s. Still held: %s; these leases expire within %g s and their next "
+                "owners go on from the last checkpoints stored: records after them come again.",
+                self.worker_id,
+                self._config.drain_timeout_seconds,
+                ", ".join(held) or "no shard, only rows that name this worker",
+                self._config.failover_seconds,
+            )
+            return Outcome.DRAIN_TIMED_OUT
+        _log.info("Worker %s has left; no lease names it.", self.worker_id)
+        return Outcome.CLEAN
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _abandon(self) -> None:
+        """End shard consumers that still run; a thread that user code blocks is left to its fate, it is a daemon."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_ABANDON_SECONDS)
+
+    # -- TenureListener: called on the lease loop, acted on here
+    # ---------------------------------------------------------
+
+    def tenure_began(self, held: HeldLease) -> None:
+        self._seam.post(self._begin, held)
+
+    def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
+        self._seam.post(self._tell, held, reason)
+
+    def _begin(self, held: HeldLease) -> None:
+        tenure = HeldTenure(held, self._loop, self._seam, self._clock, self._sync.wait_for_lineage)
+        consumer = ShardConsumer(
+            tenure,
+            self._source,
+            self._sync.identity_of(held.first_lease.stream),
+            self._factory,
+            self._config,
+            worker_id=self.worker_id,
+            clock=self._clock,
+            random=self._fork(),
+            hooks=self._hooks,
+            threads=self._threads,
+            budget=self._budget,
+        )
+        self._tenures[held] = (tenure, consumer)
+        task = asyncio.ensure_future(self._live(held, consumer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _tell(self, held: HeldLease, reason: StopReason | None) -> None:
+        if held in self._tenures:
+            self._tenures[held][0].request_stop(reason)
+
+    async def _live(self, held: HeldLease, consumer: ShardConsumer) -> None:
+        """One tenure, to the moment when no user code of it runs any more; a defect in it ends the worker, loudly."""
+        try:
+            await consumer.run()
+        except Exception as error:
+            _log.exception("Shard %s ended by a defect; this worker stops, and others take its shards.", held.key)
+            if self._failure is not None and not self._failure.done():
+                self._failure.set_exception(error)
+        finally:
+            self._processed += consumer.records_processed
+            del self._tenures[held]
+        await self._seam.call(self._loop.consumer_stopped(held))
+        if held.over == "ended" and not held.lease.children:
+            self._sync.want()
+
+    # -- what people see
+    # -------------------------------------------------------------------------------------------------
+
+    def status(self) -> WorkerStatus:
+        """A snapshot, to be asked for on the worker's own loop."""
+        consumers = [consumer for _, consumer in self._tenures.values()]
+        status = WorkerStatus(
+            worker_id=self.worker_id,
+            shards=tuple(sorted((consumer.status() for consumer in consumers), key=lambda shard: shard.shard_id)),
+            records_processed=self._processed + sum(consumer.records_processed for consumer in consumers),
+            lease_loop_alive=self._leasing is not None and not self._leasing.done(),
+            draining=self._stopping.is_set(),
+        )
+        return replace(status, problems=health(status, self._config))
+
+
+def worker_name(given: str | None) -> str:
+    """The readable part of a worker's id: as given, else the ECS task's id, else the host's name."""
+    if given:
+        return given
+    metadata = os.environ.get("ECS_CONTAINER_METADATA_URI_V4", "").rstrip("/").rpartition("/")[2]
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", metadata or socket.gethostname())[:64]
+
+
+async def _raised_alone(ended: asyncio.Future[None]) -> None:
+    """Raise what ended a part; of a group of errors the first, for the reader wants the cause and not the container."""
+    try:
+        await ended
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
