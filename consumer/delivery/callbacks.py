@@ -1,0 +1,190 @@
+"""The failure policy around user code: nothing that a callback raises is skipped, and nothing of it is taken for our
+own.
+
+A ``def`` runs in a thread of ours, one hop a call; an ``async def``, or whatever awaitable a ``def`` returned, runs in
+a task of its own on the worker's loop. Both turn every BaseException into a value *inside* the thread or task: asyncio
+would let SystemExit and KeyboardInterrupt out of the loop, and a CancelledError of the user's would look like a
+cancellation of ours.
+
+The log names the exception's type and where it was raised, never its message: ``KeyError: 'alice@example.com'`` is
+payload. Messages of Leasehold's own errors carry none and are shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import PurePath
+from random import Random
+from typing import Any
+
+from consumer.clock import Clock
+from consumer.delivery.outcome import Outcome, Raised, Returned
+from consumer.delivery.threads import UserThreads
+from consumer.errors import LeaseholdError
+from consumer.hooks import BatchFailed, Fact
+from consumer.retry import Backoff
+
+__all__ = ["Call", "Callbacks", "call_user_code"]
+
+_log = logging.getLogger("leasehold.delivery")
+_FIRST_PAUSE_SECONDS = 0.5
+_FRAMES_SHOWN = 8
+
+
+async def call_user_code(threads: UserThreads, call: Callable[[], Any]) -> Outcome[Any]:
+    """Make one call of user code and wait for whatever it returned, awaitables included.
+
+    Returns or raises only when no user code of this call runs any more. When cancelled, user code on the loop is
+    cancelled too and waited for; a thread can't be interrupted and is waited for as long as it takes.
+    """
+    if inspect.iscoroutinefunction(getattr(call, "func", call)):
+        return await _own_task(call)
+    outcome = await threads.run(call)
+    if isinstance(outcome, Returned) and inspect.isawaitable(outcome.value):
+        awaitable = outcome.value
+        return await _own_task(lambda: awaitable)
+    return outcome
+
+
+async def _own_task(make: Callable[[], Awaitable[Any]]) -> Outcome[Any]:
+    async def guarded() -> Outcome[Any]:
+        try:
+            return Returned(await make())
+        except BaseException as error:
+            return Raised(error)
+
+    task = asyncio.get_running_loop().create_task(guarded())
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+            task.cancel()
+    if cancelled is not None:
+        raise cancelled
+    # A task that cancels itself in its last step ends as cancelled although its code caught everything.
+    return Raised(asyncio.CancelledError()) if task.cancelled() else task.result()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One callback to bring to an end.
+
+    ``function`` takes nothing (a partial, a bound method). ``about`` says in the log what it was called with: a range
+    of sequence numbers, never payload. ``check`` is awaited after a return: what it raises counts as raised by the
+    callback. ``give_up`` ends the retries; ``tries`` bounds them (None: for ever). ``may_begin`` is awaited before each
+    attempt and answers whether to make it.
+    """
+
+    name: str
+    function: Callable[[], Any]
+    give_up: Callable[[], bool]
+    about: str = ""
+    check: Callable[[], Awaitable[None]] | None = None
+    may_begin: Callable[[], Awaitable[bool]] | None = None
+    tries: int | None = None
+
+
+class Callbacks:
+    """Brings the callbacks of one shard to an end, one at a time: the same call again, with growing pauses, until it
+    returns.
+    """
+
+    def __init__(
+        self,
+        shard_id: str,
+        threads: UserThreads,
+        *,
+        clock: Clock,
+        random: Random,
+        hooks: Callable[[Fact], None],
+        retry_limit_seconds: float,
+        until: Callable[[Callable[[], object], float], Awaitable[object]],
+    ) -> None:
+        """``until(condition, seconds)`` waits for a condition over the shard's state, at most that long
+        (``Signal.until``).
+        """
+        self._shard_id = shard_id
+        self._threads = threads
+        self._clock = clock
+        self._random = random
+        self._hooks = hooks
+        self._retry_limit = retry_limit_seconds
+        self._until = until
+        self.failing_since: float | None = None
+        """When the call in hand first failed (monotonic), None while none fails."""
+        self.is_running = False
+        """Whether user code of this shard runs, or waits for a thread, at this moment."""
+
+    async def run(self, call: Call) -> Returned[Any] | None:
+        """Make ``call`` until it returns; None when it was given up (a stop, a lost lease, ``tries`` used up)."""
+        backoff = Backoff(self._random, min(_FIRST_PAUSE_SECONDS, self._retry_limit), self._retry_limit)
+        attempt = 0
+        try:
+            while not call.give_up() and (call.may_begin is None or await call.may_begin()):
+                attempt += 1
+                outcome = await self._attempt(call)
+                if isinstance(outcome, Returned):
+                    return outcome
+                last = call.give_up() or attempt == call.tries
+                pause = 0.0 if last else backoff.next_seconds()
+                self._report(call, outcome.error, attempt, pause, last=last)
+                if last:
+                    return None
+                del outcome  # its traceback holds the batch
+                await self._until(call.give_up, pause)
+            return None
+        finally:
+            self.failing_since = None
+
+    async def _attempt(self, call: Call) -> Outcome[Any]:
+        self.is_running = True
+        try:
+            outcome = await call_user_code(self._threads, call.function)
+            if isinstance(outcome, Returned) and call.check is not None:
+                try:
+                    await call.check()
+                except LeaseholdError as error:
+                    return Raised(error)
+            return outcome
+        finally:
+            self.is_running = False
+
+    def _report(self, call: Call, error: BaseException, attempt: int, pause: float, *, last: bool) -> None:
+        if self.failing_since is None:
+            self.failing_since = self._clock.monotonic()
+        _log.warning(
+            "Shard %s: %s%s raised %s (attempt %d); %s. Raised at: %s",
+            self._shard_id,
+            call.name,
+            f" for {call.about}" if call.about else "",
+            _described(error),
+            attempt,
+            "it is not tried again here"
+            if last
+            else f"nothing is skipped, the same call is made again in {pause:.1f} s",
+            _where(error),
+        )
+        self._hooks(BatchFailed(self._shard_id, call.name, type(error).__name__, attempt, pause))
+
+
+def _described(error: BaseException) -> str:
+    kind = type(error)
+    own = isinstance(error, LeaseholdError) and kind.__module__.partition(".")[0] in ("consumer", "lease_store")
+    return f"{kind.__name__} ({error})" if own else kind.__qualname__
+
+
+def _where(error: BaseException) -> str:
+    """The innermost frames, newest first, by file, line and function: no source text, no values."""
+    frames = [
+        f"{PurePath(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") not in ("consumer.delivery.callbacks", "consumer.delivery.outcome")
+    ]
+    return " < ".join(reversed(frames[-_FRAMES_SHOWN:])) or "no traceback"

@@ -1,0 +1,145 @@
+"""The ``Checkpointer`` that user code gets: plain calls block in threads, async code awaits, and both store the same
+way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator
+from concurrent.futures import Future
+from typing import Any
+
+from consumer.errors import CheckpointBackwards, CheckpointBeyondDelivered, CheckpointError, LeaseLost
+from consumer.record import Record
+from consumer.shards.watermark import CheckpointWriter
+from lease_store.checkpoint import Checkpoint
+
+__all__ = ["ShardCheckpointer", "place_of"]
+
+
+def place_of(record: Record) -> Checkpoint:
+    """The place in the shard at which ``record`` stands."""
+    return Checkpoint(record.sequence_number, record.sub_sequence_number)
+
+
+class _Storing(Awaitable[None]):
+    """A checkpoint on its way. Not a coroutine: forgetting to await it neither warns nor keeps it from being stored."""
+
+    __slots__ = ("done", "was_awaited")
+
+    def __init__(self, done: Future[None]) -> None:
+        self.done = done
+        self.was_awaited = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        self.was_awaited = True
+        if self.done.done():
+            self.done.result()
+            return
+        yield from asyncio.wrap_future(self.done).__await__()
+
+
+class ShardCheckpointer:
+    """One tenure's ``Checkpointer``; may be called from any thread and from the worker's loop.
+
+    Without a record, ``checkpoint()`` means the last record of every batch that ``process_records`` has returned from,
+    and of the one it is in now; a batch that raised and was given up (a hand-off) is not covered. In ``shard_ended`` it
+    means the shard's end.
+    """
+
+    def __init__(self, shard_id: str, writer: CheckpointWriter) -> None:
+        self._shard_id = shard_id
+        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._given = writer.stored
+        self._covered = writer.stored
+        self._in_hand: Checkpoint | None = None
+        self._unsettled: list[_Storing] = []
+        self.is_ending = False
+        """True while ``shard_ended`` is being called."""
+        self.end_marked = False
+        """True once ``shard_ended`` has checkpointed the shard's end."""
+
+    def begin_batch(self, last: Checkpoint) -> None:
+        """A batch that ends at ``last`` is given to user code."""
+        self._in_hand = last
+        self._given = max(self._given, last)
+
+    def end_batch(self, *, returned: bool) -> None:
+        """``process_records`` returned, or the batch was given up."""
+        if returned and self._in_hand is not None:
+            self._covered = max(self._covered, self._in_hand)
+        self._in_hand = None
+
+    def checkpoint(self, record: Record | None = None) -> Awaitable[None]:
+        """See ``consumer.Checkpointer``."""
+        if self._is_on_loop():
+            storing = _Storing(self._begin(record))
+            self._unsettled.append(storing)
+            return storing
+        storing = _Storing(self._from_thread(record))
+        storing.done.result()
+        return storing
+
+    async def settle(self) -> None:
+        """Wait for what user code stored without awaiting; the first failure that it could not hear is raised here."""
+        unsettled, self._unsettled = self._unsettled, []
+        for storing in unsettled:
+            if not storing.was_awaited:
+                await storing
+
+    async def settle_end(self) -> None:
+        """As ``settle``; raises CheckpointError where manual user code did not mark the shard's end."""
+        await self.settle()
+        if not self.end_marked:
+            raise CheckpointError(
+                f"Shard {self._shard_id}: shard_ended returned without calling checkpointer.checkpoint(), so the end "
+                "can't be stored and "
+                "the children can't start; call it once everything of the shard is done."
+            )
+
+    def _is_on_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    def _from_thread(self, record: Record | None) -> Future[None]:
+        answer: Future[Future[None]] = Future()
+
+        def begin() -> None:
+            try:
+                answer.set_result(self._begin(record))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        try:
+            self._loop.call_soon_threadsafe(begin)
+        except RuntimeError:
+            raise LeaseLost(
+                f"Shard {self._shard_id}: the worker has stopped, nothing was stored; the next owner goes on from the "
+                "last checkpoint."
+            ) from None
+        return answer.result()
+
+    def _begin(self, record: Record | None) -> Future[None]:
+        if record is None and self.is_ending:
+            if not self._writer.is_closed:
+                self.end_marked = True
+            return self._writer.store(self._writer.stored)
+        target = max(self._covered, self._in_hand or self._covered) if record is None else place_of(record)
+        if self._writer.is_closed:
+            return self._writer.store(target)
+        if record is not None and target > self._given:
+            raise CheckpointBeyondDelivered(
+                f"Shard {self._shard_id}: checkpoint {target} lies above {self._given}, the last record given to this "
+                "processor; "
+                "checkpoint only records that process_records has received."
+            )
+        if record is not None and target < self._writer.wanted:
+            raise CheckpointBackwards(
+                f"Shard {self._shard_id}: checkpoint {target} lies below {self._writer.wanted}, which is stored "
+                "already or about to be; "
+                "checkpoints never go back."
+            )
+        return self._writer.store(target)

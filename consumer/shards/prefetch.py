@@ -1,0 +1,360 @@
+"""Reads one shard ahead of its processor: in order, without repeats, within bounds, and never giving up silently."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from consumer.clock import Clock
+from consumer.config import WorkerConfig
+from consumer.errors import DataTrimmed, IteratorExpired, ShardNotFound, StreamThrottled
+from consumer.hooks import Fact, GapFound, PageRead, RecordsSkipped, Throttled
+from consumer.record import Record
+from consumer.retry import Backoff, is_transient
+from consumer.shards.budget import ByteBudget, Grant
+from consumer.shards.checkpointer import place_of
+from consumer.shards.position import after, fresh, is_at_tip, lag_seconds, pause_seconds, start_position
+from consumer.shards.progress import Progress
+from consumer.shards.signal import Signal
+from consumer.streams.source import Page, Position, RecordSource, Shard, StreamIdentity
+from lease_store.checkpoint import Checkpoint
+from lease_store.lease import Lease
+
+__all__ = ["EndOfShard", "HeldPage", "ShardReader", "StoppedAtGap"]
+
+_log = logging.getLogger("leasehold.shards")
+_STAGE = "reading"
+_PAGES_HELD = 4  # one always, three more by budget: tiny pages cost more than their bytes
+_FIRST_GUESS_BYTES = 1024 * 1024  # the most a page of DynamoDB Streams holds
+_CALL_LIMIT_SECONDS = 75.0  # above botocore's own time-outs: only for a call that hangs beyond them
+_LEAST_PAGE_LIMIT = 1000
+_LOG_EVERY_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfShard:
+    """The shard has no further records. ``children`` as its last page named them, None where it did not."""
+
+    children: tuple[Shard, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedAtGap:
+    """Records were trimmed before they could be read, and ``on_trimmed=stop`` asks to leave the shard unread."""
+
+    from_position: str
+
+
+@dataclass(slots=True)
+class HeldPage:
+    """Records that were read and are not processed yet; ``offset`` counts those that are."""
+
+    records: Sequence[Record]
+    millis_behind_latest: int | None
+    grant: Grant | None = field(repr=False, default=None)
+    offset: int = 0
+
+
+class ShardReader:
+    """Keeps pages ready for one tenure of one shard. ``run`` reads until the shard ends or the task is cancelled.
+
+    Each shard may always hold one page, the oldest; further ones are charged to the worker's ``ByteBudget``.
+    ``may_read`` pauses it (a stop was requested) without losing its place.
+    """
+
+    def __init__(
+        self,
+        source: RecordSource,
+        stream: StreamIdentity,
+        lease: Lease,
+        config: WorkerConfig,
+        *,
+        budget: ByteBudget,
+        signal: Signal,
+        progress: Progress,
+        may_read: Callable[[], bool],
+        clock: Clock,
+        random: Random,
+        hooks: Callable[[Fact], None],
+    ) -> None:
+        self._source = source
+        self._stream = stream
+        self._shard_id = lease.key
+        self._config = config
+        self._budget = budget
+        self._signal = signal
+        self._progress = progress
+        self._may_read = may_read
+        self._clock = clock
+        self._random = random
+        self._hooks = hooks
+        self._pages: deque[HeldPage] = deque()
+        self._pin = start_position(lease, aggregates=stream.view_type is None)
+        self._above = lease.checkpoint if lease.checkpoint.is_number else None
+        self._last_read: Checkpoint | None = None
+        self._drop_before: float | None = None
+        self._iterator: str | None = None
+        self._operation = "GetShardIterator"
+        self._size_guess = _FIRST_GUESS_BYTES
+        self._empty_in_a_row = 0
+        self._read_at = -math.inf
+        self._wait_until = -math.inf
+        self._backoff = Backoff(random, 0.25, 5.0)
+        self._refused = Backoff(random, 2.0, 60.0)
+        self._failures = 0
+        self._logged_at = -math.inf
+        self._lag: float | None = None
+        self._lag_at = clock.monotonic()
+        self._at_tip = False
+        self._gap_from: str | None = None
+        self.finished: EndOfShard | StoppedAtGap | None = None
+        """Set once nothing more will be read; pages may still be held then."""
+
+    @property
+    def front(self) -> HeldPage | None:
+        """The oldest page not yet processed."""
+        return self._pages[0] if self._pages else None
+
+    def release(self) -> None:
+        """The front page is processed; the next one becomes the page that every shard may hold, and is charged no
+        longer.
+        """
+        page = self._pages.popleft()
+        for each in (page, *list(self._pages)[:1]):
+            if each.grant is not None:
+                each.grant.give_back()
+                each.grant = None
+        self._signal.notify()
+
+    def lag_seconds(self) -> float | None:
+        """Age of the oldest record not yet processed; grows while reads fail. None while nothing is known."""
+        timestamp = self._pages[0].records[self._pages[0].offset].timestamp if self._pages else None
+        unprocessed = None if timestamp is None else max(0.0, self._clock.wall() - timestamp)
+        unread = self._lag
+        if unread is not None and self._failures:
+            unread += self._clock.monotonic() - self._lag_at
+        return max((lag for lag in (unprocessed, unread) if lag is not None), default=None)
+
+    async def run(self) -> None:
+        """Read until the shard has ended, a gap stops it, or the task is cancelled."""
+        try:
+            while self.finished is None:
+                pause = self._wait_until - self._clock.monotonic()
+                if pause > 0:
+                    await self._clock.sleep(pause)
+                await self._signal.until(self._may_read)
+                await self._turn_with_room()
+        finally:
+            for page in self._pages:
+                if page.grant is not None:
+                    page.grant.give_back()
+                    page.grant = None
+
+    async def _turn_with_room(self) -> None:
+        """One read, as soon as there is room for its page; nothing when a stop comes first."""
+        if not self._pages:
+            await self._turn(None)
+            return
+        if len(self._pages) >= _PAGES_HELD:
+            await self._signal.until(lambda: len(self._pages) < _PAGES_HELD)
+            return
+        grant: Grant | None = self._budget.ask(self._size_guess, self._signal.notify)
+        assert grant is not None
+        try:
+            await self._signal.until(lambda: grant.granted or not self._pages or not self._may_read())
+            if self._may_read():
+                await self._turn(grant if grant.granted and self._pages else None)
+        finally:
+            if not any(page.grant is grant for page in self._pages):
+                grant.give_back()
+
+    async def _turn(self, grant: Grant | None) -> None:
+        self._progress.begin(_STAGE)
+        try:
+            async with self._clock.timeout(_CALL_LIMIT_SECONDS):
+                if self._iterator is None:
+                    await self._open()
+                page = await self._read()
+        except IteratorExpired:
+            self._iterator = None
+            self._pause(self._backoff.next_seconds() if self._failures else 0.0)
+            self._failures += 1
+        except DataTrimmed:
+            self._trimmed()
+        except ShardNotFound:
+            self._gone()
+        except Exception as error:
+            self._failed(error)
+        else:
+            self._accept(page, grant)
+
+    async def _open(self) -> None:
+        self._operation = "GetShardIterator"
+        position = self._pin if self._last_read is None else after(self._last_read)
+        opened = await self._source.iterator(self._stream, self._shard_id, position)
+        self._iterator = opened.iterator
+        if self._last_read is None:
+            self._drop_before = opened.drop_before
+            if position.kind == "LATEST":
+                # The word slides: an iterator that expires before the first record must not skip what came meanwhile.
+                # Service times are whole seconds; nothing was delivered yet, so that a second too many repeats nothing.
+                self._pin = Position("AT_TIMESTAMP", timestamp=math.floor(self._clock.wall()) - 1.0)
+
+    async def _read(self) -> Page:
+        self._operation = "GetRecords"
+        rate = self._source.max_reads_per_second
+        pace = self._read_at + 1.0 / rate - self._clock.monotonic() if rate else 0.0
+        if pace > 0:
+            await self._clock.sleep(pace)
+        self._read_at = self._clock.monotonic()
+        assert self._iterator is not None
+        limit = max(self._config.max_records, _LEAST_PAGE_LIMIT)
+        return await self._source.read(self._stream, self._shard_id, self._iterator, limit)
+
+    def _accept(self, page: Page, grant: Grant | None) -> None:
+        self._failures = 0
+        self._backoff.reset()
+        self._refused.reset()
+        self._progress.end(_STAGE)
+        self._empty_in_a_row = 0 if page.records else self._empty_in_a_row + 1
+        self._at_tip = is_at_tip(page)
+        self._lag = lag_seconds(page, self._clock.wall())
+        self._lag_at = self._clock.monotonic()
+        self._report(page)
+        if page.records:
+            self._keep(page, grant)
+        self._iterator = page.next_iterator
+        if page.next_iterator is None:
+            self.finished = EndOfShard(page.children)
+        wait = pause_seconds(
+            page, empty_in_a_row=self._empty_in_a_row, idle_wait_seconds=self._config.idle_wait_seconds
+        )
+        self._pause(wait * self._random.uniform(0.9, 1.0))
+        self._signal.notify()
+
+    def _keep(self, page: Page, grant: Grant | None) -> None:
+        records = fresh(page.records, above=self._above, drop_before=self._drop_before)
+        self._last_read = place_of(page.records[-1])
+        if self._above is not None and self._last_read > self._above:
+            self._above = None
+        self._size_guess = page.size_bytes
+        if not records:
+            return
+        if self._gap_from is not None:
+            _log.warning(
+                "Shard %s: after the gap from %s, reading goes on at %s.",
+                self._shard_id,
+                self._gap_from,
+                place_of(records[0]),
+            )
+            self._gap_from = None
+        if grant is not None and self._pages:
+            grant.settle(page.size_bytes)
+            self._pages.append(HeldPage(records, page.millis_behind_latest, grant))
+        else:
+            self._pages.append(HeldPage(records, page.millis_behind_latest))
+
+    def _report(self, page: Page) -> None:
+        if page.skipped:
+            self._hooks(RecordsSkipped(self._shard_id, page.skipped))
+            _log.warning(
+                "Shard %s: %d entries of a reply were too malformed to be records.", self._shard_id, page.skipped
+            )
+        seconds = self._clock.monotonic() - self._read_at
+        self._hooks(PageRead(self._shard_id, len(page.records), page.size_bytes, seconds, self._lag))
+
+    def _place(self) -> str:
+        """The place after which records are wanted, for people."""
+        if self._last_read is not None:
+            return str(self._last_read)
+        if self._above is not None:
+            return str(self._above)
+        return self._pin.kind
+
+    def _trimmed(self) -> None:
+        begun = self._last_read is not None or self._above is not None
+        stopped = begun and self._config.on_trimmed == "stop"
+        place = self._place()
+        self._hooks(GapFound(self._shard_id, place, "TRIM_HORIZON", stopped))
+        self._iterator = None
+        if stopped:
+            _log.error(
+                "Shard %s: the records after %s were trimmed from the stream before they were read, they are lost to "
+                "this group. "
+                "on_trimmed is stop: the shard is left unread and its lease is kept. To go on at the oldest record "
+                "there is, "
+                "restart with --on-trimmed skip.",
+                self._shard_id,
+                place,
+            )
+            self._finish(StoppedAtGap(place))
+            return
+        _log.error(
+            "Shard %s: records after %s were trimmed from the stream before they were read, they are lost to this "
+            "group. Reading goes "
+            "on at the oldest record there is (--on-trimmed skip).",
+            self._shard_id,
+            place,
+        )
+        self._above = self._last_read or self._above
+        self._last_read = None
+        self._pin = Position("TRIM_HORIZON")
+        self._gap_from = place
+        self._pause(self._backoff.next_seconds() if self._failures else 0.0)
+        self._failures += 1
+
+    def _gone(self) -> None:
+        """The service does not know the shard any more: its end, and a gap unless the tip had been reached."""
+        if self._at_tip:
+            _log.info("Shard %s is gone from the stream; everything in it had been read.", self._shard_id)
+            self._finish(EndOfShard())
+            return
+        begun = self._last_read is not None or self._above is not None
+        stopped = begun and self._config.on_trimmed == "stop"
+        place = self._place()
+        self._hooks(GapFound(self._shard_id, place, "SHARD_END", stopped))
+        _log.error(
+            "Shard %s is gone from the stream, and its end had not been read: records after %s, if there were any, "
+            "are lost to this group. %s",
+            self._shard_id,
+            place,
+            "on_trimmed is stop: its lease is kept; to go on with its children, restart with --on-trimmed skip."
+            if stopped
+            else "The shard counts as ended, its children go on.",
+        )
+        self._finish(StoppedAtGap(place) if stopped else EndOfShard())
+
+    def _finish(self, finished: EndOfShard | StoppedAtGap) -> None:
+        self.finished = finished
+        self._progress.end(_STAGE)
+        self._signal.notify()
+
+    def _failed(self, error: Exception) -> None:
+        self._failures += 1
+        if isinstance(error, StreamThrottled):
+            self._hooks(Throttled(self._shard_id, self._operation))
+        transient = is_transient(error) or isinstance(error, TimeoutError)
+        self._pause((self._backoff if transient else self._refused).next_seconds())
+        now = self._clock.monotonic()
+        if now - self._logged_at < _LOG_EVERY_SECONDS or (transient and self._failures < 3):
+            return
+        self._logged_at = now
+        _log.log(
+            logging.WARNING if transient else logging.ERROR,
+            "Shard %s can't be read: %s failed %d times in a row with %s: %s. It is tried again for ever from %s; "
+            "nothing is skipped, but "
+            "what is not read within the stream's retention is lost.",
+            self._shard_id,
+            self._operation,
+            self._failures,
+            type(error).__name__,
+            error,
+            self._place(),
+        )
+
+    def _pause(self, seconds: float) -> None:
+        self._wait_until = self._clock.monotonic() + seconds

@@ -1,0 +1,106 @@
+"""The last steps of a shard: find its children, make their rows, store SHARD_END."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from random import Random
+
+from consumer.clock import Clock
+from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError
+from consumer.hooks import CheckpointFailed, Fact, ShardEnded
+from consumer.leasing.tenure import Tenure
+from consumer.retry import Backoff
+from consumer.shards.signal import Signal
+from consumer.streams.source import RecordSource, Shard, StreamIdentity
+
+__all__ = ["ShardEnd"]
+
+_log = logging.getLogger("leasehold.shards")
+_FIRST_SECONDS = 0.1
+_LIMIT_SECONDS = 5.0
+_CALL_LIMIT_SECONDS = 15.0
+
+
+class ShardEnd:
+    """Ends one tenure's shard. Nothing here is begun before user code has returned from ``shard_ended``."""
+
+    def __init__(
+        self,
+        tenure: Tenure,
+        source: RecordSource,
+        stream: StreamIdentity,
+        *,
+        child_wait_seconds: float,
+        signal: Signal,
+        clock: Clock,
+        random: Random,
+        hooks: Callable[[Fact], None],
+    ) -> None:
+        self._tenure = tenure
+        self._shard_id = tenure.lease.key
+        self._source = source
+        self._stream = stream
+        self._child_wait = child_wait_seconds
+        self._signal = signal
+        self._clock = clock
+        self._random = random
+        self._hooks = hooks
+
+    async def find_children(
+        self, named: tuple[Shard, ...] | None, stopped: Callable[[], bool]
+    ) -> tuple[Shard, ...] | None:
+        """The children that the last page named, else those the service shows within the wait; None when stopped first.
+
+        A service may show a child late. After the wait the shard ends without: the lineage audit makes the missing
+        rows.
+        """
+        if named:
+            return named
+        backoff = Backoff(self._random, _FIRST_SECONDS, _LIMIT_SECONDS)
+        deadline = self._clock.monotonic() + self._child_wait
+        reason = "the service shows none"
+        while not stopped():
+            try:
+                async with self._clock.timeout(_CALL_LIMIT_SECONDS):
+                    children = await self._source.children(self._stream, self._shard_id)
+            except (LeaseholdError, TimeoutError) as error:
+                children, reason = (), f"asking failed with {type(error).__name__}: {error}"
+            if children:
+                return children
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                _log.warning(
+                    "Shard %s has ended and no child was found within %.0f s (%s); it ends without. Where there are "
+                    "children, the lineage "
+                    "audit finds them; where the stream is disabled or deleted, there are none.",
+                    self._shard_id,
+                    self._child_wait,
+                    reason,
+                )
+                return ()
+            await self._signal.until(stopped, within_seconds=min(max(backoff.next_seconds(), 0.02), left))
+        return None
+
+    async def store(self, children: tuple[Shard, ...]) -> bool:
+        """Create the children's rows, store SHARD_END, however often it takes; False when the lease was lost first."""
+        backoff = Backoff(self._random, _FIRST_SECONDS, _LIMIT_SECONDS)
+        while self._tenure.stop_requested != "lost":
+            try:
+                await self._tenure.end_shard(children)
+            except LeaseLost:
+                return False
+            except LeaseStoreError as error:
+                pause = backoff.next_seconds()
+                self._hooks(CheckpointFailed(self._shard_id, type(error).__name__))
+                _log.warning(
+                    "Shard %s: its end was not stored (%s), its children can't start yet; tried again in %.1f s.",
+                    self._shard_id,
+                    error,
+                    pause,
+                )
+                await self._signal.until(lambda: self._tenure.stop_requested == "lost", within_seconds=pause)
+            else:
+                self._hooks(ShardEnded(self._shard_id, tuple(child.id for child in children)))
+                return True
+        return False

@@ -1,0 +1,166 @@
+"""Stores how far a shard is done: one write at a time, at most one an interval, never back, never lost while it can be
+stored.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from random import Random
+
+from consumer.clock import Clock
+from consumer.errors import LeaseLost, LeaseStoreError
+from consumer.hooks import CheckpointFailed, CheckpointStored, Fact
+from consumer.leasing.tenure import Tenure
+from consumer.retry import Backoff
+from consumer.shards.progress import Progress
+from consumer.shards.signal import Signal
+from lease_store.checkpoint import Checkpoint
+
+__all__ = ["CheckpointWriter"]
+
+_log = logging.getLogger("leasehold.shards")
+_RETRY_FIRST_SECONDS = 0.1
+_RETRY_LIMIT_SECONDS = 5.0
+_TRUST_POLL_SECONDS = 0.1
+_STAGE = "checkpointing"
+
+
+class CheckpointWriter:
+    """The only writer of one tenure's checkpoints.
+
+    ``advance`` (automatic) says what may be stored, ``store`` (manual) what must be; ``run`` does the writing in a task
+    of its own, so that a slow or failing table never holds up delivery. The first move of a quiet shard is written at
+    once, later ones at the end of each interval: a shard that falls silent has its last place stored, too.
+    """
+
+    def __init__(
+        self,
+        tenure: Tenure,
+        *,
+        interval_seconds: float,
+        clock: Clock,
+        random: Random,
+        hooks: Callable[[Fact], None],
+        signal: Signal,
+        progress: Progress,
+        on_lost: Callable[[], None],
+    ) -> None:
+        self._tenure = tenure
+        self._shard_id = tenure.lease.key
+        self._interval = interval_seconds
+        self._clock = clock
+        self._hooks = hooks
+        self._signal = signal
+        self._progress = progress
+        self._on_lost = on_lost
+        self._backoff = Backoff(random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
+        self._waiters: list[tuple[Checkpoint, Future[None]]] = []
+        self._flushing = False
+        self._due_at = clock.monotonic()
+        self.stored = tenure.lease.checkpoint
+        """What the lease row says, as far as this tenure knows."""
+        self.wanted = tenure.lease.checkpoint
+        """What it is to say; never below ``stored``."""
+        self.is_closed = False
+
+    def advance(self, to: Checkpoint) -> None:
+        """Everything up to ``to`` is done; stored within the interval. A place below an earlier one changes nothing."""
+        if to > self.wanted:
+            self.wanted = to
+            self._signal.notify()
+
+    def store(self, to: Checkpoint) -> Future[None]:
+        """Store ``to`` now; the future, safe in every thread, is done when it stands, or fails with LeaseLost."""
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()  # a waiter that gives up must not stop the others, nor the write
+        if self.is_closed:
+            done.set_exception(self._over())
+        elif to <= self.stored:
+            done.set_result(None)
+        else:
+            self._waiters.append((to, done))
+            self.wanted = max(self.wanted, to)
+            self._signal.notify()
+        return done
+
+    async def flush(self) -> bool:
+        """Store what is wanted without waiting for the interval; False when the lease's trust ends first."""
+        self._flushing = True
+        self._signal.notify()
+        try:
+            while not self._is_settled() and self._tenure.is_trusted:
+                await self._signal.until(self._is_settled, within_seconds=_TRUST_POLL_SECONDS)
+        finally:
+            self._flushing = False
+        return self.stored >= self.wanted
+
+    async def run(self) -> None:
+        """Write until the lease is lost or the task is cancelled."""
+        try:
+            is_lost = False
+            while not is_lost:
+                await self._signal.until(lambda: self.wanted > self.stored)
+                pause = self._due_at - self._clock.monotonic()
+                if pause > 0:
+                    await self._signal.until(lambda: self._flushing or self._waiters, within_seconds=pause)
+                is_lost = not await self._write(self.wanted)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Nothing is stored any more; whoever waits hears LeaseLost."""
+        self.is_closed = True
+        waiters, self._waiters = self._waiters, []
+        for _, done in waiters:
+            done.set_exception(self._over())
+        self._signal.notify()
+
+    async def _write(self, target: Checkpoint) -> bool:
+        """One attempt; False when the lease is lost."""
+        self._progress.begin(_STAGE)
+        self._due_at = self._clock.monotonic() + self._interval
+        try:
+            await self._tenure.checkpoint(target)
+        except LeaseLost:
+            self._progress.end(_STAGE)
+            self._on_lost()
+            return False
+        except LeaseStoreError as error:
+            pause = self._backoff.next_seconds()
+            _log.warning(
+                "Shard %s: checkpoint %s was not stored (%s); delivery goes on, the write is tried again in %.1f s. "
+                "Until it stands, a restart repeats the records after %s.",
+                self._shard_id,
+                target,
+                error,
+                pause,
+                self.stored,
+            )
+            self._hooks(CheckpointFailed(self._shard_id, type(error).__name__))
+            await self._clock.sleep(pause)
+            return True
+        self._backoff.reset()
+        self._progress.end(_STAGE)
+        self.stored = target
+        self._hooks(CheckpointStored(self._shard_id, target.sequence_number))
+        self._settle_waiters()
+        self._signal.notify()
+        return True
+
+    def _settle_waiters(self) -> None:
+        done = [future for to, future in self._waiters if to <= self.stored]
+        self._waiters = [(to, future) for to, future in self._waiters if to > self.stored]
+        for future in done:
+            future.set_result(None)
+
+    def _is_settled(self) -> bool:
+        return self.is_closed or self.stored >= self.wanted
+
+    def _over(self) -> LeaseLost:
+        return LeaseLost(
+            f"Shard {self._shard_id}: this worker's tenure of the lease is over; nothing was stored, and the next "
+            "owner goes on "
+            f"after {self.stored} or a later checkpoint."
+        )

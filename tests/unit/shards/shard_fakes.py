@@ -1,0 +1,224 @@
+"""A scripted tenure, a scripted stream and a stage for one shard consumer in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import random as stdlib_random
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from consumer.config import InitialPosition, WorkerConfig
+from consumer.delivery.threads import InlineThreads
+from consumer.errors import IteratorExpired, LeaseLost
+from consumer.hooks import Fact
+from consumer.record import ViewType
+from consumer.shards.budget import ByteBudget
+from consumer.shards.shard_consumer import ShardConsumer
+from consumer.streams.source import Opened, Page, Position, Shard, StreamIdentity
+from consumer.testing.virtual_time import VirtualClock, run_virtual
+from lease_store.checkpoint import Checkpoint
+from lease_store.lease import Lease
+
+DYNAMODB = StreamIdentity("arn:stream/1", "arn:stream/1", "arn", ViewType.NEW_AND_OLD_IMAGES)
+KINESIS = StreamIdentity("arn:kinesis", "arn:kinesis@1", "arn:kinesis", None)
+
+
+@dataclass(frozen=True)
+class FakeRecord:
+    sequence_number: str
+    sub_sequence_number: int = 0
+    size_bytes: int = 100
+    timestamp: float | None = 1_800_000_000.0
+
+
+def records(*numbers: int, size_bytes: int = 100, timestamp: float | None = 1_800_000_000.0) -> list[FakeRecord]:
+    return [FakeRecord(str(number), 0, size_bytes, timestamp) for number in numbers]
+
+
+def numbers(batch: Iterable[Any]) -> list[int]:
+    return [int(record.sequence_number) for record in batch]
+
+
+class FakeTenure:
+    """A tenure whose answers a test sets; every write is kept with its virtual time."""
+
+    def __init__(self, **lease: Any) -> None:
+        self.lease = Lease(**({"key": "shard-1", "owner": "me", "counter": 7} | lease))
+        self.fencing_token = self.lease.counter
+        self.is_trusted = True
+        self.stop_requested: Any = None
+        self.calls: list[tuple[Any, ...]] = []
+        self.stored: list[tuple[float, str]] = []
+        self.checkpoint_errors: deque[Exception] = deque()
+        self.end_errors: deque[Exception] = deque()
+        self.parent_errors: deque[Exception] = deque()
+        self.let_go_answers: deque[bool] = deque()
+        self.parents = asyncio.Event()
+        self.parents.set()
+        self.checkpoint_gate = asyncio.Event()
+        self.checkpoint_gate.set()
+        self.children: Sequence[Shard] | None = None
+        self._changed = asyncio.Event()
+
+    def ask(self, reason: Any) -> None:
+        self.stop_requested = reason
+        if reason == "lost":
+            self.is_trusted = False
+        self._changed.set()
+
+    async def stop_or_resume(self) -> None:
+        self._changed.clear()
+        await self._changed.wait()
+
+    async def checkpoint(self, checkpoint: Checkpoint) -> None:
+        await self.checkpoint_gate.wait()
+        if self.stop_requested == "lost":
+            raise LeaseLost
+        if self.checkpoint_errors:
+            raise self.checkpoint_errors.popleft()
+        self.calls.append(("checkpoint", str(checkpoint)))
+        self.stored.append((asyncio.get_running_loop().time(), str(checkpoint)))
+
+    async def let_go(self, *, shutdown_called: bool) -> bool:
+        self.calls.append(("let_go", shutdown_called))
+        answer = self.let_go_answers.popleft() if self.let_go_answers else True
+        if not answer:
+            self.ask(None)
+        return answer
+
+    async def end_shard(self, children: Sequence[Shard]) -> None:
+        if self.stop_requested == "lost":
+            raise LeaseLost
+        if self.end_errors:
+            raise self.end_errors.popleft()
+        self.calls.append(("end_shard", tuple(child.id for child in children)))
+        self.children = children
+
+    async def parents_done(self) -> None:
+        if self.parent_errors:
+            raise self.parent_errors.popleft()
+        await self.parents.wait()
+
+
+class FakeSource:
+    """A shard as a script: each read takes the next step, a Page or an exception; at its end the shard is idle."""
+
+    name = "fake"
+
+    def __init__(self, *script: Page | Exception | Sequence[FakeRecord], rate: float | None = None) -> None:
+        self.script: deque[Any] = deque(script)
+        self.max_reads_per_second = rate
+        self.opened: list[Position] = []
+        self.open_script: deque[Any] = deque()
+        self.reads: list[float] = []
+        self.valid = 0
+        self.read_gate = asyncio.Event()
+        self.read_gate.set()
+        self.child_answers: deque[Any] = deque()
+        self.child_calls: list[float] = []
+        self.millis_when_idle: int | None = None
+
+    @asynccontextmanager
+    async def open(self) -> Any:
+        yield
+
+    async def resolve(self) -> StreamIdentity:
+        return DYNAMODB
+
+    async def list_shards(self, stream: StreamIdentity) -> Any:
+        raise AssertionError("a shard consumer lists no shards")
+
+    async def children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
+        self.child_calls.append(asyncio.get_running_loop().time())
+        answer = self.child_answers.popleft() if self.child_answers else ()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def iterator(self, stream: StreamIdentity, shard_id: str, position: Position) -> Opened:
+        self.opened.append(position)
+        step = self.open_script.popleft() if self.open_script else None
+        if isinstance(step, Exception):
+            raise step
+        self.valid += 1
+        return step or Opened(f"iterator-{self.valid}-0")
+
+    async def read(self, stream: StreamIdentity, shard_id: str, iterator: str, limit: int) -> Page:
+        self.reads.append(asyncio.get_running_loop().time())
+        await self.read_gate.wait()
+        if not self.script:
+            return Page((), "next", millis_behind_latest=self.millis_when_idle)
+        step = self.script.popleft()
+        if isinstance(step, IteratorExpired):
+            self.valid += 1
+        if isinstance(step, Exception):
+            raise step
+        return step if isinstance(step, Page) else page(step)
+
+
+def page(batch: Sequence[FakeRecord] = (), *, last: bool = False, **more: Any) -> Page:
+    size = sum(record.size_bytes for record in batch)
+    return Page(batch, None if last else "next", **({"size_bytes": size} | more))
+
+
+def config(**changes: Any) -> WorkerConfig:
+    return WorkerConfig(**({"app": "app", "initial_position": InitialPosition("TRIM_HORIZON")} | changes))
+
+
+class Stage:
+    """Everything one shard consumer needs, made inside a running loop; ``log`` is what the processor saw."""
+
+    def __init__(
+        self,
+        tenure: FakeTenure,
+        source: FakeSource,
+        processor: Callable[[], Any],
+        *,
+        stream: StreamIdentity = DYNAMODB,
+        budget: ByteBudget | None = None,
+        threads: Any = None,
+        **settings: Any,
+    ) -> None:
+        self.tenure = tenure
+        self.source = source
+        self.facts: list[Fact] = []
+        self.clock = VirtualClock()
+        self.consumer = ShardConsumer(
+            tenure,
+            source,
+            stream,
+            processor,
+            config(**settings),
+            worker_id="me",
+            clock=self.clock,
+            random=stdlib_random.Random(1),
+            hooks=self.facts.append,
+            threads=threads or InlineThreads(),
+            budget=budget or ByteBudget(64 * 1024 * 1024),
+        )
+
+    def start(self) -> asyncio.Task[Any]:
+        return asyncio.get_running_loop().create_task(self.consumer.run(), name="consumer under test")
+
+    def of(self, kind: type[Fact]) -> list[Any]:
+        return [fact for fact in self.facts if isinstance(fact, kind)]
+
+
+def virtual(main: Callable[[], Any], *, limit_seconds: float = 3_600.0, seed: int | None = None) -> Any:
+    """Run ``main`` in virtual time; nothing it started may be left."""
+
+    async def checked() -> Any:
+        result = await main()
+        left = [task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        assert left == [], f"tasks left behind: {left}"
+        return result
+
+    return run_virtual(checked(), seed=seed, limit_seconds=limit_seconds)
+
+
+async def at(seconds: float) -> None:
+    """Wait until this instant of virtual time."""
+    await asyncio.sleep(seconds - asyncio.get_running_loop().time())
