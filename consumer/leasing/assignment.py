@@ -27,6 +27,7 @@ class LeaseView:
     is_free: bool = False
     is_pending: bool = False
     may_move: bool = True
+    actual_owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +77,12 @@ def plan(view: PlanView) -> Plan:
     """Free leases go to the least loaded workers, then leases move from the most to the least loaded until they differ
     by one.
 
-    What is balanced stays where it is; ties break by lease key and worker id.
+    What is balanced stays where it is; ties break by lease key and worker id. A worker that let one of its leases
+    expire is about to be found dead: it is given nothing while there is anybody else.
     """
-    receivers = {worker.worker_id: worker for worker in view.workers if worker.may_receive}
+    suspects = {lease.actual_owner for lease in view.leases if lease.is_free}
+    open_to_more = {worker.worker_id: worker for worker in view.workers if worker.may_receive}
+    receivers = {name: worker for name, worker in open_to_more.items() if name not in suspects} or open_to_more
     load = dict.fromkeys(sorted(receivers), 0)
     for lease in view.leases:
         if not lease.is_free and lease.owner in load:

@@ -137,6 +137,7 @@ class Leases:
                     is_free=not mine and now >= self.free_at(observation),
                     is_pending=lease.is_pending,
                     may_move=not lease.is_pending and not rests,
+                    actual_owner=lease.actual_owner,
                 )
             )
         return PlanView(leases, self.workers())
