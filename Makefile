@@ -17,7 +17,7 @@ DEPLOY_READY := .venv/.ready-deploy
 NPM_READY := $(KINESIS_LOCAL)/node_modules/.ready
 PIP := -m pip --disable-pip-version-check --no-input
 # One line a package, and nothing of where it comes from.
-PROGRESS := sed -un 's/^Collecting \([^ ]*\).*/  \1/p; s/^Successfully installed/  installed/p'
+PROGRESS := sed -un 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s/^Successfully installed.*/  done/p'
 
 LEASEHOLD_MINISTACK ?= $(CURDIR)/.venv-ministack/bin/ministack
 export LEASEHOLD_MINISTACK
@@ -86,7 +86,7 @@ $(MINISTACK_READY): | python-present
 
 # A second opinion on resharding; without npm its tests are skipped and named at the end, which fails under CI=true.
 kinesis-local:
-	@if command -v npm >/dev/null && command -v node >/dev/null; then $(MAKE) --no-print-directory $(NPM_READY); \
+	@if command -v npm >/dev/null && command -v node >/dev/null; then $(MAKE) -s $(NPM_READY); \
 	else echo "npm or node is missing: the tests against kinesis-local will not run (on Debian: apt install npm)"; fi
 
 $(NPM_READY): $(KINESIS_LOCAL)/package-lock.json

@@ -41,7 +41,7 @@ def load_processor(path: str) -> ProcessorFactory:
         raise ConfigError(f"{path} is not a RecordProcessor; derive the class from consumer.RecordProcessor.")
     if not callable(factory):
         raise ConfigError(
-            f"{path} is a {type(factory).__name__} object, not a RecordProcessor class or a callable that makes one."
+            f"{path} is an object of type {type(factory).__name__}, not a RecordProcessor class or a callable that makes one."
         )
     _check(_make(factory, path), path)
     return factory  # type: ignore[no-any-return]  # what it makes was just checked
@@ -99,7 +99,7 @@ def _make(factory: Callable[[], Any], path: str) -> Any:
 def _check(processor: Any, path: str) -> None:
     if not isinstance(processor, RecordProcessor):
         raise ConfigError(
-            f"{path}() made a {type(processor).__name__}, which is not a RecordProcessor; derive it from "
+            f"{path}() made an object of type {type(processor).__name__}, which is not a RecordProcessor; derive it from "
             "consumer.RecordProcessor."
         )
     if type(processor).process_records is RecordProcessor.process_records:

@@ -1,0 +1,136 @@
+"""The command from outside: help, version, bad input, and what it does not import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from consumer.cli import entry
+from consumer.cli.main import main
+from consumer.cli.show_config import estimate
+from consumer.config import InitialPosition, WorkerConfig
+
+PROCESSOR = """
+from consumer import RecordProcessor
+
+class Orders(RecordProcessor):
+    def process_records(self, records, checkpointer):
+        pass
+"""
+GOOD = ["--app", "orders-audit", "--source", "dynamodb:orders", "--initial-position", "TRIM_HORIZON"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "main_test_orders.py").write_text(PROCESSOR)
+    return tmp_path
+
+
+def test_version_and_help_wait_for_no_aws_library():
+    code = (
+        "import sys; from consumer.cli.main import main\n"
+        "for arguments in (['--version'], ['--help'], ['run', '--help']):\n"
+        "    try: main(arguments)\n"
+        "    except SystemExit as end: assert not end.code\n"
+        "print(sorted({'botocore', 'boto3', 'aiobotocore', 'aiohttp', 'prometheus_client'} & set(sys.modules)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    lines = run.stdout.splitlines()
+    assert lines[0].startswith("leasehold 0.")
+    assert "--drain-timeout-seconds" in run.stdout
+    assert lines[-1] == "[]"
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]):
+    assert main([]) == 0
+    assert "demo" in capsys.readouterr().out
+
+
+def test_all_problems_of_all_kinds_are_told_in_one_go_with_exit_code_3(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LEASEHOLD_ON_TRIMMED", "ignore")
+    arguments = [
+        "run",
+        "absent:Orders",
+        "--app",
+        "a",
+        "--source",
+        "file:orders",
+        "--failover-seconds",
+        "0",
+        "--http",
+        "x",
+    ]
+    assert main(arguments) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("leasehold: ") for line in lines)
+    for start in (
+        "--initial-position is missing",
+        "--http",
+        "--app 'a'",
+        "--failover-seconds 0.0",
+        "LEASEHOLD_ON_TRIMMED",
+    ):
+        assert [line for line in lines if line.startswith(f"leasehold: {start}")], start
+    assert [line for line in lines if "file:orders" in line]
+    assert [line for line in lines if "no module 'absent'" in line]
+
+
+def test_an_instant_to_come_is_no_position(folder: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["run", "main_test_orders:Orders", *GOOD[:-1], "AT_TIMESTAMP=2999-01-01T00:00:00Z"]
+    assert main(arguments) == 3
+    assert "lies in the future" in capsys.readouterr().err
+
+
+def test_an_unknown_flag_is_a_sentence_with_exit_code_3(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as end:
+        main(["run", "a:B", "--failover", "3"])
+    assert end.value.code == 3
+    assert capsys.readouterr().err.startswith("leasehold: unrecognized arguments: --failover 3")
+
+
+def test_show_config_prints_each_value_with_its_origin_and_what_scanning_costs(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("LEASEHOLD_FAILOVER_SECONDS", "6")
+    assert main(["run", "main_test_orders:Orders", *GOOD, "--show-config"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["app", "orders-audit", "--app"] in rows
+    assert ["failover_seconds", "6", "LEASEHOLD_FAILOVER_SECONDS"] in rows
+    assert ["lease_table", "-", "default"] in rows
+    assert ["10", "2", "1.0", "s", "2.0", "0.65", "9.72"] in rows
+
+
+def test_the_estimate_follows_from_the_prices_and_stays_within_the_budget():
+    config = WorkerConfig(app="orders", initial_position=InitialPosition("LATEST"), scan_read_units_per_second=50.0)
+    small = estimate(config, 10, 2)
+    assert small.scan_period_seconds == 1.0
+    assert small.scan_dollars == pytest.approx(2 * 1.0 * 2_592_000 * 0.125e-6)
+    assert small.renewal_dollars == pytest.approx(12 * 0.3 * 2_592_000 * 0.625e-6)
+    large = estimate(config, 10_000, 20)
+    assert large.read_units_per_second == pytest.approx(50.0)
+    assert large.scan_period_seconds > 100
+
+
+@pytest.mark.parametrize("name", ["consumer", "lease_store"])
+def test_a_foreign_package_that_hides_ours_is_refused_by_its_path(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert entry.main() == 3
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"leasehold: {tmp_path / name}.py is a foreign package named {name!r}")
+    assert len(shown.splitlines()) == 1
+
+
+def test_a_foreign_package_after_ours_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "consumer.py").touch()
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    assert entry.foreign_packages() == []

@@ -1,0 +1,93 @@
+"""What the first and the second signal do, and the deadline; the end of the process is a queue here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import signal
+import threading
+
+import pytest
+
+from consumer.cli import signals
+from consumer.cli.signals import StopSignals
+
+WAIT_SECONDS = 10.0
+
+
+class Ended:
+    """Stands for the worker and for the process: what was asked of them, in the order in which it came."""
+
+    def __init__(self, drain_timeout_seconds: float, shards: tuple[str, ...] = ("shard-1", "shard-2")) -> None:
+        self.asked: queue.Queue[str | int] = queue.Queue(maxsize=10)
+        self.signals = StopSignals(
+            lambda: self.asked.put("stop"),
+            drain_timeout_seconds=drain_timeout_seconds,
+            failover_seconds=10.0,
+            unfinished=lambda: shards,
+            end=self.asked.put,
+        )
+
+    def next(self) -> str | int:
+        return self.asked.get(timeout=WAIT_SECONDS)
+
+
+@pytest.fixture(autouse=True)
+def _log_level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "leasehold")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_asks_the_worker_to_stop(number: signal.Signals, caplog: pytest.LogCaptureFixture):
+    ended = Ended(3_600.0)
+    with ended.signals:
+        os.kill(os.getpid(), number)
+        assert ended.next() == "stop"
+    assert ended.asked.empty()
+    assert f"{number.name}: draining for up to 3600 s" in caplog.text
+
+
+def test_a_second_signal_ends_the_process_with_4_and_names_what_is_left(caplog: pytest.LogCaptureFixture):
+    ended = Ended(3_600.0)
+    with ended.signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.next() == "stop"
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ended.next() == 4
+    assert "SIGINT again: stopping at once; the leases of shard-1, shard-2 expire in at most 10 s" in caplog.text
+
+
+def test_the_deadline_ends_the_process_though_nobody_comes_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.0)
+    ended = Ended(0.01, shards=())
+    with ended.signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert [ended.next(), ended.next()] == ["stop", 4]
+    assert "The drain did not end in 0.01 s" in caplog.text
+    assert "no lease is held any more" in caplog.text
+
+
+def test_the_process_ends_even_where_user_code_holds_the_locks_of_logging(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(signals, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(signals, "_LAST_WORDS_SECONDS", 0.01)
+    blocked = threading.Event()
+    ended = Ended(0.01)
+    ended.signals._unfinished = lambda: (blocked.wait(WAIT_SECONDS), ())[1]
+    with ended.signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert [ended.next(), ended.next()] == ["stop", 4]
+        assert not blocked.is_set()
+        blocked.set()
+
+
+def test_without_a_signal_nothing_happens_and_the_old_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    ended = Ended(3_600.0)
+    with ended.signals:
+        assert signal.getsignal(signal.SIGTERM) != before[0]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+    assert ended.asked.empty()
+    assert not [thread for thread in threading.enumerate() if thread.name == "leasehold-signals"]
