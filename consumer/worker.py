@@ -105,7 +105,6 @@ class Worker:
         self._processed = 0
 
     # -- start
-    # -----------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         self._own_loop = asyncio.get_running_loop()
@@ -192,7 +191,6 @@ class Worker:
         return Random(self._random.getrandbits(64))
 
     # -- run, drain, stop
-    # ------------------------------------------------------------------------------------------------
 
     async def run(self) -> Outcome:
         """Work until ``stop``, then drain. Raises what ended the worker, where something did.
@@ -260,7 +258,6 @@ class Worker:
             await asyncio.wait(self._tasks, timeout=_ABANDON_SECONDS)
 
     # -- TenureListener: called on the lease loop, acted on here
-    # ---------------------------------------------------------
 
     def tenure_began(self, held: HeldLease) -> None:
         self._seam.post(self._begin, held)
@@ -308,7 +305,6 @@ class Worker:
             self._sync.want()
 
     # -- what people see
-    # -------------------------------------------------------------------------------------------------
 
     def status(self) -> WorkerStatus:
         """A snapshot, to be asked for on the worker's own loop."""

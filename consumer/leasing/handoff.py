@@ -173,12 +173,11 @@ class OwnerSide:
     async def _is_ready(self, to: str) -> bool:
         """The receiver's own row, read consistently: it is there, does not drain, and has moved lately."""
         leases = self._leases
-        row = await leases.store.read_worker(to)
+        row = await leases.read_worker(to)
         if row is None:
             return False
-        now = leases.clock.monotonic()
-        leases.peers.see(row, now)
         peer = leases.peers.get(to)
+        now = leases.clock.monotonic()
         return not row.draining and (peer is None or peer.is_alive(now, leases.timing.failover_seconds))
 
     def _taken_back(self, key: str, to: str, why: str) -> None:

@@ -142,7 +142,6 @@ class HeldLease:
         self.end("ended")
 
     # -- one write at a time, settled before the next
-    # --------------------------------------------------------------------
 
     async def _write(
         self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True

@@ -10,22 +10,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from consumer.clock import Clock
-from consumer.errors import LeaseLost, LeaseTableConflict
+from consumer.errors import LeaseLost
 from consumer.hooks import Hooks
-from consumer.leasing.assignment import plan
 from consumer.leasing.drain import Drain
-from consumer.leasing.handoff import OwnerSide, ReceiverSide
+from consumer.leasing.handoff import OwnerSide
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases, TenureListener
-from consumer.leasing.table_check import conflict_in, unknown_movers
+from consumer.leasing.table_watch import TableWatch
 from consumer.leasing.tenure import StopReason
-from consumer.leasing.timing import LeaseTiming, scan_period_seconds
+from consumer.leasing.timing import LeaseTiming
+from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError
@@ -36,10 +36,6 @@ from lease_store.verbs import Write
 __all__ = ["LeaseLoop", "LeaseSettings", "TableState"]
 
 _log = logging.getLogger("leasehold.leasing")
-
-_GRACE_SECONDS: Final = 1.0
-_MOST_WRITES_AT_ONCE: Final = 16
-_LONGEST_SCAN_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,39 +90,35 @@ class LeaseLoop:
         self._outer = listener
         self._clock = clock
         self._random = random
-        self._receiver = ReceiverSide(self.leases)
         self._owner = OwnerSide(self.leases, settings.hand_off_timeout_seconds)
-        self._drain = Drain(self.leases, self._spawn, lambda: self._scan_period_seconds)
+        self._watch = TableWatch(
+            self.leases,
+            self._spawn,
+            stream_base=settings.stream_base,
+            read_units_per_second=settings.scan_read_units_per_second,
+        )
+        self._drain = Drain(self.leases, self._spawn, lambda: self._watch.scan_period_seconds)
         self._tasks: asyncio.TaskGroup | None = None
-        self._writes = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
         self._beat = 0
         self._beating = asyncio.Lock()
-        self._not_before: dict[str, float] = {}
-        self._grace: dict[str, float] = {}
-        self._suspects: frozenset[str] = frozenset()
-        self._last_scan_began = float("-inf")
-        self._rows = 0
 
     # -- life
-    # ------------------------------------------------------------------------------------------------------------
 
     async def start(self) -> TableScan:
         """Make myself known and look at the table once.
 
         Raises LeaseStoreError, LeaseTableConflict; nothing runs yet.
         """
-        scan = await self._store.scan()
-        self._check(scan)
+        await self._watch.scan()
         await self._write_beat()
-        await self._scan_once()
-        return scan
+        return await self._watch.scan()
 
     async def run(self) -> None:
         """Lease until cancelled. An error out of the ordinary ends it, and with it the worker."""
         async with asyncio.TaskGroup() as self._tasks:
             self._spawn(self._beat_forever())
-            self._spawn(self._scan_forever())
-            self._spawn(self._take_forever())
+            self._spawn(self._watch.scan_forever(self._drain.pass_on))
+            self._spawn(self._watch.take_forever())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:
@@ -136,14 +128,13 @@ class LeaseLoop:
 
     async def drain(self) -> None:
         """Hand over or release everything; returns when no row names this worker, however long that takes."""
-        await self._drain.run(self._write_beat, lambda: self._last_scan_began)
+        await self._drain.run(self._write_beat, lambda: self._watch.last_scan_began)
 
     async def leave(self) -> None:
         """After a complete drain: remove this worker's row, so that peers need not wait for it to go stale."""
         await self._store.delete_worker(self._worker_row())
 
     # -- what the worker asks for
-    # ----------------------------------------------------------------------------------------
 
     async def checkpoint(self, held: HeldLease, checkpoint: Checkpoint) -> None:
         """Store progress under a tenure. Raises LeaseLost, LeaseStoreError."""
@@ -195,7 +186,7 @@ class LeaseLoop:
         self.leases.consumer_stopped(held)
         lease = self.leases.current(held.key)
         if lease is not None and lease.actual_owner == self.leases.me and not lease.is_finished:
-            self._spawn(self._guarded(held.key, partial(self.leases.accept, held.key)))
+            self._spawn(self._watch.guarded(held.key, partial(self.leases.accept, held.key)))
 
     async def read(self, key: str) -> Lease | None:
         """One row by a consistent read. Raises LeaseStoreError."""
@@ -208,6 +199,7 @@ class LeaseLoop:
         """
         pause = 0.1
         while held.over is None:
+            finished = self.leases.finished  # taken before the look, so that an end in between is not missed
             waiting = [each for each in held.first_lease.parents if not self._is_finished(each)]
             absent = []
             for parent in waiting:
@@ -221,8 +213,7 @@ class LeaseLoop:
             if all(self._is_finished(each) or each in absent for each in waiting):
                 return tuple(absent)
             pause = min(2.0, 1.5 * pause)
-            self.leases.finished.clear()
-            await self._wait(self.leases.finished, self._random.uniform(0.8, 1.0) * pause)
+            await wait_for(finished, self._random.uniform(0.8, 1.0) * pause, self._clock)
         return ()
 
     def _is_finished(self, key: str) -> bool:
@@ -232,16 +223,14 @@ class LeaseLoop:
     async def state(self) -> TableState:
         """What is known of the table now."""
         workers = self.leases.workers()
-        describers = [worker.worker_id for worker in workers if worker.may_receive]
-        is_describer = not describers or min(describers) == self.leases.me
-        return TableState(tuple(self.leases.current_leases()), len(workers), is_describer, self.leases.draining)
+        leases = tuple(self.leases.current_leases())
+        return TableState(leases, len(workers), self.leases.is_describer(), self.leases.draining)
 
     async def apply_plan(self) -> None:
         """Take what is free now, without waiting for the next scan (rows were just made)."""
-        self._apply_takes()
+        self._watch.apply_takes()
 
     # -- TenureListener: noticed here first, then passed on
-    # --------------------------------------------------------------
 
     def tenure_began(self, held: HeldLease) -> None:
         self._spawn(self._keep(held))
@@ -253,7 +242,6 @@ class LeaseLoop:
         self._outer.stop_changed(held, reason)
 
     # -- loops
-    # -----------------------------------------------------------------------------------------------------------
 
     async def _keep(self, held: HeldLease) -> None:
         """Renew one lease until its tenure is over."""
@@ -263,7 +251,7 @@ class LeaseLoop:
             now = self._clock.monotonic()
             due = max(retry_at, held.renew_due_at - self._random.uniform(0.0, 0.1) * self.leases.timing.renew_seconds)
             if now < min(due, held.trusted_until):
-                await self._wait(held.ended, min(due, held.trusted_until) - now)
+                await wait_for(held.ended, min(due, held.trusted_until) - now, self._clock)
                 continue
             try:
                 await held.renew_if_due(slack_seconds=0.1 * self.leases.timing.renew_seconds)
@@ -286,145 +274,7 @@ class LeaseLoop:
                 _log.warning("Could not write this worker's own row, trying again: %s", error)
             await self._clock.sleep(pause)
 
-    async def _scan_forever(self) -> None:
-        backoff = Backoff(self._random, 0.5, 10.0)
-        while True:
-            try:
-                await self._scan_once()
-                backoff.reset()
-                pause = self._scan_period_seconds * self._random.uniform(0.9, 1.0)
-            except (LeaseStoreError, TimeoutError) as error:
-                pause = backoff.next_seconds()
-                _log.warning("Could not scan lease table %s, trying again: %s", self._store.name, error)
-            await self._clock.sleep(pause)
-
-    async def _take_forever(self) -> None:
-        """Wake at the earliest expiry and take at once, without waiting for a scan."""
-        while True:
-            self.leases.moved.clear()
-            due = self._apply_takes()
-            await self._wait(self.leases.moved, None if due is None else max(0.0, due - self._clock.monotonic()))
-            await self._clock.sleep(0.0)
-
-    async def _wait(self, event: asyncio.Event, seconds: float | None) -> None:
-        try:
-            async with self._clock.timeout(seconds):
-                await event.wait()
-        except TimeoutError:
-            return
-
-    # -- one scan
-    # --------------------------------------------------------------------------------------------------------
-
-    @property
-    def _scan_period_seconds(self) -> float:
-        live = len(self.leases.workers())
-        return scan_period_seconds(self._rows, live, self._settings.scan_read_units_per_second)
-
-    async def _scan_once(self) -> None:
-        began = self._clock.monotonic()
-        async with self._clock.timeout(_LONGEST_SCAN_SECONDS):
-            scan = await self._store.scan()
-        self._check(scan)
-        now = self._clock.monotonic()
-        leases = self.leases
-        leases.peers.see_scan(scan.workers, now)
-        moved = leases.observations.see_scan(scan.leases, now)
-        for lease in moved:
-            leases.peers.see_lease_moved(lease.actual_owner, now)
-        self._check_movers(moved, scan)
-        self._rows = len(scan.leases) + len(scan.workers)
-        self._last_scan_began = began
-        self._follow_rows(scan.leases)
-        leases.moved.set()
-
-    def _check(self, scan: TableScan) -> None:
-        conflict = conflict_in(scan, table=self._store.name, stream_base=self._settings.stream_base)
-        if conflict is not None:
-            raise LeaseTableConflict(conflict)
-        for key, reason in scan.unreadable:
-            _log.warning("Row %r of lease table %s is left alone: %s", key, self._store.name, reason)
-
-    def _check_movers(self, moved: Sequence[Lease], scan: TableScan) -> None:
-        """A worker of ours has a row before its first lease; an owner without one that moves in two scans running is
-        none of ours.
-        """
-        known = {row.worker_id for row in scan.workers} | {self.leases.me}
-        movers = unknown_movers(moved, known)
-        foreign = movers & self._suspects
-        self._suspects = movers
-        if foreign:
-            raise LeaseTableConflict(
-                f"Lease table {self._store.name} is also written by {sorted(foreign)[0]!r}, which is no Leasehold "
-                "worker (a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a lease "
-                "table of its own with --lease-table."
-            )
-
-    def _follow_rows(self, rows: Sequence[Lease]) -> None:
-        """What rows ask of me: accept what names me, receive what is on its way, learn of hand-offs early, balance."""
-        leases = self.leases
-        pending_to_me = set()
-        for row in rows:
-            held = leases.held.get(row.key)
-            if row.is_finished:
-                continue
-            if held is not None:
-                if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
-                    self._spawn(self._guarded(row.key, held.renew))
-            elif row.actual_owner == leases.me:
-                if not leases.draining:
-                    self._spawn(self._guarded(row.key, partial(leases.accept, row.key)))
-                elif not row.is_pending and leases.may_acquire(row.key):
-                    self._spawn(self._drain.pass_on(row))
-            elif row.is_pending and row.owner == leases.me:
-                pending_to_me.add(row.key)
-                if self._receiver.wants(row.key) and not leases.draining:
-                    self._spawn(self._receiver.poll(row.key))
-        self._receiver.settle(pending_to_me)
-        if not leases.draining:
-            for move in plan(leases.view()).hand_offs:
-                if move.worker_id == leases.me:
-                    self._spawn(self._receiver.ask(move.key))
-
-    def _apply_takes(self) -> float | None:
-        """Start taking what is free and mine by plan, or anybody's by now; returns when to look again."""
-        leases = self.leases
-        if leases.draining:
-            return None
-        now = self._clock.monotonic()
-        takes = {take.key: take.worker_id for take in plan(leases.view()).takes}
-        due = []
-        for observation in leases.observations:
-            key = observation.lease.key
-            if key in leases.held or observation.lease.is_finished:
-                continue
-            when = max(leases.free_at(observation), self._not_before.get(key, 0.0))
-            if takes.get(key) not in (None, leases.me):
-                # Another worker's by plan; should it not come, anyone's.
-                grace = self._grace.setdefault(key, self._random.uniform(1.0, 1.5) * _GRACE_SECONDS)
-                when = max(when, leases.free_at(observation) + grace)
-            if when > now:
-                due.append(when)
-            elif leases.may_acquire(key) and leases.has_room():
-                self._not_before[key] = now + 2 * leases.timing.call_seconds
-                self._spawn(self._guarded(key, partial(leases.take, key)))
-        return min(due, default=None)
-
-    async def _guarded(self, key: str, work: Callable[[], Awaitable[object]]) -> None:
-        """Run one write among few at once; what fails is left to the next scan or expiry, after a pause."""
-        try:
-            async with self._writes:
-                await work()
-            self._not_before.pop(key, None)
-        except LeaseLost:
-            return
-        except LeaseStoreError as error:
-            self._not_before[key] = self._clock.monotonic() + self._random.uniform(0.2, 0.6)
-            _log.warning("A lease write for shard %s failed and is tried again: %s", key, error)
-            self.leases.moved.set()
-
     # -- my own row
-    # ------------------------------------------------------------------------------------------------------
 
     def _worker_row(self) -> WorkerRow:
         return WorkerRow(

@@ -19,7 +19,7 @@ from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
 from lease_store.errors import LeaseStoreError, LeaseTableThrottled
-from lease_store.lease import Lease
+from lease_store.lease import Lease, WorkerRow
 from lease_store.store import Applied, LeaseStore, Refused, WriteResult
 from lease_store.verbs import Write
 
@@ -81,7 +81,6 @@ class Leases:
         self._signalled: dict[str, StopReason] = {}
 
     # -- what is seen
-    # ----------------------------------------------------------------------------------------------------
 
     def see(self, lease: Lease) -> None:
         """Note a row whose reply came just now."""
@@ -91,7 +90,17 @@ class Leases:
         if lease.actual_owner is None:
             self.moved.set()
         if lease.is_finished:
-            self.finished.set()
+            self.tell_finished()
+
+    def tell_finished(self) -> None:
+        """Wake whoever waits for a shard's end; who comes later waits for the next one."""
+        finished, self.finished = self.finished, asyncio.Event()
+        finished.set()
+
+    def is_describer(self) -> bool:
+        """Whether I am the live worker with the smallest id, who does the fleet's chores; two at once do no harm."""
+        open_to_work = [worker.worker_id for worker in self.workers() if worker.may_receive]
+        return not open_to_work or min(open_to_work) == self.me
 
     def current(self, key: str) -> Lease | None:
         """The row as this worker knows it best: its own tenure's, else the observation."""
@@ -146,11 +155,10 @@ class Leases:
         """Whether one more lease fits this worker's limit; rows that name it as next owner count."""
         if self.max_leases is None:
             return True
-        coming = sum(1 for each in self.observations if each.lease.owner == self.me and each.lease.key not in self.held)
-        return len(self.held) + coming < self.max_leases
+        mine = {lease.key for lease in self.current_leases() if lease.owner == self.me and not lease.is_finished}
+        return len(mine | self._acquiring | self.held.keys()) < self.max_leases
 
     # -- tenures begin and end
-    # -------------------------------------------------------------------------------------------
 
     def may_acquire(self, key: str) -> bool:
         """Not held, not being won, and no user code of an ended tenure of it runs here."""
@@ -278,7 +286,6 @@ class Leases:
         return self._occupied.keys()
 
     # -- rows that are not held
-    # ------------------------------------------------------------------------------------------
 
     async def write(self, write: Write) -> WriteResult:
         """One write to a row that is not held; a refusal is an observation. Raises LeaseStoreError: not applied."""
@@ -315,3 +322,14 @@ class Leases:
         else:
             self.see(lease)
         return lease
+
+    async def read_worker(self, worker_id: str) -> WorkerRow | None:
+        """A peer's row by a consistent read, noted. Raises LeaseStoreError, also for a reply that never came."""
+        try:
+            async with self.clock.timeout(self.timing.call_seconds):
+                row = await self.store.read_worker(worker_id)
+        except TimeoutError:
+            raise LeaseStoreError(f"No reply to a read of the row of worker {worker_id}.") from None
+        if row is not None:
+            self.peers.see(row, self.clock.monotonic())
+        return row

@@ -1,0 +1,208 @@
+"""Looking at the table and acting on it: scan at intervals, take what expired at once, follow what rows ask."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
+
+from consumer.errors import LeaseLost, LeaseTableConflict
+from consumer.leasing.assignment import plan
+from consumer.leasing.handoff import ReceiverSide
+from consumer.leasing.leases import Leases
+from consumer.leasing.table_check import conflict_in, unknown_movers
+from consumer.leasing.timing import scan_period_seconds
+from consumer.leasing.waiting import wait_for
+from consumer.retry import Backoff
+from lease_store.errors import LeaseStoreError
+from lease_store.lease import Lease, TableScan
+
+__all__ = ["TableWatch"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+_GRACE_SECONDS: Final = 1.0
+_MOST_WRITES_AT_ONCE: Final = 16
+_LONGEST_SCAN_SECONDS: Final = 60.0
+_STALE_FAILOVERS: Final = 10
+_STALE_SECONDS: Final = 600.0
+
+
+class TableWatch:
+    """One worker's eye on the lease table. ``spawn`` starts a task on the lease loop.
+
+    ``last_scan_began`` is the instant, by this worker's clock, at which the last complete scan was begun.
+    """
+
+    def __init__(
+        self,
+        leases: Leases,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        *,
+        stream_base: str,
+        read_units_per_second: float,
+    ) -> None:
+        self.last_scan_began = float("-inf")
+        self._leases = leases
+        self._spawn = spawn
+        self._stream_base = stream_base
+        self._read_units_per_second = read_units_per_second
+        self._receiver = ReceiverSide(leases)
+        self._writes = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
+        self._not_before: dict[str, float] = {}
+        self._grace: dict[str, float] = {}
+        self._suspects: frozenset[str] = frozenset()
+        self._told: frozenset[tuple[str, str]] = frozenset()
+        self._rows = 0
+
+    @property
+    def scan_period_seconds(self) -> float:
+        """How long this worker waits between scans now."""
+        return scan_period_seconds(self._rows, len(self._leases.workers()), self._read_units_per_second)
+
+    async def scan_forever(self, pass_on: Callable[[Lease], Coroutine[Any, Any, None]]) -> None:
+        """Scan and follow at intervals; ``pass_on`` is for rows that name this worker while it drains."""
+        leases = self._leases
+        backoff = Backoff(leases.random, 0.5, 10.0)
+        while True:
+            try:
+                scan = await self.scan()
+                self._follow_rows(scan.leases, pass_on)
+                await self._sweep()
+                backoff.reset()
+                pause = self.scan_period_seconds * leases.random.uniform(0.9, 1.0)
+            except LeaseStoreError as error:
+                pause = backoff.next_seconds()
+                _log.warning("Could not scan lease table %s, trying again: %s", leases.store.name, error)
+            await leases.clock.sleep(pause)
+
+    async def take_forever(self) -> None:
+        """Wake at the earliest expiry and take at once, without waiting for a scan."""
+        leases = self._leases
+        while True:
+            leases.moved.clear()
+            due = self.apply_takes()
+            await wait_for(
+                leases.moved, None if due is None else max(0.0, due - leases.clock.monotonic()), leases.clock
+            )
+            await leases.clock.sleep(0.0)
+
+    async def scan(self) -> TableScan:
+        """Look at the whole table once and note what moved. Raises LeaseStoreError, LeaseTableConflict."""
+        leases = self._leases
+        began = leases.clock.monotonic()
+        try:
+            async with leases.clock.timeout(_LONGEST_SCAN_SECONDS):
+                scan = await leases.store.scan()
+        except TimeoutError:
+            raise LeaseStoreError(f"A scan of the lease table took more than {_LONGEST_SCAN_SECONDS:g} s.") from None
+        self._check(scan)
+        now = leases.clock.monotonic()
+        leases.peers.see_scan(scan.workers, now)
+        moved = leases.observations.see_scan(scan.leases, now)
+        for lease in moved:
+            leases.peers.see_lease_moved(lease.actual_owner, now)
+        self._check_movers(moved, scan)
+        self._rows = len(scan.leases) + len(scan.workers)
+        self.last_scan_began = began
+        leases.moved.set()
+        if any(lease.is_finished for lease in moved):
+            leases.tell_finished()
+        return scan
+
+    def _check(self, scan: TableScan) -> None:
+        table = self._leases.store.name
+        conflict = conflict_in(scan, table=table, stream_base=self._stream_base)
+        if conflict is not None:
+            raise LeaseTableConflict(conflict)
+        for key, reason in sorted(frozenset(scan.unreadable) - self._told):
+            _log.warning("Row %r of lease table %s is left alone: %s", key, table, reason)
+        self._told = frozenset(scan.unreadable)
+
+    def _check_movers(self, moved: Sequence[Lease], scan: TableScan) -> None:
+        """A worker of ours has a row before its first lease; who moves leases in two scans running without is a KCL."""
+        known = {row.worker_id for row in scan.workers} | {self._leases.me}
+        movers = unknown_movers(moved, known)
+        foreign = movers & self._suspects
+        self._suspects = movers
+        if foreign:
+            raise LeaseTableConflict(
+                f"Lease table {self._leases.store.name} is also written by {min(foreign)!r}, which is no Leasehold "
+                "worker (a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a lease "
+                "table of its own with --lease-table."
+            )
+
+    async def _sweep(self) -> None:
+        """Delete rows of workers that died long ago: every start of a worker leaves one, if it did not drain."""
+        leases = self._leases
+        now = leases.clock.monotonic()
+        for peer in leases.peers:
+            stale = max(_STALE_SECONDS, _STALE_FAILOVERS * (peer.row.failover_seconds or 0.0))
+            if now >= peer.moved_at + stale and leases.is_describer():
+                await leases.store.delete_worker(peer.row)
+
+    def _follow_rows(self, rows: Sequence[Lease], pass_on: Callable[[Lease], Coroutine[Any, Any, None]]) -> None:
+        """What rows ask of me: accept what names me, receive what is on its way, learn of hand-offs early, balance."""
+        leases = self._leases
+        pending_to_me = set()
+        for row in rows:
+            held = leases.held.get(row.key)
+            if row.is_finished:
+                continue
+            if held is not None:
+                if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
+                    self._spawn(self.guarded(row.key, held.renew))
+            elif row.actual_owner == leases.me:
+                if not leases.draining:
+                    self._spawn(self.guarded(row.key, partial(leases.accept, row.key)))
+                elif not row.is_pending and leases.may_acquire(row.key):
+                    self._spawn(pass_on(row))
+            elif row.is_pending and row.owner == leases.me:
+                pending_to_me.add(row.key)
+                if self._receiver.wants(row.key) and not leases.draining:
+                    self._spawn(self._receiver.poll(row.key))
+        self._receiver.settle(pending_to_me)
+        if not leases.draining:
+            for move in plan(leases.view()).hand_offs:
+                if move.worker_id == leases.me:
+                    self._spawn(self._receiver.ask(move.key))
+
+    def apply_takes(self) -> float | None:
+        """Start taking what is free and mine by plan, or anybody's by now; returns when to look again."""
+        leases = self._leases
+        if leases.draining:
+            return None
+        now = leases.clock.monotonic()
+        takes = {take.key: take.worker_id for take in plan(leases.view()).takes}
+        due = []
+        for observation in leases.observations:
+            key = observation.lease.key
+            if key in leases.held or observation.lease.is_finished:
+                continue
+            when = max(leases.free_at(observation), self._not_before.get(key, 0.0))
+            if takes.get(key) not in (None, leases.me):
+                # Another worker's by plan; should it not come, anyone's.
+                grace = self._grace.setdefault(key, leases.random.uniform(1.0, 1.5) * _GRACE_SECONDS)
+                when = max(when, leases.free_at(observation) + grace)
+            if when > now:
+                due.append(when)
+            elif leases.may_acquire(key) and leases.has_room():
+                self._not_before[key] = now + 2 * leases.timing.call_seconds
+                self._spawn(self.guarded(key, partial(leases.take, key)))
+        return min(due, default=None)
+
+    async def guarded(self, key: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Run one write among few at once; what fails is left to the next scan or expiry, after a pause."""
+        leases = self._leases
+        try:
+            async with self._writes:
+                await work()
+            self._not_before.pop(key, None)
+        except LeaseLost:
+            return
+        except LeaseStoreError as error:
+            self._not_before[key] = leases.clock.monotonic() + leases.random.uniform(0.2, 0.6)
+            _log.warning("A lease write for shard %s failed and is tried again: %s", key, error)
+            leases.moved.set()
