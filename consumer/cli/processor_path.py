@@ -9,19 +9,20 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from consumer.errors import ConfigError
-from consumer.processor import ProcessorFactory, RecordProcessor
+from consumer.processor import RecordProcessor
 
-__all__ = ["load_processor"]
+__all__ = ["LoadedProcessor", "load_processor"]
 
 _IMAGES = frozenset({"old_image", "new_image"})
 _log = logging.getLogger("leasehold.cli")
 
 
-def load_processor(path: str) -> ProcessorFactory:
+def load_processor(path: str) -> LoadedProcessor:
     """The factory that ``path`` (``module:Class`` or ``module:callable``) names; one object is made and thrown away.
 
     The working directory is appended to the module path, so that nothing in it can hide an installed package. Raises
@@ -41,10 +42,23 @@ def load_processor(path: str) -> ProcessorFactory:
         raise ConfigError(f"{path} is not a RecordProcessor; derive the class from consumer.RecordProcessor.")
     if not callable(factory):
         raise ConfigError(
-            f"{path} is an object of type {type(factory).__name__}, not a RecordProcessor class or a callable that makes one."
+            f"{path} is an object of type {type(factory).__name__}, not a RecordProcessor class or a callable "
+            "that makes one."
         )
-    _check(_make(factory, path), path)
-    return factory  # type: ignore[no-any-return]  # what it makes was just checked
+    made = _make(factory, path)
+    _check(made, path)
+    return LoadedProcessor(factory, frozenset(made.requires))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedProcessor:
+    """A factory that has made one processor, and which images that one requires (a plain function could not say)."""
+
+    factory: Callable[[], RecordProcessor]
+    requires: frozenset[str]
+
+    def __call__(self) -> RecordProcessor:
+        return self.factory()
 
 
 def _import(name: str) -> ModuleType:
@@ -99,8 +113,8 @@ def _make(factory: Callable[[], Any], path: str) -> Any:
 def _check(processor: Any, path: str) -> None:
     if not isinstance(processor, RecordProcessor):
         raise ConfigError(
-            f"{path}() made an object of type {type(processor).__name__}, which is not a RecordProcessor; derive it from "
-            "consumer.RecordProcessor."
+            f"{path}() made an object of type {type(processor).__name__}, which is not a RecordProcessor; derive it "
+            "from consumer.RecordProcessor."
         )
     if type(processor).process_records is RecordProcessor.process_records:
         raise ConfigError(f"{type(processor).__name__} ({path}) does not define process_records.")

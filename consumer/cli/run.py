@@ -53,7 +53,8 @@ def _check(processor: str | None, settings: Settings) -> tuple[Address, Processo
     try:
         address = parse_address(source) if source is not None else None
     except ConfigError as error:
-        problems += [f"{settings.values['source'].origin}: {problem}" for problem in error.problems]
+        origin = settings.values["source"].origin
+        problems += [f"{origin}: {problem.removeprefix('--source: ')}" for problem in error.problems]
     try:
         factory = load_processor(processor or "")
     except ConfigError as error:
@@ -67,6 +68,12 @@ def _check(processor: str | None, settings: Settings) -> tuple[Address, Processo
 def _at_odds(settings: Settings, address: Address | None, clock: Clock) -> list[str]:
     """What only the whole command can see: settings that contradict the source or the present."""
     found = []
+    table = settings.get("lease_table") or settings.get("app")
+    if address is not None and address.service == "dynamodb" and address.region is None and address.name == table:
+        found.append(
+            f"{settings.values['lease_table'].origin if settings.get('lease_table') else '--app'} {table}: the lease "
+            "table would be the table whose stream is read; give the leases a table of their own with --lease-table."
+        )
     position = settings.get("initial_position")
     if position is not None and position.timestamp is not None and position.timestamp > clock.wall():
         found.append(
@@ -86,7 +93,7 @@ def _work(settings: Settings, address: Address, factory: ProcessorFactory) -> in
     config = settings.config()
     hook = PrometheusHook()
     store = DynamoDBLeaseStore(config.table, create_table=config.create_table)
-    worker = Worker(open_source(address), store, factory, config, hooks=(hook,))
+    worker = Worker(open_source(address.text), store, factory, config, hooks=(hook,))
     signals = StopSignals(
         worker.stop,
         drain_timeout_seconds=config.drain_timeout_seconds,

@@ -95,7 +95,10 @@ class StopSignals:
         self._end(DRAIN_TIMED_OUT)
 
     def _last_words(self, cause: str) -> None:
-        shards = self._unfinished()
+        try:
+            shards = self._unfinished()
+        except RuntimeError:  # the worker's loop changed its shards while this thread went through them
+            shards = ("every shard it still holds",)
         rest = (
             f"the leases of {', '.join(shards)} expire in at most {self._failover_seconds:g} s, and their next owners "
             "begin at the last checkpoint stored: records after it come again"

@@ -82,6 +82,13 @@ def test_all_problems_of_all_kinds_are_told_in_one_go_with_exit_code_3(
     assert [line for line in lines if "no module 'absent'" in line]
 
 
+def test_the_table_that_is_read_is_not_taken_for_the_leases(folder: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["run", "main_test_orders:Orders", "--app", "orders", *GOOD[2:]]
+    assert main(arguments) == 3
+    assert "--app orders: the lease table would be the table whose stream is read" in capsys.readouterr().err
+    assert main([*arguments, "--lease-table", "orders-leases", "--show-config"]) == 0
+
+
 def test_an_instant_to_come_is_no_position(folder: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["run", "main_test_orders:Orders", *GOOD[:-1], "AT_TIMESTAMP=2999-01-01T00:00:00Z"]
     assert main(arguments) == 3

@@ -51,6 +51,11 @@ def test_a_class_or_a_callable_makes_processors(module: Write, attribute: str):
     assert first is not second
 
 
+def test_what_a_processor_requires_is_known_even_of_one_that_a_function_makes(module: Write):
+    source = GOOD.replace("    def process", "    requires = {'old_image'}\n    def process")
+    assert load_processor(f"{module(source)}:make").requires == {"old_image"}
+
+
 def test_the_working_directory_comes_last(module: Write, tmp_path: Path):
     load_processor(f"{module(GOOD)}:Orders")
     assert sys.path[-1] == str(tmp_path)
