@@ -345,9 +345,8 @@ class ShardReader:
         self._logged_at = now
         _log.log(
             logging.WARNING if transient else logging.ERROR,
-            "Shard %s can't be read: %s failed %d times in a row with %s: %s. It is tried again for ever from %s; "
-            "nothing is skipped, but "
-            "what is not read within the stream's retention is lost.",
+            "Shard %s can't be read: %s failed %d times in a row, now with %s (%s). It is tried for ever from %s; "
+            "nothing is skipped, but what is not read within the stream's retention is lost.",
             self._shard_id,
             self._operation,
             self._failures,

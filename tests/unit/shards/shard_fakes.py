@@ -60,6 +60,7 @@ class FakeTenure:
         self.parents.set()
         self.checkpoint_gate = asyncio.Event()
         self.checkpoint_gate.set()
+        self.checkpoint_begun = asyncio.Event()
         self.children: Sequence[Shard] | None = None
         self._changed = asyncio.Event()
 
@@ -74,6 +75,7 @@ class FakeTenure:
         await self._changed.wait()
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint_begun.set()
         await self.checkpoint_gate.wait()
         if self.stop_requested == "lost":
             raise LeaseLost

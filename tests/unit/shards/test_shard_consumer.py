@@ -308,14 +308,22 @@ def test_no_batch_begins_without_trust_and_delivery_goes_on_when_it_returns():
 ERRORS = [ValueError, SystemExit, KeyboardInterrupt, asyncio.CancelledError, GeneratorExit, StopIteration, TimeoutError]
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.__name__)
-@pytest.mark.parametrize("style", ["def", "async def"])
+CALLBACKS = ["constructor", "initialize", "process_records", "shard_ended", "shutdown_requested"]
+
+
 @pytest.mark.parametrize(
-    "callback", ["constructor", "initialize", "process_records", "shard_ended", "shutdown_requested"]
+    ("callback", "style", "error"),
+    [
+        (callback, style, error)
+        for callback in CALLBACKS
+        for style in ("def", "async def")
+        for error in ERRORS
+        # A constructor is plain, and a coroutine can't raise StopIteration.
+        if style == "def" or (callback != "constructor" and error is not StopIteration)
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
 )
 def test_whatever_user_code_raises_is_a_failure_that_is_retried(callback, style, error):
-    if style == "async def" and (callback == "constructor" or error is StopIteration):
-        pytest.skip("a constructor is plain, and a coroutine can't raise StopIteration")
     made = []
 
     class Raising(Recorder):

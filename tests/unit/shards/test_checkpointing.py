@@ -1,0 +1,488 @@
+"""Checkpoints: coalesced, trailing, flushed, retried; and what manual user code may and may not do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from itertools import pairwise
+
+import pytest
+
+from consumer.clock import SystemClock
+from consumer.delivery.threads import DaemonThreads
+from consumer.errors import CheckpointBackwards, CheckpointBeyondDelivered, LeaseLost, LeaseStoreError
+from consumer.hooks import BatchFailed, CheckpointFailed, CheckpointStored, Stuck
+from consumer.processor import RecordProcessor
+from consumer.shards.lifecycle import Event
+from consumer.streams.source import Shard
+from lease_store.checkpoint import Checkpoint
+from tests.unit.shards.shard_fakes import FakeRecord, FakeSource, FakeTenure, Stage, at, page, records, virtual
+
+CHILD = Shard("child-1", ("shard-1",))
+
+
+class Sink(RecordProcessor):
+    async def process_records(self, records, checkpointer):
+        pass
+
+
+class Paced(RecordProcessor):
+    """One batch each 0.1 s."""
+
+    async def process_records(self, records, checkpointer):
+        await asyncio.sleep(0.1)
+
+
+def virtual_stage(script, user, act, *, tenure=None, **settings):
+    """Run one consumer beside ``act(stage, task)``."""
+
+    async def main():
+        stage = Stage(tenure() if tenure else FakeTenure(), FakeSource(*script), user, **settings)
+        task = stage.start()
+        await act(stage, task)
+        if not task.done():
+            stage.tenure.ask("lost")
+            await task
+        return stage
+
+    return virtual(main)
+
+
+def test_checkpoints_are_coalesced_to_one_an_interval_and_the_last_is_stored_too():
+    async def act(stage, task):
+        await at(10)
+
+    stage = virtual_stage([records(n) for n in range(1, 36)], Paced, act, checkpoint_interval_seconds=1.0)
+    times = [when for when, _ in stage.tenure.stored]
+    assert [later - earlier >= 1.0 - 1e-9 for earlier, later in pairwise(times)] == [True] * 4
+    assert stage.tenure.stored[0] == (pytest.approx(0.1), "1"), "a quiet shard's first move is stored at once"
+    assert stage.tenure.stored[-1][1] == "35", "and the last one when it falls silent again"
+    assert times[-1] < 4.2
+    assert [fact.sequence_number for fact in stage.of(CheckpointStored)] == [
+        number for _, number in stage.tenure.stored
+    ]
+
+
+def test_a_checkpoint_never_passes_a_record_in_flight():
+    class Slow(RecordProcessor):
+        async def process_records(self, records, checkpointer):
+            if records[0].sequence_number == "3":
+                await asyncio.sleep(100)
+
+    async def act(stage, task):
+        await at(50)
+        assert stage.tenure.stored[-1][1] == "2"
+
+    virtual_stage([page(records(1, 2, 3, 4))], Slow, act, max_records=2)
+
+
+def test_a_drain_flushes_within_the_interval():
+    async def act(stage, task):
+        await at(2)
+        stage.tenure.ask("drain")
+        await task
+        assert asyncio.get_running_loop().time() < 2.2
+
+    stage = virtual_stage([records(n) for n in range(1, 100)], Paced, act, checkpoint_interval_seconds=60.0)
+    assert [number for _, number in stage.tenure.stored] == ["1", "20"]
+
+
+def test_a_failing_table_holds_up_no_delivery_and_the_write_is_tried_until_it_stands():
+    async def act(stage, task):
+        stage.tenure.checkpoint_errors.extend([LeaseStoreError("throttled")] * 10)
+        await at(60)
+        assert stage.consumer.records_processed == 20
+        assert stage.tenure.stored[-1][1] == "20"
+
+    stage = virtual_stage([records(n) for n in range(1, 21)], Paced, act)
+    assert len(stage.of(CheckpointFailed)) == 10
+
+
+def test_a_table_that_hangs_holds_up_no_delivery_and_shows_as_stuck():
+    async def act(stage, task):
+        stage.tenure.checkpoint_gate.clear()
+        await at(100)
+        assert stage.consumer.records_processed == 20
+        assert stage.consumer.status().stuck_seconds > 90
+        assert [fact.stage for fact in stage.of(Stuck)] == ["checkpointing"]
+        stage.tenure.checkpoint_gate.set()
+        await at(102)
+        assert stage.consumer.status().stuck_seconds == 0
+
+    virtual_stage([records(n) for n in range(1, 21)], Paced, act)
+
+
+def test_a_flush_is_bounded_by_trust_and_the_lease_leaves_at_what_is_stored(caplog):
+    async def act(stage, task):
+        stage.tenure.checkpoint_errors.extend([LeaseStoreError()] * 1_000)
+        await at(5)
+        stage.tenure.ask("drain")
+        await at(9)
+        assert not task.done()
+        stage.tenure.is_trusted = False
+        await at(10)
+        assert await task is Event.LET_GO
+
+    stage = virtual_stage([records(1)], Sink, act)
+    assert stage.tenure.calls == [("let_go", True)]
+    assert "repeats the records after TRIM_HORIZON" in caplog.text.replace("\n", " ")
+
+
+# Manual mode, awaited
+
+
+def manual(step, script=None, *, act=None, tenure=None, **settings):
+    """Run ``await step(records, checkpointer)`` as process_records in manual mode; what it raised is collected."""
+    raised = []
+
+    class User(RecordProcessor):
+        async def process_records(self, records, checkpointer):
+            try:
+                await step(records, checkpointer)
+            except Exception as error:
+                raised.append(error)
+
+    async def default(stage, task):
+        await at(10)
+
+    stage = virtual_stage(
+        script or [records(1, 2, 3)], User, act or default, tenure=tenure, checkpointing="manual", **settings
+    )
+    return stage, raised
+
+
+def stored(stage):
+    return [number for _, number in stage.tenure.stored]
+
+
+def test_manual_mode_stores_only_what_user_code_stores():
+    async def step(batch, checkpointer):
+        pass
+
+    stage, _ = manual(step)
+    assert stored(stage) == []
+
+    async def half(batch, checkpointer):
+        await checkpointer.checkpoint(batch[1])
+        assert asyncio.get_running_loop().time() < 0.01, "at once, whatever the interval"
+
+    stage, raised = manual(half, checkpoint_interval_seconds=60.0)
+    assert (stored(stage), raised) == (["2"], [])
+
+
+def test_without_a_record_everything_delivered_is_stored():
+    async def step(batch, checkpointer):
+        await checkpointer.checkpoint()
+
+    stage, _ = manual(step)
+    assert stored(stage) == ["3"]
+
+
+def test_a_manual_checkpoint_returns_only_when_stored():
+    times = []
+
+    async def step(batch, checkpointer):
+        await checkpointer.checkpoint()
+        times.append(asyncio.get_running_loop().time())
+
+    async def act(stage, task):
+        stage.tenure.checkpoint_gate.clear()
+        stage.tenure.checkpoint_errors.append(LeaseStoreError())
+        await at(5)
+        assert times == []
+        stage.tenure.checkpoint_gate.set()
+        await at(6)
+        assert 5 <= times[0] < 6
+
+    manual(step, act=act)
+
+
+def test_the_same_place_again_is_no_write():
+    async def step(batch, checkpointer):
+        await checkpointer.checkpoint(batch[2])
+        await checkpointer.checkpoint(batch[2])
+        await checkpointer.checkpoint()
+
+    stage, raised = manual(step)
+    assert (stored(stage), raised) == (["3"], [])
+
+
+def test_backwards_is_refused_by_sub_sequence_number_too():
+    async def step(batch, checkpointer):
+        await checkpointer.checkpoint(batch[1])
+        await checkpointer.checkpoint(batch[0])
+
+    stage, raised = manual(step)
+    assert [type(error) for error in raised] == [CheckpointBackwards]
+    stage, raised = manual(step, [[FakeRecord("9", 0), FakeRecord("9", 1)]])
+    assert [type(error) for error in raised] == [CheckpointBackwards]
+    assert stored(stage) == ["9/1"]
+
+
+def test_beyond_what_was_delivered_is_refused():
+    async def step(batch, checkpointer):
+        await checkpointer.checkpoint(FakeRecord("4"))
+
+    stage, raised = manual(step)
+    assert [type(error) for error in raised] == [CheckpointBeyondDelivered]
+    assert stored(stage) == []
+
+    async def within(batch, checkpointer):
+        await checkpointer.checkpoint(FakeRecord("3", 1))
+
+    _, raised = manual(within)
+    assert [type(error) for error in raised] == [CheckpointBeyondDelivered]
+
+
+def test_after_loss_a_checkpoint_raises_lease_lost():
+    async def step(batch, checkpointer):
+        await asyncio.sleep(5)
+        await checkpointer.checkpoint()
+
+    async def act(stage, task):
+        await at(1)
+        stage.tenure.ask("lost")
+        await task
+
+    stage, raised = manual(step, act=act)
+    assert [type(error) for error in raised] == [LeaseLost]
+    assert stored(stage) == []
+
+
+def test_a_checkpoint_under_way_when_the_lease_is_lost_raises_lease_lost():
+    async def step(batch, checkpointer):
+        await checkpointer.checkpoint()
+
+    async def act(stage, task):
+        stage.tenure.checkpoint_gate.clear()
+        await at(1)
+        stage.tenure.ask("lost")
+        stage.tenure.checkpoint_gate.set()
+        await task
+
+    _, raised = manual(step, act=act)
+    assert [type(error) for error in raised] == [LeaseLost]
+
+
+def test_a_checkpoint_kept_for_later_raises_lease_lost_once_the_consumer_is_done():
+    kept = []
+
+    async def step(batch, checkpointer):
+        kept.append(checkpointer)
+
+    async def act(stage, task):
+        await at(1)
+        stage.tenure.ask("drain")
+        await task
+        with pytest.raises(LeaseLost):
+            await kept[0].checkpoint()
+
+    manual(step, act=act)
+
+
+def test_forgetting_to_await_stores_all_the_same_before_the_next_batch():
+    async def step(batch, checkpointer):
+        checkpointer.checkpoint(batch[-1])
+
+    stage, _ = manual(step, [records(1), records(2)])
+    assert stored(stage) == ["1", "2"]
+
+
+def test_an_unawaited_checkpoint_that_fails_fails_the_batch():
+    async def step(batch, checkpointer):
+        checkpointer.checkpoint(batch[-1])
+
+    async def act(stage, task):
+        stage.tenure.checkpoint_errors.append(LeaseLost())
+        await task
+
+    stage, _ = manual(step, act=act)
+    assert [fact.error for fact in stage.of(BatchFailed)] == ["LeaseLost"]
+    assert stage.consumer.records_processed == 0
+
+
+def test_a_caller_that_gives_up_waiting_neither_breaks_the_write_nor_the_consumer():
+    async def step(batch, checkpointer):
+        async with asyncio.timeout(1):
+            await checkpointer.checkpoint(batch[0])
+
+    async def act(stage, task):
+        stage.tenure.checkpoint_gate.clear()
+        await at(5)
+        stage.tenure.checkpoint_gate.set()
+        await at(6)
+
+    stage, raised = manual(step, act=act)
+    assert [type(error) for error in raised] == [TimeoutError]
+    assert stored(stage) == ["1"]
+
+
+# shard_ended in manual mode
+
+
+def test_shard_ended_without_its_checkpoint_is_called_again_and_the_log_says_why(caplog):
+    class User(RecordProcessor):
+        calls = 0
+
+        async def process_records(self, records, checkpointer):
+            pass
+
+        async def shard_ended(self, checkpointer):
+            User.calls += 1
+            if User.calls == 3:
+                await checkpointer.checkpoint()
+
+    async def act(stage, task):
+        assert await task is Event.END_STORED
+
+    stage = virtual_stage([page(records(1), last=True, children=(CHILD,))], User, act, checkpointing="manual")
+    assert User.calls == 3
+    assert stage.tenure.calls == [("end_shard", ("child-1",))]
+    assert "shard_ended returned without calling checkpointer.checkpoint()" in caplog.text.replace("\n", " ")
+
+
+def test_the_default_shard_ended_checkpoints_in_manual_mode():
+    class User(RecordProcessor):
+        async def process_records(self, records, checkpointer):
+            pass
+
+    async def act(stage, task):
+        assert await task is Event.END_STORED
+
+    virtual_stage([page(records(1), last=True, children=(CHILD,))], User, act, checkpointing="manual")
+
+
+def test_a_record_in_shard_ended_is_a_checkpoint_and_not_the_end():
+    class User(RecordProcessor):
+        last = None
+
+        async def process_records(self, records, checkpointer):
+            User.last = records[-1]
+
+        async def shard_ended(self, checkpointer):
+            await checkpointer.checkpoint(User.last)
+
+    async def act(stage, task):
+        await at(10)
+        assert not task.done()
+
+    stage = virtual_stage([page(records(1), last=True)], User, act, checkpointing="manual")
+    assert stored(stage) == ["1"]
+
+
+def test_a_last_checkpoint_in_shutdown_requested_is_stored_before_the_lease_leaves():
+    class User(RecordProcessor):
+        async def process_records(self, records, checkpointer):
+            pass
+
+        async def shutdown_requested(self, checkpointer):
+            checkpointer.checkpoint()
+
+    async def act(stage, task):
+        await at(1)
+        stage.tenure.ask("drain")
+        await task
+
+    stage = virtual_stage([records(1, 2)], User, act, checkpointing="manual")
+    assert stage.tenure.calls == [("checkpoint", "2"), ("let_go", True)]
+
+
+# Manual mode in plain code: real threads on a real loop, moved by signals only
+
+
+async def plain(step, act, monkeypatch):
+    """Run ``step(records, checkpointer)`` as a plain process_records in a real thread, beside ``act``."""
+    monkeypatch.setattr("tests.unit.shards.shard_fakes.VirtualClock", SystemClock)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    results = []
+
+    class User(RecordProcessor):
+        def process_records(self, records, checkpointer):
+            try:
+                results.append(step(records, checkpointer))
+            except BaseException as error:
+                results.append(error)
+            loop.call_soon_threadsafe(ended.set)
+
+    threads = DaemonThreads(2)
+    stage = Stage(FakeTenure(), FakeSource(records(1, 2, 3)), User, checkpointing="manual", threads=threads)
+    task = stage.start()
+    async with asyncio.timeout(20):
+        await act(stage, ended)
+        stage.tenure.ask("lost")
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
+    threads.close()
+    return stage, results
+
+
+async def test_a_plain_checkpoint_blocks_its_thread_until_stored(monkeypatch):
+    entered = threading.Event()
+
+    def step(batch, checkpointer):
+        assert threading.current_thread() is not threading.main_thread()
+        entered.set()
+        checkpointer.checkpoint(batch[1])
+        return "returned"
+
+    async def act(stage, ended):
+        stage.tenure.checkpoint_gate.clear()
+        await asyncio.to_thread(entered.wait, 10)
+        assert not ended.is_set()
+        stage.tenure.checkpoint_gate.set()
+        await ended.wait()
+
+    stage, results = await plain(step, act, monkeypatch)
+    assert results == ["returned"]
+    assert stored(stage) == ["2"]
+
+
+async def test_a_plain_checkpoint_raises_in_its_thread(monkeypatch):
+    def step(batch, checkpointer):
+        checkpointer.checkpoint(FakeRecord("9"))
+
+    async def act(stage, ended):
+        await ended.wait()
+
+    _, results = await plain(step, act, monkeypatch)
+    assert [type(error) for error in results] == [CheckpointBeyondDelivered]
+
+
+async def test_a_plain_checkpoint_under_way_when_the_lease_is_lost_raises_and_frees_its_thread(monkeypatch):
+    def step(batch, checkpointer):
+        checkpointer.checkpoint()
+
+    async def act(stage, ended):
+        stage.tenure.checkpoint_gate.clear()
+        await stage.tenure.checkpoint_begun.wait()
+        stage.tenure.ask("lost")
+        stage.tenure.checkpoint_gate.set()
+        await ended.wait()
+
+    _, results = await plain(step, act, monkeypatch)
+    assert [type(error) for error in results] == [LeaseLost]
+
+
+async def test_cancelling_waits_for_a_thread_that_waits_for_its_checkpoint(monkeypatch):
+    def step(batch, checkpointer):
+        checkpointer.checkpoint()
+        return "stored"
+
+    async def act(stage, ended):
+        stage.tenure.checkpoint_gate.clear()
+        await stage.tenure.checkpoint_begun.wait()
+        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "consumer under test"]
+        for _ in range(20):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert not task.done()
+        stage.tenure.checkpoint_gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended.is_set() or not stage.consumer.user_code_running
+
+    stage, results = await plain(step, act, monkeypatch)
+    assert results == ["stored"]
+    assert Checkpoint("3") == stage.consumer._writer.stored
