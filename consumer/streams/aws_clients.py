@@ -1,0 +1,148 @@
+"""AWS clients for the running loop, and the one place where they are called.
+
+Botocore's own settings decide endpoints, region and credentials. Clients are ``Any`` from here on: which operations
+there are is data at run time, and the stubs that exist describe them by names that only a type checker may import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+from botocore import xform_name
+
+from consumer.clock import Clock
+from consumer.errors import ConfigError, StreamUnavailable
+from consumer.streams.aws_errors import Call, translate
+from consumer.streams.lenient_parser import LenientParserFactory
+
+__all__ = ["AwsClients", "SessionSource", "server_time_of"]
+
+SessionSource = AioSession | Callable[[], AioSession] | None
+"""A session, or what makes one for each loop; None for botocore's default. Its JSON parser is replaced by ours."""
+
+_CONNECT_TIMEOUT_SECONDS: Final = 3.0
+_READ_TIMEOUT_SECONDS: Final = 10.0
+# The read time-out starts anew with every byte; this one does not.
+_CALL_TIMEOUT_SECONDS: Final = 20.0
+# Each read holds a connection for one round trip; some hundred shards share these.
+_POOL_CONNECTIONS: Final = 100
+
+
+class _LoopClients:
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.users = 0
+        self.stack = AsyncExitStack()
+        self.clients: dict[str, Any] = {}
+
+    async def close(self) -> None:
+        stack, self.stack, self.clients = self.stack, AsyncExitStack(), {}
+        await stack.aclose()
+
+
+class AwsClients:
+    """Clients of some services, one set for each loop that has entered ``open``; several workers may share one object.
+
+    Each call is made once: whoever calls knows best whether and when to try again. Every error is one of
+    ``consumer.errors``.
+    """
+
+    def __init__(
+        self, services: tuple[str, ...], resource: str, *, clock: Clock, session: SessionSource, region_name: str | None
+    ) -> None:
+        self._services = services
+        self._resource = resource
+        self._clock = clock
+        self._session = session
+        self._region_name = region_name
+        self._lock = threading.Lock()
+        self._loops: dict[asyncio.AbstractEventLoop, _LoopClients] = {}
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Clients for the running loop, closed when its last ``open`` is left."""
+        loop = asyncio.get_running_loop()
+        with self._lock:
+            mine = self._loops.setdefault(loop, _LoopClients())
+            mine.users += 1
+        try:
+            async with mine.lock:
+                if not mine.clients:
+                    await self._connect(mine)
+            yield
+        finally:
+            async with mine.lock:
+                with self._lock:
+                    mine.users -= 1
+                    is_last = mine.users == 0
+                    if is_last:
+                        del self._loops[loop]
+                if is_last:
+                    await mine.close()
+
+    async def call(
+        self, service: str, operation: str, request: Mapping[str, Any], *, resource: str, shard_id: str | None = None
+    ) -> dict[str, Any]:
+        """One operation, tried once; the reply as botocore parses it, which is a JSON object for sure."""
+        client = self._client(service)
+        call = Call(service, operation, resource, client.meta.endpoint_url, shard_id)
+        try:
+            async with self._clock.timeout(_CALL_TIMEOUT_SECONDS):
+                reply = await getattr(client, xform_name(operation))(**request)
+        except Exception as error:
+            raise translate(error, call) from error
+        if not isinstance(reply, dict):
+            raise StreamUnavailable(f"{call.service_name} sent no reply of the expected kind to {call}.")
+        return reply
+
+    def _client(self, service: str) -> Any:
+        with self._lock:
+            mine = self._loops.get(asyncio.get_running_loop())
+        if mine is None or service not in mine.clients:
+            raise RuntimeError(
+                f"The source of {self._resource} is not open on this event loop; enter open() on it first."
+            )
+        return mine.clients[service]
+
+    async def _connect(self, mine: _LoopClients) -> None:
+        """Make the running loop's clients, all or none."""
+        config = AioConfig(
+            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+            read_timeout=_READ_TIMEOUT_SECONDS,
+            retries={"total_max_attempts": 1, "mode": "standard"},
+            max_pool_connections=_POOL_CONNECTIONS,
+        )
+        session: Any = self._session() if callable(self._session) else self._session or get_session()
+        session.register_component("response_parser_factory", LenientParserFactory())
+        clients: dict[str, Any] = {}
+        service = self._services[0]
+        try:
+            for service in self._services:
+                context = session.create_client(service, region_name=self._region_name, config=config)
+                clients[service] = await mine.stack.enter_async_context(context)
+        except BaseException as error:
+            await mine.close()
+            if isinstance(error, ValueError):
+                raise ConfigError(f"The endpoint for {self._resource} is not a URL: {error}") from error
+            if isinstance(error, Exception):
+                raise translate(error, Call(service, "open", self._resource)) from error
+            raise
+        mine.clients = clients
+
+
+def server_time_of(reply: Mapping[str, Any]) -> float | None:
+    """The service's clock (epoch seconds, a whole second) from the reply's Date header; None where there is none."""
+    date = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    if not isinstance(date, str):
+        return None
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None

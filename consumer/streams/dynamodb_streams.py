@@ -1,0 +1,213 @@
+"""The stream of a DynamoDB table as a source of records."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Final
+
+from consumer.clock import Clock, SystemClock
+from consumer.errors import PositionRefused, StreamDisabled, StreamError, StreamUnavailable
+from consumer.record import ViewType
+from consumer.retry import RateLimit
+from consumer.streams.address import Address, parse_address
+from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of
+from consumer.streams.dynamodb_record import DynamoDBRecord
+from consumer.streams.lineage import shard_created_at
+from consumer.streams.pages import believed, page_of, records_of
+from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
+
+__all__ = ["DynamoDBStreamsSource"]
+
+_log = logging.getLogger("leasehold.streams")
+
+DESCRIBES_PER_SECOND: Final = 5.0
+_SHARDS_A_PAGE: Final = 100
+_RECORDS_A_PAGE: Final = 1000
+_STATES_OF_LIFE: Final = frozenset({"ENABLED", "ENABLING"})
+# Two words for one thing: shards of DynamoDB have no hash range, and this is what the Java adapter stores for them.
+_HASH_RANGE: Final = ("0", "1")
+
+
+class DynamoDBStreamsSource:
+    """A table's stream: its latest one for an address by table, or the very one that a stream ARN names.
+
+    DescribeStream is limited to 10 calls a second for account and stream together, so each worker keeps to
+    ``describes_per_second``. Where the service or this botocore does not know AT_TIMESTAMP or the filter for children,
+    that is remembered and done without. Region, endpoint and credentials are botocore's own settings unless given.
+    """
+
+    def __init__(
+        self,
+        address: Address | str,
+        *,
+        region_name: str | None = None,
+        session: SessionSource = None,
+        clock: Clock | None = None,
+        describes_per_second: float = DESCRIBES_PER_SECOND,
+    ) -> None:
+        self._address = parse_address(address) if isinstance(address, str) else address
+        clock = clock or SystemClock()
+        services = ("dynamodbstreams",) if self._address.is_stream_arn else ("dynamodbstreams", "dynamodb")
+        self._clients = AwsClients(
+            services, self._address.text, clock=clock, session=session, region_name=region_name or self._address.region
+        )
+        self._describes = RateLimit(clock, describes_per_second, burst=2)
+        self._knows_timestamps = True
+        self._knows_child_filter = True
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+        return self._address.text
+
+    @property
+    def max_reads_per_second(self) -> float | None:
+        """None: DynamoDB Streams limits bytes, not calls on one shard."""
+        return None
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """Connections for the running loop; workers and loops may share one source."""
+        return self._clients.open()
+
+    async def resolve(self) -> StreamIdentity:
+        """The table's latest stream, enabled or not. Raises StreamMissing, StreamDisabled for a table without one."""
+        arn = self._address.arn if self._address.is_stream_arn and self._address.arn else await self._latest_stream()
+        described, _ = await self._describe(arn, {"Limit": 1})
+        status = described.get("StreamStatus")
+        view_type = described.get("StreamViewType")
+        return StreamIdentity(
+            arn=arn,
+            label=arn,
+            base=arn.partition("/stream/")[0],
+            view_type=ViewType(view_type) if view_type in set(ViewType) else None,
+            enabled=status is None or status in _STATES_OF_LIFE,
+        )
+
+    async def list_shards(self, stream: StreamIdentity) -> ShardListing:
+        """Every page of DescribeStream. Raises StreamUnavailable rather than return a part."""
+        return await self._list(stream.arn, {})
+
+    async def children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
+        """The children of ``shard_id``; one call where the service knows the filter, else found in a whole listing."""
+        listing: ShardListing | None = None
+        if self._knows_child_filter:
+            try:
+                listing = await self._list(stream.arn, {"ShardFilter": {"Type": "CHILD_SHARDS", "ShardId": shard_id}})
+            except StreamError as error:
+                if type(error) is not StreamError:
+                    raise
+                # The plain class: a value of the request was refused, and the filter is the only one that can be.
+                self._knows_child_filter = False
+                _log.info("%s: children are looked for in the whole list of shards from now on: %s", self.name, error)
+        if listing is None:
+            listing = await self._list(stream.arn, {})
+        # A service that does not know the filter may also ignore it and send everything.
+        return tuple(shard for shard in listing.shards if shard_id in shard.parents and shard.id != shard_id)
+
+    async def iterator(self, stream: StreamIdentity, shard_id: str, position: Position) -> Opened:
+        """An iterator at ``position``; from the horizon, with what to drop, where AT_TIMESTAMP is not known."""
+        request: dict[str, Any] = {"StreamArn": stream.arn, "ShardId": shard_id, "ShardIteratorType": position.kind}
+        if position.kind != "AT_TIMESTAMP":
+            if position.sequence_number is not None:
+                request["SequenceNumber"] = position.sequence_number
+            return Opened(await self._iterator(request))
+        # Records carry whole seconds, floored: one of 10.7 says 10 and must not be dropped for an instant of 10.5.
+        second = math.floor(position.timestamp or 0.0)
+        if self._knows_timestamps:
+            try:
+                return Opened(await self._iterator(request | {"Timestamp": second}))
+            except PositionRefused as error:
+                self._knows_timestamps = False
+                _log.info("%s: AT_TIMESTAMP is unknown here, records are read from the horizon: %s", self.name, error)
+        iterator = await self._iterator(request | {"ShardIteratorType": "TRIM_HORIZON"})
+        return Opened(iterator, drop_before=float(second))
+
+    async def read(self, stream: StreamIdentity, shard_id: str, iterator: str, limit: int) -> Page:
+        """The next page, of at most 1,000 records."""
+        request = {"ShardIterator": iterator, "Limit": max(1, min(limit, _RECORDS_A_PAGE))}
+
+        async def get_records() -> Page:
+            reply = await self._clients.call(
+                "dynamodbstreams", "GetRecords", request, resource=stream.arn, shard_id=shard_id
+            )
+            records, skipped = records_of(reply, DynamoDBRecord, shard_id)
+            return page_of(reply, records, skipped)
+
+        return await believed(get_records, shard_id)
+
+    async def _latest_stream(self) -> str:
+        table = self._address.arn or self._address.name
+        reply = await self._clients.call("dynamodb", "DescribeTable", {"TableName": table}, resource=table)
+        described = reply.get("Table")
+        if not isinstance(described, Mapping):
+            raise StreamUnavailable(f"DescribeTable on {table} answered without a table. It is tried again.")
+        arn = described.get("LatestStreamArn")
+        if not isinstance(arn, str) or not arn:
+            raise StreamDisabled(
+                f"Table {table} has no stream. Enable it: aws dynamodb update-table --table-name {self._address.name} "
+                "--stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
+            )
+        return arn
+
+    async def _list(self, arn: str, parameters: Mapping[str, Any]) -> ShardListing:
+        """All pages of one question to DescribeStream; the clock is the first page's, before anything else was seen."""
+        shards: list[Shard] = []
+        server_time: float | None = None
+        start: str | None = None
+        # Ends with the list: each page begins after the shard that ended the last one.
+        while True:
+            after = {} if start is None else {"ExclusiveStartShardId": start}
+            described, page_time = await self._describe(arn, {"Limit": _SHARDS_A_PAGE, **parameters, **after})
+            server_time = page_time if server_time is None else server_time
+            shards += _shards_of(described, arn)
+            last = described.get("LastEvaluatedShardId")
+            if not last:
+                return ShardListing(tuple(shards), server_time)
+            if last == start:
+                raise StreamUnavailable(f"DescribeStream on {arn} does not move past shard {last}. It is tried again.")
+            start = last
+
+    async def _describe(self, arn: str, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], float | None]:
+        await self._describes.acquire()
+        request = {"StreamArn": arn, **parameters}
+        reply = await self._clients.call("dynamodbstreams", "DescribeStream", request, resource=arn)
+        described = reply.get("StreamDescription")
+        if not isinstance(described, Mapping):
+            raise StreamUnavailable(f"DescribeStream on {arn} answered without a description. It is tried again.")
+        return described, server_time_of(reply)
+
+    async def _iterator(self, request: Mapping[str, Any]) -> str:
+        reply = await self._clients.call(
+            "dynamodbstreams", "GetShardIterator", request, resource=request["StreamArn"], shard_id=request["ShardId"]
+        )
+        iterator = reply.get("ShardIterator")
+        if not isinstance(iterator, str) or not iterator:
+            raise StreamUnavailable(f"GetShardIterator of shard {request['ShardId']} answered without an iterator.")
+        return iterator
+
+
+def _shards_of(described: Mapping[str, Any], arn: str) -> list[Shard]:
+    """One page's shards. An unreadable one makes the listing worthless: a shard that is not listed counts as gone."""
+    entries = described.get("Shards")
+    if not isinstance(entries, list):
+        raise StreamUnavailable(f"DescribeStream on {arn} answered without a list of shards. It is tried again.")
+    return [_shard_of(entry, arn) for entry in entries]
+
+
+def _shard_of(entry: Any, arn: str) -> Shard:
+    shard_id = entry.get("ShardId") if isinstance(entry, Mapping) else None
+    if not shard_id:
+        raise StreamUnavailable(f"DescribeStream on {arn} listed something that is no shard. It is tried again.")
+    numbers = entry.get("SequenceNumberRange") or {}
+    parent = entry.get("ParentShardId")
+    return Shard(
+        id=shard_id,
+        parents=(parent,) if parent else (),
+        is_open=not numbers.get("EndingSequenceNumber"),
+        starting_sequence_number=numbers.get("StartingSequenceNumber") or None,
+        hash_range=_HASH_RANGE,
+        created_at=shard_created_at(shard_id),
+    )

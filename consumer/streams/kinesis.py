@@ -1,0 +1,175 @@
+"""A Kinesis stream as a source of records, by polling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from consumer.clock import Clock, SystemClock
+from consumer.errors import StreamUnavailable
+from consumer.streams.address import Address, parse_address
+from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of
+from consumer.streams.kinesis_record import KinesisRecord
+from consumer.streams.pages import believed, page_of, records_of
+from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
+
+__all__ = ["KinesisSource"]
+
+_READS_PER_SECOND: Final = 5.0
+_RECORDS_A_PAGE: Final = 10_000
+_SHARDS_A_PAGE: Final = 1000
+_STATES_OF_LIFE: Final = frozenset({"ACTIVE", "CREATING", "UPDATING"})
+
+
+class KinesisSource:
+    """A stream by name or ARN; of another account only by ARN.
+
+    A stream that was deleted and made again repeats its ARN and its shard ids, so its label carries the creation time.
+    Region, endpoint and credentials are botocore's own settings unless given.
+    """
+
+    def __init__(
+        self,
+        address: Address | str,
+        *,
+        region_name: str | None = None,
+        session: SessionSource = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._address = parse_address(address) if isinstance(address, str) else address
+        self._clients = AwsClients(
+            ("kinesis",),
+            self._address.text,
+            clock=clock or SystemClock(),
+            session=session,
+            region_name=region_name or self._address.region,
+        )
+        # Old and imitated services know names only; another account's stream is known by its ARN only.
+        self._stream = {"StreamARN": self._address.arn} if self._address.arn else {"StreamName": self._address.name}
+
+    @property
+    def name(self) -> str:
+        """As the user gave it."""
+        return self._address.text
+
+    @property
+    def max_reads_per_second(self) -> float | None:
+        """5: the limit of GetRecords calls on one shard, shared by everybody who reads it."""
+        return _READS_PER_SECOND
+
+    def open(self) -> AbstractAsyncContextManager[None]:
+        """Connections for the running loop; workers and loops may share one source."""
+        return self._clients.open()
+
+    async def resolve(self) -> StreamIdentity:
+        """The stream of that name as it is now. Raises StreamMissing."""
+        reply = await self._call("DescribeStreamSummary", self._stream)
+        summary = reply.get("StreamDescriptionSummary")
+        arn = summary.get("StreamARN") if isinstance(summary, Mapping) else None
+        created_at = summary.get("StreamCreationTimestamp") if isinstance(summary, Mapping) else None
+        if not arn or not isinstance(created_at, datetime):
+            raise StreamUnavailable(
+                f"DescribeStreamSummary on {self.name} answered without an ARN or a creation time. It is tried again."
+            )
+        status = summary.get("StreamStatus") if isinstance(summary, Mapping) else None
+        seconds = f"{created_at.timestamp():.3f}".rstrip("0").rstrip(".")
+        return StreamIdentity(
+            arn=arn, label=f"{arn}@{seconds}", base=arn, enabled=status is None or status in _STATES_OF_LIFE
+        )
+
+    async def list_shards(self, stream: StreamIdentity) -> ShardListing:
+        """Every page of ListShards. Raises StreamUnavailable rather than return a part."""
+        shards: list[Shard] = []
+        server_time: float | None = None
+        request: Mapping[str, Any] = {**self._stream, "MaxResults": _SHARDS_A_PAGE}
+        # Ends with the list: a token stands for the place after the last page.
+        while True:
+            reply = await self._call("ListShards", request)
+            server_time = server_time_of(reply) if server_time is None else server_time
+            shards += self._shards_of(reply)
+            token = reply.get("NextToken")
+            if not token:
+                return ShardListing(tuple(shards), server_time)
+            if token == request.get("NextToken"):
+                raise StreamUnavailable(f"ListShards on {self.name} repeats its token. It is tried again.")
+            request = {"NextToken": token, "MaxResults": _SHARDS_A_PAGE}
+
+    async def children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
+        """The children of ``shard_id``; usually known already, from the last page of its records."""
+        listing = await self.list_shards(stream)
+        return tuple(shard for shard in listing.shards if shard_id in shard.parents and shard.id != shard_id)
+
+    async def iterator(self, stream: StreamIdentity, shard_id: str, position: Position) -> Opened:
+        """An iterator at ``position``."""
+        request: dict[str, Any] = {**self._stream, "ShardId": shard_id, "ShardIteratorType": position.kind}
+        if position.sequence_number is not None:
+            request["StartingSequenceNumber"] = position.sequence_number
+        if position.timestamp is not None:
+            request["Timestamp"] = datetime.fromtimestamp(position.timestamp, UTC)
+        reply = await self._call("GetShardIterator", request, shard_id)
+        iterator = reply.get("ShardIterator")
+        if not isinstance(iterator, str) or not iterator:
+            raise StreamUnavailable(f"GetShardIterator of shard {shard_id} answered without an iterator.")
+        return Opened(iterator)
+
+    async def read(self, stream: StreamIdentity, shard_id: str, iterator: str, limit: int) -> Page:
+        """The next page, of at most 10,000 records."""
+        by_arn = {"StreamARN": self._address.arn} if self._address.arn else {}
+        request = {"ShardIterator": iterator, "Limit": max(1, min(limit, _RECORDS_A_PAGE)), **by_arn}
+
+        async def get_records() -> Page:
+            reply = await self._call("GetRecords", request, shard_id)
+            records, skipped = records_of(reply, KinesisRecord, shard_id)
+            children = None if reply.get("NextShardIterator") else _children_of(reply, shard_id)
+            return page_of(reply, records, skipped, children=children)
+
+        return await believed(get_records, shard_id)
+
+    async def _call(self, operation: str, request: Mapping[str, Any], shard_id: str | None = None) -> dict[str, Any]:
+        return await self._clients.call("kinesis", operation, request, resource=self.name, shard_id=shard_id)
+
+    def _shards_of(self, reply: Mapping[str, Any]) -> list[Shard]:
+        """One page's shards; an unreadable one spoils the listing, since a shard that is not listed counts as gone."""
+        entries = reply.get("Shards")
+        if not isinstance(entries, list):
+            raise StreamUnavailable(f"ListShards on {self.name} answered without a list of shards. It is tried again.")
+        shards = [_shard_of(entry) for entry in entries]
+        if None in shards:
+            raise StreamUnavailable(f"ListShards on {self.name} listed something that is no shard. It is tried again.")
+        return [shard for shard in shards if shard is not None]
+
+
+def _shard_of(entry: Any) -> Shard | None:
+    shard_id = entry.get("ShardId") if isinstance(entry, Mapping) else None
+    if not shard_id:
+        return None
+    numbers = entry.get("SequenceNumberRange") or {}
+    parents = {entry.get("ParentShardId"), entry.get("AdjacentParentShardId")} - {None, ""}
+    return Shard(
+        id=shard_id,
+        parents=tuple(sorted(parents)),
+        is_open=not numbers.get("EndingSequenceNumber"),
+        starting_sequence_number=numbers.get("StartingSequenceNumber") or None,
+        hash_range=_hash_range_of(entry),
+    )
+
+
+def _children_of(reply: Mapping[str, Any], shard_id: str) -> tuple[Shard, ...] | None:
+    """The children that a shard's last page names; None where it names none, or something that can't be a child."""
+    children = []
+    for entry in reply.get("ChildShards") or ():
+        parents = entry.get("ParentShards") if isinstance(entry, Mapping) else None
+        if not parents or not entry.get("ShardId") or shard_id not in parents:
+            return None
+        children.append(
+            Shard(id=entry["ShardId"], parents=tuple(sorted(set(parents))), hash_range=_hash_range_of(entry))
+        )
+    return tuple(children) or None
+
+
+def _hash_range_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:
+    hashes = entry.get("HashKeyRange") or {}
+    start, end = hashes.get("StartingHashKey"), hashes.get("EndingHashKey")
+    return (start, end) if start and end else None
