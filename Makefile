@@ -54,7 +54,7 @@ config-table: $(READY) ## Write the README's configuration table anew
 
 deploy-check: $(DEPLOY_READY) ## Lint the Dockerfile and run its steps in a clean folder
 	@echo "hadolint deploy/Dockerfile" && .venv/bin/hadolint deploy/Dockerfile
-	@deploy/check.sh
+	@$(PY) deploy/run_steps.py
 
 clean: ## Remove environments, builds and caches
 	rm -rf .venv .venv-ministack dist build $(KINESIS_LOCAL)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
