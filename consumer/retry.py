@@ -122,7 +122,7 @@ async def retrying(
 class RateLimit:
     """A token bucket: at most ``burst`` calls at once and ``calls_per_second`` after that, in the order they asked.
 
-    It may be shared by several event loops and threads. A caller that is cancelled while it waits has spent its turn.
+    It may be shared by several event loops and threads. A caller that is cancelled while it waits gives its turn back.
     """
 
     def __init__(self, clock: Clock, calls_per_second: float, burst: int = 1) -> None:
@@ -137,8 +137,15 @@ class RateLimit:
     async def acquire(self) -> None:
         """Return when the call may be made."""
         wait_seconds = self._reserve()
-        if wait_seconds > 0:
+        if wait_seconds <= 0:
+            return
+        try:
             await self._clock.sleep(wait_seconds)
+        except BaseException:
+            with self._lock:
+                if self._next_at is not None:
+                    self._next_at -= self._interval_seconds
+            raise
 
     def _reserve(self) -> float:
         with self._lock:

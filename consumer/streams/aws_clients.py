@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
@@ -27,6 +27,8 @@ __all__ = ["AwsClients", "SessionSource", "server_time_of"]
 SessionSource = AioSession | Callable[[], AioSession] | None
 """A session, or what makes one for each loop; None for botocore's default. Its JSON parser is replaced by ours."""
 
+ResultT = TypeVar("ResultT")
+
 _CONNECT_TIMEOUT_SECONDS: Final = 3.0
 _READ_TIMEOUT_SECONDS: Final = 10.0
 # The read time-out starts anew with every byte; this one does not.
@@ -41,8 +43,13 @@ class _LoopClients:
         self.users = 0
         self.stack = AsyncExitStack()
         self.clients: dict[str, Any] = {}
+        self.tasks: set[asyncio.Task[Any]] = set()
 
     async def close(self) -> None:
+        tasks = tuple(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         stack, self.stack, self.clients = self.stack, AsyncExitStack(), {}
         await stack.aclose()
 
@@ -91,7 +98,7 @@ class AwsClients:
         self, service: str, operation: str, request: Mapping[str, Any], *, resource: str, shard_id: str | None = None
     ) -> dict[str, Any]:
         """One operation, tried once; the reply as botocore parses it, which is a JSON object for sure."""
-        client = self._client(service)
+        client = self._mine().clients[service]
         call = Call(service, operation, resource, client.meta.endpoint_url, shard_id)
         try:
             async with self._clock.timeout(_CALL_TIMEOUT_SECONDS):
@@ -102,14 +109,24 @@ class AwsClients:
             raise StreamUnavailable(f"{call.service_name} sent no reply of the expected kind to {call}.")
         return reply
 
-    def _client(self, service: str) -> Any:
+    def start(self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
+        """Run ``work`` beside its callers, until it is done or the running loop's last ``open`` is left."""
+        mine = self._mine()
+        task = asyncio.get_running_loop().create_task(work)
+        mine.tasks.add(task)
+        task.add_done_callback(mine.tasks.discard)
+        # Where all callers have gone, nobody else asks for its error.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    def _mine(self) -> _LoopClients:
         with self._lock:
             mine = self._loops.get(asyncio.get_running_loop())
-        if mine is None or service not in mine.clients:
+        if mine is None or not mine.clients:
             raise RuntimeError(
                 f"The source of {self._resource} is not open on this event loop; enter open() on it first."
             )
-        return mine.clients[service]
+        return mine
 
     async def _connect(self, mine: _LoopClients) -> None:
         """Make the running loop's clients, all or none."""

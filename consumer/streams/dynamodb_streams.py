@@ -15,6 +15,7 @@ from consumer.retry import RateLimit
 from consumer.streams.address import Address, parse_address
 from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of
 from consumer.streams.dynamodb_record import DynamoDBRecord
+from consumer.streams.joint_listing import JointListing
 from consumer.streams.lineage import shard_created_at
 from consumer.streams.pages import believed, page_of, records_of
 from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
@@ -26,6 +27,7 @@ _log = logging.getLogger("leasehold.streams")
 DESCRIBES_PER_SECOND: Final = 5.0
 _SHARDS_A_PAGE: Final = 100
 _RECORDS_A_PAGE: Final = 1000
+_ASKING_ALONE: Final = 2
 _STATES_OF_LIFE: Final = frozenset({"ENABLED", "ENABLING"})
 # Two words for one thing: shards of DynamoDB have no hash range, and this is what the Java adapter stores for them.
 _HASH_RANGE: Final = ("0", "1")
@@ -57,6 +59,9 @@ class DynamoDBStreamsSource:
         self._describes = RateLimit(clock, describes_per_second, burst=2)
         self._knows_timestamps = True
         self._knows_child_filter = True
+        self._joint_listing = JointListing(self._list_all, self._clients.start)
+        self._asking = 0
+        self._pages = 1
 
     @property
     def name(self) -> str:
@@ -88,24 +93,34 @@ class DynamoDBStreamsSource:
 
     async def list_shards(self, stream: StreamIdentity) -> ShardListing:
         """Every page of DescribeStream. Raises StreamUnavailable rather than return a part."""
-        return await self._list(stream.arn, {})
+        return await self._list_all(stream.arn)
 
     async def children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
-        """The children of ``shard_id``; one call where the service knows the filter, else found in a whole listing."""
-        listing: ShardListing | None = None
-        if self._knows_child_filter:
+        """The children of ``shard_id``: one call with a filter, or one listing for all who ask.
+
+        The listing answers where the service does not know the filter, and where more shards have ended at once than
+        the listing has pages.
+        """
+        self._asking += 1
+        try:
+            shards = await self._shards_with_children(stream, shard_id)
+        finally:
+            self._asking -= 1
+        # A service that does not know the filter may also ignore it and send everything.
+        return tuple(shard for shard in shards if shard_id in shard.parents and shard.id != shard_id)
+
+    async def _shards_with_children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
+        if self._knows_child_filter and self._asking <= max(_ASKING_ALONE, self._pages):
             try:
-                listing = await self._list(stream.arn, {"ShardFilter": {"Type": "CHILD_SHARDS", "ShardId": shard_id}})
+                only_children = {"ShardFilter": {"Type": "CHILD_SHARDS", "ShardId": shard_id}}
+                return (await self._list(stream.arn, only_children)).shards
             except StreamError as error:
                 if type(error) is not StreamError:
                     raise
                 # The plain class: a value of the request was refused, and the filter is the only one that can be.
                 self._knows_child_filter = False
                 _log.info("%s: children are looked for in the whole list of shards from now on: %s", self.name, error)
-        if listing is None:
-            listing = await self._list(stream.arn, {})
-        # A service that does not know the filter may also ignore it and send everything.
-        return tuple(shard for shard in listing.shards if shard_id in shard.parents and shard.id != shard_id)
+        return (await self._joint_listing.get(stream.arn)).shards
 
     async def iterator(self, stream: StreamIdentity, shard_id: str, position: Position) -> Opened:
         """An iterator at ``position``; from the horizon, with what to drop, where AT_TIMESTAMP is not known."""
@@ -151,6 +166,11 @@ class DynamoDBStreamsSource:
                 "--stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
             )
         return arn
+
+    async def _list_all(self, arn: str) -> ShardListing:
+        listing = await self._list(arn, {})
+        self._pages = math.ceil(len(listing.shards) / _SHARDS_A_PAGE)
+        return listing
 
     async def _list(self, arn: str, parameters: Mapping[str, Any]) -> ShardListing:
         """All pages of one question to DescribeStream; the clock is the first page's, before anything else was seen."""

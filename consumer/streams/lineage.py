@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 from consumer.streams.source import Shard
 from lease_store.lease import Lease
 
 __all__ = ["Lineage", "merged", "shard_created_at"]
+
+ValueT = TypeVar("ValueT", str, float, tuple[str, str])
 
 _MILLIS_DIGITS = 20
 
@@ -34,7 +37,10 @@ def shard_created_at(shard_id: str) -> float | None:
 
 
 def merged(shards: Iterable[Shard]) -> dict[str, Shard]:
-    """One shard an id, in order of first sight: what entries of one id say adds up, and closed outweighs open."""
+    """One shard an id. What its entries say adds up, whatever their order: closed outweighs open, young outweighs old.
+
+    Taken for younger than it is, a shard is read from its beginning; taken for older, its records might be left out.
+    """
     found: dict[str, Shard] = {}
     for shard in shards:
         known = found.get(shard.id)
@@ -45,11 +51,15 @@ def merged(shards: Iterable[Shard]) -> dict[str, Shard]:
             known,
             parents=tuple(sorted({*known.parents, *shard.parents})),
             is_open=known.is_open and shard.is_open,
-            starting_sequence_number=known.starting_sequence_number or shard.starting_sequence_number,
-            hash_range=known.hash_range or shard.hash_range,
-            created_at=shard.created_at if known.created_at is None else known.created_at,
+            starting_sequence_number=_greater(known.starting_sequence_number, shard.starting_sequence_number),
+            hash_range=_greater(known.hash_range, shard.hash_range),
+            created_at=_greater(known.created_at, shard.created_at),
         )
     return found
+
+
+def _greater(one: ValueT | None, other: ValueT | None) -> ValueT | None:
+    return max((value for value in (one, other) if value is not None), default=None)
 
 
 class Lineage:
