@@ -124,7 +124,7 @@ class DynamoDBLeaseStore:
                 ) from None
             return Unknown(f"no reply to {write.verb} of {write.key} within {timeout_seconds:g} s")
         except Exception as error:
-            if refused or never_arrived_or_refused(error):
+            if never_arrived_or_refused(error):
                 raise translate(error, self._call(operation, connections)) from error
             return Unknown(f"{write.verb} of {write.key}: {type(error).__name__}: {error}")
         return _outcome(write, reply)

@@ -7,8 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from consumer.testing.ministack import Ministack, MinistackMissing
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("leasehold", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("leasehold")
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def test_a_lease_of_a_real_kcl_reads_as_it_should() -> None:
     worker = rows["w2"]
     assert isinstance(worker, WorkerRow)
     assert worker == WorkerRow(worker_id="w2", beat=None, updated_at=worker.updated_at)
-    assert [kind for kind in (type(rows[key]) for key in ("Leader", "Migration3.0"))] == [ForeignRow, ForeignRow]
+    assert all(isinstance(rows[key], ForeignRow) for key in ("Leader", "Migration3.0"))
 
 
 names = st.text(st.characters(codec="ascii", categories=("L", "N"), include_characters="-._"), min_size=1, max_size=20)
@@ -200,7 +200,9 @@ def test_a_row_that_can_not_be_read_is_named_with_the_reason(row: dict[str, Any]
 
 
 @pytest.mark.parametrize("nothing", [{"NULL": True}, {"S": ""}, {"SS": []}])
-@pytest.mark.parametrize("attribute", ["leaseOwner", "checkpointOwner", "parentShardId", "throughputKBps", "entityType"])
+@pytest.mark.parametrize(
+    "attribute", ["leaseOwner", "checkpointOwner", "parentShardId", "throughputKBps", "entityType"]
+)
 def test_null_and_empty_count_as_absent_and_are_kept(attribute: str, nothing: dict[str, Any]) -> None:
     row = LEASE_ROW | {attribute: nothing}
     lease = from_item(row)
@@ -252,6 +254,6 @@ def test_equality_is_dynamodbs() -> None:
 
 
 def test_numbers_keep_every_digit() -> None:
-    lease = Lease(key="s", start_at=Decimal("1700000000.123456789"), throughput_kbps=Decimal("1E-6"))
+    lease = Lease(key="s", start_at=Decimal("1700000000.123456789"), throughput_kbps=Decimal("1E-9"))
     assert to_item(lease)["leaseholdStartAt"] == {"N": "1700000000.123456789"}
-    assert to_item(lease)["throughputKBps"] == {"N": "0.000001"}
+    assert to_item(lease)["throughputKBps"] == {"N": "0.000000001"}

@@ -1,4 +1,4 @@
-"""Verbs as data: agreement with the Java KCL's recorded requests, how a lost reply is settled, what is no write at all."""
+"""Verbs as data: agreement with the Java KCL's recorded requests, and how a lost reply is settled."""
 
 from __future__ import annotations
 

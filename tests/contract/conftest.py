@@ -1,0 +1,56 @@
+"""Every LeaseStore there is, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+from aiobotocore.session import AioSession
+
+from consumer.testing.ministack import Ministack
+from lease_store import DynamoDBLeaseStore, MemoryLeaseStore
+from tests.contract.bench import Bench, MemoryRows, TableRows
+
+
+@pytest.fixture(scope="session")
+def raw_client(ministack: Ministack) -> Iterator[Any]:
+    client = boto3.client(
+        "dynamodb",
+        endpoint_url=ministack.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def session() -> AioSession:
+    """One for all tests: it reads the service's model once."""
+    session = AioSession()
+    session.set_credentials("local", "local")
+    return session
+
+
+@pytest.fixture(params=["memory", pytest.param("dynamodb", marks=pytest.mark.integration)])
+async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    if request.param == "memory":
+        memory = MemoryLeaseStore()
+        async with memory.open():
+            yield Bench(memory, MemoryRows(memory))
+        return
+    server: Ministack = request.getfixturevalue("ministack")
+    client: Any = request.getfixturevalue("raw_client")
+    store = DynamoDBLeaseStore(
+        f"leases-{uuid4()}",
+        session=request.getfixturevalue("session"),
+        region_name="us-east-1",
+        endpoint_url=server.endpoint_url,
+    )
+    async with store.open():
+        yield Bench(store, TableRows(client, store.name))
+    client.delete_table(TableName=store.name)

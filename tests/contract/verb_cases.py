@@ -1,0 +1,175 @@
+"""Each verb with a row that meets its condition, the row it must leave, and every alteration that must refuse it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from lease_store import SHARD_END, Checkpoint, Lease, Write, verbs
+from lease_store.item import to_item
+from tests.contract.bench import Item
+
+OWNED = Lease(
+    key="shard-1",
+    counter=7,
+    owner="w1",
+    checkpoint=Checkpoint("100", 2),
+    owner_switches_since_checkpoint=1,
+    parents=("shard-0",),
+    hash_range=("0", "99"),
+    stream="stream@1",
+    start_at=Decimal("1700000000.5"),
+    created_at="mark",
+    extra={"custom": {"M": {"a": {"L": [{"N": "1"}, {"NULL": True}]}}}, "odd.name-1": {"SS": ["b", "a"]}},
+)
+PENDING = replace(OWNED, owner="w2", checkpoint_owner="w1")
+IDLE = replace(OWNED, owner=None)
+ENDED = replace(OWNED, checkpoint=SHARD_END)
+PREPARED = {
+    "pendingCheckpoint": {"S": "90"},
+    "pendingCheckpointSubSequenceNumber": {"N": "0"},
+    "pendingCheckpointState": {"B": b"\x00state"},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row, a write whose condition it meets, and what the row must be afterwards, written out by hand."""
+
+    before: Lease
+    write: Write
+    changes: Mapping[str, Any]
+    removed: tuple[str, ...] = ()
+    also: Mapping[str, Any] | None = None
+
+    @property
+    def row(self) -> Item:
+        return to_item(self.before) | dict(self.also or {})  # type: ignore[return-value]
+
+    @property
+    def row_after(self) -> Item:
+        return {name: value for name, value in (self.row | dict(self.changes)).items() if name not in self.removed}
+
+
+C8 = {"leaseCounter": {"N": "8"}}
+STORED = {
+    "checkpoint": {"S": "150"},
+    "checkpointSubSequenceNumber": {"N": "3"},
+    "ownerSwitchesSinceCheckpoint": {"N": "0"},
+}
+CASES = {
+    "take from another": Case(
+        OWNED,
+        verbs.take(OWNED, "me"),
+        C8 | {"leaseOwner": {"S": "me"}, "ownerSwitchesSinceCheckpoint": {"N": "2"}},
+    ),
+    "take idle": Case(IDLE, verbs.take(IDLE, "me"), C8 | {"leaseOwner": {"S": "me"}}),
+    "take my own": Case(OWNED, verbs.take(OWNED, "w1"), C8),
+    "take pending": Case(
+        PENDING,
+        verbs.take(PENDING, "w2"),
+        C8 | {"ownerSwitchesSinceCheckpoint": {"N": "2"}},
+        removed=("checkpointOwner",),
+    ),
+    "renew": Case(OWNED, verbs.renew(OWNED, "w1"), C8),
+    "renew while pending": Case(PENDING, verbs.renew(PENDING, "w1"), C8),
+    "set_checkpoint": Case(
+        OWNED,
+        verbs.set_checkpoint(OWNED, "w1", Checkpoint("150", 3)),
+        C8 | STORED,
+        removed=tuple(PREPARED),
+        also=PREPARED,
+    ),
+    "set_checkpoint while pending": Case(
+        PENDING, verbs.set_checkpoint(PENDING, "w1", Checkpoint("150", 3)), C8 | STORED
+    ),
+    "start_hand_off": Case(
+        OWNED, verbs.start_hand_off(OWNED, "w2"), {"leaseOwner": {"S": "w2"}, "checkpointOwner": {"S": "w1"}}
+    ),
+    "finish_hand_off": Case(PENDING, verbs.finish_hand_off(PENDING, "w1"), C8, removed=("checkpointOwner",)),
+    "take_back": Case(
+        PENDING,
+        verbs.take_back(PENDING, "w1"),
+        C8 | {"leaseOwner": {"S": "w1"}, "leaseholdTakenBack": {"N": "8"}},
+        removed=("checkpointOwner",),
+    ),
+    "release": Case(OWNED, verbs.release(OWNED, "w1"), C8, removed=("leaseOwner",)),
+    "pass_on to a peer": Case(OWNED, verbs.pass_on(OWNED, "w1", "w3"), C8 | {"leaseOwner": {"S": "w3"}}),
+    "pass_on to nobody": Case(OWNED, verbs.pass_on(OWNED, "w1", None), C8, removed=("leaseOwner",)),
+    "end_shard": Case(
+        OWNED,
+        verbs.end_shard(OWNED, "w1", ("shard-3", "shard-2")),
+        C8
+        | {
+            "checkpoint": {"S": "SHARD_END"},
+            "checkpointSubSequenceNumber": {"N": "0"},
+            "ownerSwitchesSinceCheckpoint": {"N": "0"},
+            "childShardIds": {"SS": ["shard-2", "shard-3"]},
+        },
+        removed=tuple(PREPARED),
+        also=PREPARED,
+    ),
+    "end_shard while pending": Case(
+        PENDING,
+        verbs.end_shard(PENDING, "w1", ()),
+        C8
+        | {
+            "leaseOwner": {"S": "w1"},
+            "checkpoint": {"S": "SHARD_END"},
+            "checkpointSubSequenceNumber": {"N": "0"},
+            "ownerSwitchesSinceCheckpoint": {"N": "0"},
+        },
+        removed=("checkpointOwner",),
+    ),
+}
+DELETE = Case(ENDED, verbs.delete(ENDED), {})
+
+
+# Alterations of a row, None for removing: written by hand from the table of verbs, never derived from a write itself.
+OTHER_OWNER = {"leaseOwner": {"S": "w9"}}
+OTHER_NOW = {"leaseOwner": {"S": "w1"}, "checkpointOwner": {"S": "w9"}}
+NO_OWNER = {"leaseOwner": None, "checkpointOwner": None}
+NOT_ACTUAL_OWNER = (OTHER_OWNER | {"checkpointOwner": None}, OTHER_NOW, NO_OWNER)
+COUNTER = ({"leaseCounter": {"N": "6"}}, {"leaseCounter": {"N": "9"}})
+FINISHED = ({"checkpoint": {"S": "SHARD_END"}},)
+PENDING_NOW = ({"checkpointOwner": {"S": "w9"}}, {"checkpointOwner": {"S": "w1"}})
+NOT_NEXT_OR_NOW = (OTHER_OWNER, {"leaseOwner": None}, {"checkpointOwner": {"S": "w2"}}, {"checkpointOwner": None})
+
+REFUSED_BY: Mapping[str, tuple[Mapping[str, Any], ...]] = {
+    "take from another": (*COUNTER, *FINISHED),
+    "take idle": (*COUNTER, *FINISHED),
+    "take my own": (*COUNTER, *FINISHED),
+    "take pending": (*COUNTER, *FINISHED),
+    "renew": (*COUNTER, *NOT_ACTUAL_OWNER),
+    "renew while pending": (*COUNTER, *NOT_ACTUAL_OWNER),
+    "set_checkpoint": (*COUNTER, *NOT_ACTUAL_OWNER),
+    "set_checkpoint while pending": (*COUNTER, *NOT_ACTUAL_OWNER),
+    "start_hand_off": (*FINISHED, *PENDING_NOW, OTHER_OWNER, NO_OWNER),
+    "finish_hand_off": (*COUNTER, *NOT_NEXT_OR_NOW),
+    "take_back": (*COUNTER, {"checkpointOwner": {"S": "w2"}}, {"checkpointOwner": None}),
+    "release": (*COUNTER, *PENDING_NOW, OTHER_OWNER, NO_OWNER),
+    "pass_on to a peer": (*COUNTER, *PENDING_NOW, OTHER_OWNER, NO_OWNER),
+    "pass_on to nobody": (*COUNTER, *PENDING_NOW, OTHER_OWNER, NO_OWNER),
+    "end_shard": (*COUNTER, *NOT_ACTUAL_OWNER),
+    "end_shard while pending": (*COUNTER, *NOT_ACTUAL_OWNER),
+    "delete": (
+        *COUNTER,
+        {"checkpoint": {"S": "100"}},
+        {"leaseholdCreatedAt": {"S": "another mark"}},
+        {"leaseholdCreatedAt": None},
+    ),
+}
+CONDITIONAL = {**CASES, "delete": DELETE}
+VIOLATIONS = [
+    pytest.param(
+        case.write,
+        {name: value for name, value in (case.row | dict(alteration)).items() if value is not None},
+        id=f"{name}: {', '.join(f'{n} {next(iter(v.values())) if v else None}' for n, v in alteration.items())}",
+    )
+    for name, case in CONDITIONAL.items()
+    for alteration in REFUSED_BY[name]
+]
