@@ -3,7 +3,7 @@
 Requests and replies are JSON objects; a refusal is a 400 with ``{"error": "..."}``. ``stream`` is an ARN,
 ``dynamodb:TABLE``, ``kinesis:STREAM`` or a bare name.
 
-- ``GET /_stream/state``: every stream with its shards; ``GET /_stream/calls``: calls and faults so far, by operation.
+- ``GET /_stream/state``: every stream with its shards, and feeds; ``GET /_stream/calls``: calls and faults so far.
 - ``POST /_stream/rotate`` ``{"stream", "shard"?}``, ``/split`` ``{"stream", "shard"?, "at"?}``,
   ``/merge`` ``{"stream", "shards": [a, b]}``, ``/reshard`` ``{"stream", "count"}``: the reply names the ``children``.
 - ``POST /_stream/tables`` ``{"name", "key_schema"?, "view_type"?, "shard_count"?, "stream_arn"?, "options"?}``,
@@ -15,7 +15,7 @@ Requests and replies are JSON objects; a refusal is a 400 with ``{"error": "..."
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +23,7 @@ from consumer.testing.faults import Fault, FaultPlan
 from consumer.testing.service_error import ServiceError
 from consumer.testing.shard_log import ShardLog
 from consumer.testing.stream_rules import Staleness, StreamOptions
+from consumer.testing.table_feed import TableFeed
 
 __all__ = ["Control"]
 
@@ -32,9 +33,10 @@ Fields = dict[str, Any]
 class Control:
     """Carries out control requests on a shard log and its faults."""
 
-    def __init__(self, log: ShardLog, faults: FaultPlan) -> None:
+    def __init__(self, log: ShardLog, faults: FaultPlan, feeds: Callable[[], Sequence[TableFeed]]) -> None:
         self._log = log
         self._faults = faults
+        self._feeds = feeds
         self._gets: dict[str, Callable[[], Fields]] = {"state": self._state, "calls": self._calls}
         self._posts: dict[str, Callable[[Fields], Fields]] = {
             "rotate": self._rotate,
@@ -66,7 +68,11 @@ class Control:
         return 404, {"error": f"There is no {method} /_stream/{name}; there are {', '.join(known)}."}
 
     def _state(self) -> Fields:
-        return self._log.state()
+        feeds = [
+            {"table": feed.table, "records": feed.records, "errors": feed.errors, "last_error": feed.last_error}
+            for feed in self._feeds()
+        ]
+        return {**self._log.state(), "feeds": feeds}
 
     def _calls(self) -> Fields:
         armed = [

@@ -40,7 +40,8 @@ class Mangling(StrEnum):
     NULL = "null"  # the field is null
     EMPTY_PAGE = "empty_page"  # GetRecords: no records, and an iterator that stands where it stood
     UNKNOWN_FIELDS = "unknown_fields"  # fields that no service model knows, everywhere
-    NOT_RECORDS = "not_records"  # GetRecords: null, text, a number and {} among the records
+    NOT_RECORDS = "not_records"  # GetRecords: null, {} and records without their essentials among the records
+    NOT_STRUCTURES = "not_structures"  # GetRecords: text and a number among the records, over which botocore stumbles
     NOT_JSON = "not_json"  # a body that is no JSON at all
 
 

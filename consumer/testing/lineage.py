@@ -44,8 +44,10 @@ class Lineage:
         self._rng = rng
         self._serial = 0
         self._due_at = -math.inf
+        # One reading of the clock: the first shards are exactly as old as the stream.
+        self.created_at = now()
         for hash_range in even_ranges(shard_count):
-            self._begin((), hash_range, now())
+            self._begin((), hash_range, self.created_at)
 
     # -- looking
 

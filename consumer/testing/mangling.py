@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from consumer.testing.faults import Fault, Mangling
 from consumer.testing.wire_json import dumps
 
-__all__ = ["mangle"]
+__all__ = ["IMPOSTORS", "mangle"]
 
 _ITEMS = frozenset({"Keys", "NewImage", "OldImage"})
 
-# None of these is a record; a client has to survive and count each.
-_IMPOSTORS: tuple[Any, ...] = (None, "text", 7, {}, {"dynamodb": None}, {"SequenceNumber": None, "Data": 3})
+# None of these is a record; a client has to survive and count each. botocore lets the first kind pass and fails at the second.
+IMPOSTORS: Final = {
+    Mangling.NOT_RECORDS: (None, {}, {"dynamodb": None}, {"SequenceNumber": None, "Data": None}),
+    Mangling.NOT_STRUCTURES: ("text", 7),
+}
 
 
 def mangle(reply: dict[str, Any], fault: Fault, token: str | None = None) -> bytes:
@@ -27,8 +31,8 @@ def mangle(reply: dict[str, Any], fault: Fault, token: str | None = None) -> byt
         _at(changed, fault.path.split("."), drop=fault.mangling is Mangling.MISSING)
     elif fault.mangling is Mangling.UNKNOWN_FIELDS:
         changed = _with_unknown(changed)
-    elif fault.mangling is Mangling.NOT_RECORDS and isinstance(changed.get("Records"), list):
-        changed["Records"] = _interleaved(changed["Records"])
+    elif fault.mangling in IMPOSTORS and isinstance(changed.get("Records"), list):
+        changed["Records"] = _interleaved(changed["Records"], IMPOSTORS[fault.mangling])
     elif fault.mangling is Mangling.EMPTY_PAGE and "Records" in changed:
         changed["Records"] = []
         changed.pop("ChildShards", None)
@@ -58,18 +62,17 @@ def _at(value: Any, path: list[str], *, drop: bool) -> None:
 
 def _with_unknown(value: Any) -> Any:
     if isinstance(value, dict):
-        return {
-            **{name: _with_unknown(inner) for name, inner in value.items()},
-            "LeaseholdUnknown": {"Deep": [1, None]},
-        }
+        # A user's items are maps of attributes: a strange entry there would be an attribute, not an unknown field.
+        inside = {name: inner if name in _ITEMS else _with_unknown(inner) for name, inner in value.items()}
+        return {**inside, "LeaseholdUnknown": {"Deep": [1, None]}}
     if isinstance(value, list):
         return [_with_unknown(inner) for inner in value]
     return value
 
 
-def _interleaved(records: list[Any]) -> list[Any]:
+def _interleaved(records: list[Any], others: Sequence[Any]) -> list[Any]:
     mixed: list[Any] = []
-    for index in range(max(len(records), len(_IMPOSTORS))):
-        mixed += _IMPOSTORS[index : index + 1]
+    for index in range(max(len(records), len(others))):
+        mixed += others[index : index + 1]
         mixed += records[index : index + 1]
     return mixed

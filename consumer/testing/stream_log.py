@@ -56,9 +56,9 @@ class StreamLog:
         self.arn = arn
         self.incarnation = incarnation
         self.options = options or StreamOptions()
-        self.created_at = now()
         self.disabled_at: float | None = None
         self.lineage = Lineage(rules, self.options, now=now, rng=rng, shard_count=shard_count)
+        self.created_at = self.lineage.created_at
         self._now = now
         self._latest = self.created_at
         self._reads: dict[str, deque[float]] = {}

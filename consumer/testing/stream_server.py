@@ -13,7 +13,10 @@ its own. The same port answers both services, by the X-Amz-Target header, and ``
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import random
+import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -30,6 +33,7 @@ from consumer.testing.mangling import mangle
 from consumer.testing.service_error import ServiceError
 from consumer.testing.shard_log import ShardLog
 from consumer.testing.stream_rules import StreamOptions
+from consumer.testing.table_feed import TableFeed
 from consumer.testing.wire_json import dumps, loads_object
 
 __all__ = ["StreamServer"]
@@ -85,12 +89,13 @@ class StreamServer:
         host: str = "127.0.0.1",
         port: int = 0,
         seed: int = 0,
+        region: str = "eu-west-1",
         options: StreamOptions | None = None,
         log: ShardLog | None = None,
         faults: FaultPlan | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
-        self.log = log or ShardLog(self.clock.wall, seed=seed, options=options)
+        self.log = log or ShardLog(self.clock.wall, seed=seed, region=region, options=options)
         self.faults = faults or FaultPlan(random.Random(seed), now=self.clock.monotonic)
         self._host = host
         self._port = port
@@ -99,8 +104,9 @@ class StreamServer:
             "dynamodbstreams": DynamoDBFront(self.log, self.faults),
             "kinesis": KinesisFront(self.log, self.faults),
         }
-        self._control = Control(self.log, self.faults)
+        self._control = Control(self.log, self.faults, lambda: self.feeds)
         self._runner: web.ServerRunner | None = None
+        self._feeds: dict[TableFeed, asyncio.Task[None]] = {}
 
     @property
     def endpoint_url(self) -> str:
@@ -126,10 +132,39 @@ class StreamServer:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop listening and close connections; doing it twice is fine."""
+        """End the feeds, stop listening and close connections; doing it twice is fine."""
+        feeds, self._feeds = self._feeds, {}
+        for task in feeds.values():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()
+
+    async def feed_from(
+        self,
+        endpoint_url: str,
+        table: str,
+        *,
+        region: str = "us-east-1",
+        shard_count: int = 1,
+        options: StreamOptions | None = None,
+    ) -> str:
+        """Serve the stream of a table that another local server has, under its own ARN, which is returned.
+
+        From then on the real stream's records are laid on the shards here. Raises botocore's errors, and LookupError
+        for a table without a stream.
+        """
+        feed = TableFeed(self.log, table, endpoint_url=endpoint_url, clock=self.clock, region=region)
+        arn = await feed.attach(shard_count=shard_count, options=options)
+        self._feeds[feed] = asyncio.create_task(feed.run(), name=f"feed of table {table}")
+        return arn
+
+    @property
+    def feeds(self) -> tuple[TableFeed, ...]:
+        """The feeds that run."""
+        return tuple(self._feeds)
 
     # -- one request
 
@@ -223,3 +258,8 @@ def _cut(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamRe
     if request.transport is not None:
         request.transport.close()
     return response
+
+
+if __name__ == "__main__":
+    # By name: that module imports this one.
+    runpy.run_module("consumer.testing.server_process", run_name="__main__")

@@ -151,49 +151,59 @@ class TableStreams:
         new_image: Mapping[str, Any] | None = None,
         old_image: Mapping[str, Any] | None = None,
         ttl: bool = False,
-        event_id: str | None = None,
     ) -> tuple[LogRecord, str]:
-        """Record a change of an item: INSERT (only new), MODIFY (both) or REMOVE (only old); the record and its shard's
-        id.
+        """Record a change: INSERT (new image), MODIFY (both) or REMOVE (old image); the record and its shard's id.
 
-        ``ttl`` marks a REMOVE as made by the service because the item expired.
+        ``ttl`` marks a REMOVE as made by the service because the item had expired.
         """
         table = self.table(name)
-        stream = table.latest
-        if stream is None or not stream.is_enabled:
-            raise ServiceError("ValidationException", f"Table {name} has no enabled stream.")
         new = None if new_image is None else to_image(new_image)
         old = None if old_image is None else to_image(old_image)
         if ttl and (new is not None or old is None):
             raise ValueError("A TTL delete has an old image and no new one.")
         keys = self._keys(table, new if new is not None else old)
-        body = self._body(keys, new, old, stream.view_type)
-        size = size_of(keys) + sum(size_of(image) for image in (body.get("NewImage"), body.get("OldImage")) if image)
-        identifier = event_id or f"{self._rng.getrandbits(128):032x}"
         event = "MODIFY" if new is not None and old is not None else "REMOVE" if new is None else "INSERT"
+        identity = _TTL_IDENTITY if ttl else None
+        return self.append(name, event, keys, new_image=new, old_image=old, user_identity=identity)
+
+    def append(
+        self,
+        name: str,
+        event_name: str,
+        keys: Image,
+        *,
+        new_image: Image | None = None,
+        old_image: Image | None = None,
+        user_identity: Mapping[str, Any] | None = None,
+        event_id: str | None = None,
+    ) -> tuple[LogRecord, str]:
+        """Append a record in DynamoDB's JSON to the table's stream, with the images that its view type carries."""
+        table = self.table(name)
+        stream = table.latest
+        if stream is None or not stream.is_enabled:
+            raise ServiceError("ValidationException", f"Table {name} has no enabled stream.")
+        body: dict[str, Any] = {"Keys": keys}
+        if new_image is not None and stream.view_type in (ViewType.NEW_IMAGE, ViewType.NEW_AND_OLD_IMAGES):
+            body["NewImage"] = new_image
+        if old_image is not None and stream.view_type in (ViewType.OLD_IMAGE, ViewType.NEW_AND_OLD_IMAGES):
+            body["OldImage"] = old_image
+        size = sum(size_of(image) for image in body.values())
+        tail = {"SizeBytes": size, "StreamViewType": stream.view_type.value}
+        identifier = event_id or f"{self._rng.getrandbits(128):032x}"
 
         def compose(sequence: str, stamp: float) -> dict[str, Any]:
             at = datetime.fromtimestamp(stamp, UTC)
-            tail = {"SequenceNumber": sequence, "SizeBytes": size, "StreamViewType": stream.view_type.value}
-            entry = {
+            entry: dict[str, Any] = {
                 "eventID": identifier,
-                "eventName": event,
+                "eventName": event_name,
                 "eventVersion": "1.1",
                 "eventSource": "aws:dynamodb",
                 "awsRegion": self.region,
-                "dynamodb": {"ApproximateCreationDateTime": at, **body, **tail},
+                "dynamodb": {"ApproximateCreationDateTime": at, **body, "SequenceNumber": sequence, **tail},
             }
-            return {**entry, "userIdentity": _TTL_IDENTITY} if ttl else entry
+            return entry if user_identity is None else {**entry, "userIdentity": user_identity}
 
         return stream.log.append(key_text(keys[table.key_schema[0][0]]), size, compose)
-
-    def _body(self, keys: Image, new: Image | None, old: Image | None, view_type: ViewType) -> dict[str, Any]:
-        body: dict[str, Any] = {"Keys": keys}
-        if new is not None and view_type in (ViewType.NEW_IMAGE, ViewType.NEW_AND_OLD_IMAGES):
-            body["NewImage"] = new
-        if old is not None and view_type in (ViewType.OLD_IMAGE, ViewType.NEW_AND_OLD_IMAGES):
-            body["OldImage"] = old
-        return body
 
     def _keys(self, table: Table, image: Image | None) -> Image:
         if image is None:
