@@ -103,6 +103,7 @@ class HeldLease:
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store progress, never going back. Raises as ``renew``."""
         async with self._lock:
+            self._require_tenure()  # first: a lost tenure shows the new owner's row, whose progress is none of ours
             if checkpoint < self.lease.checkpoint and self.lease.checkpoint.is_number:
                 raise CheckpointBackwards(
                     f"Checkpoint {checkpoint} of shard {self.key} lies below {self.lease.checkpoint}, which is stored."
