@@ -11,6 +11,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from aiobotocore.session import AioSession
+
+from lease_store.dynamodb import DynamoDBLeaseStore
+
 Answer = Callable[["ScriptedServer", asyncio.StreamWriter], None]
 
 
@@ -120,3 +124,20 @@ async def scripted_server() -> AsyncIterator[ScriptedServer]:
         yield scripted
     finally:
         scripted.listener.close()
+
+
+SESSION = AioSession()
+SESSION.set_credentials("local", "local")
+
+
+def store_at(url: str, **options: Any) -> DynamoDBLeaseStore:
+    """A store of table ``leases`` at ``url``; one session for all of them reads the service's model once."""
+    return DynamoDBLeaseStore("leases", session=SESSION, region_name="us-east-1", endpoint_url=url, **options)
+
+
+@dataclass
+class Bench:
+    """An open store and the server that it talks to."""
+
+    server: ScriptedServer
+    store: DynamoDBLeaseStore
