@@ -7,19 +7,16 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from random import Random
 
-from consumer.clock import Clock
 from consumer.config import WorkerConfig
 from consumer.errors import DataTrimmed, IteratorExpired, ShardNotFound, StreamThrottled
-from consumer.hooks import Fact, GapFound, PageRead, RecordsSkipped, Throttled
+from consumer.hooks import GapFound, PageRead, RecordsSkipped, Throttled
 from consumer.record import Record
 from consumer.retry import Backoff, is_transient
 from consumer.shards.budget import ByteBudget, Grant
 from consumer.shards.checkpointer import place_of
 from consumer.shards.position import after, fresh, is_at_tip, lag_seconds, pause_seconds, start_position
-from consumer.shards.progress import Progress
-from consumer.shards.signal import Signal
+from consumer.shards.scope import Scope
 from consumer.streams.source import Page, Position, RecordSource, Shard, StreamIdentity
 from lease_store.checkpoint import Checkpoint
 from lease_store.lease import Lease
@@ -72,26 +69,22 @@ class ShardReader:
         stream: StreamIdentity,
         lease: Lease,
         config: WorkerConfig,
+        scope: Scope,
         *,
         budget: ByteBudget,
-        signal: Signal,
-        progress: Progress,
         may_read: Callable[[], bool],
-        clock: Clock,
-        random: Random,
-        hooks: Callable[[Fact], None],
     ) -> None:
         self._source = source
         self._stream = stream
-        self._shard_id = lease.key
+        self._shard_id = scope.shard_id
         self._config = config
         self._budget = budget
-        self._signal = signal
-        self._progress = progress
+        self._signal = scope.signal
+        self._progress = scope.progress
         self._may_read = may_read
-        self._clock = clock
-        self._random = random
-        self._hooks = hooks
+        self._clock = scope.clock
+        self._random = scope.random
+        self._hooks = scope.hooks
         self._pages: deque[HeldPage] = deque()
         self._pin = start_position(lease, aggregates=stream.view_type is None)
         self._above = lease.checkpoint if lease.checkpoint.is_number else None
@@ -103,12 +96,12 @@ class ShardReader:
         self._empty_in_a_row = 0
         self._read_at = -math.inf
         self._wait_until = -math.inf
-        self._backoff = Backoff(random, 0.25, 5.0)
-        self._refused = Backoff(random, 2.0, 60.0)
+        self._backoff = Backoff(scope.random, 0.25, 5.0)
+        self._refused = Backoff(scope.random, 2.0, 60.0)
         self._failures = 0
         self._logged_at = -math.inf
         self._lag: float | None = None
-        self._lag_at = clock.monotonic()
+        self._lag_at = scope.clock.monotonic()
         self._at_tip = False
         self._gap_from: str | None = None
         self.finished: EndOfShard | StoppedAtGap | None = None
@@ -167,7 +160,7 @@ class ShardReader:
         try:
             await self._signal.until(lambda: grant.granted or not self._pages or not self._may_read())
             if self._may_read():
-                await self._turn(grant if grant.granted and self._pages else None)
+                await self._turn(grant)
         finally:
             if not any(page.grant is grant for page in self._pages):
                 grant.give_back()

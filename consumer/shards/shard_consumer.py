@@ -25,6 +25,7 @@ from consumer.shards.checkpointer import ShardCheckpointer, place_of
 from consumer.shards.lifecycle import Event, Lifecycle, State
 from consumer.shards.prefetch import EndOfShard, HeldPage, ShardReader
 from consumer.shards.progress import Progress
+from consumer.shards.scope import Scope
 from consumer.shards.shard_end import ShardEnd
 from consumer.shards.signal import Signal
 from consumer.shards.standing import Standing
@@ -80,48 +81,21 @@ class ShardConsumer:
         self._config = config
         self._worker_id = worker_id
         self._clock = clock
-        self._random = random
         self._hooks = hooks
         self._lifecycle = Lifecycle(shard_id)
         self._signal = signal = Signal(clock)
-        self._progress = progress = Progress(
-            shard_id, config.stuck_after_seconds, clock=clock, signal=signal, hooks=hooks
-        )
-        self._standing = Standing(tenure, signal=signal, clock=clock, random=random)
+        self._progress = Progress(shard_id, config.stuck_after_seconds, clock=clock, signal=signal, hooks=hooks)
+        scope = Scope(shard_id, clock, random, hooks, signal, self._progress)
+        self._standing = Standing(tenure, scope)
         self._writer = CheckpointWriter(
             tenure,
+            scope,
             interval_seconds=config.checkpoint_interval_seconds,
-            clock=clock,
-            random=random,
-            hooks=hooks,
-            signal=signal,
-            progress=progress,
             on_lost=self._standing.mark_lost,
         )
         self._checkpointer = ShardCheckpointer(shard_id, self._writer)
-        self._reader = ShardReader(
-            source,
-            stream,
-            tenure.lease,
-            config,
-            budget=budget,
-            signal=signal,
-            progress=progress,
-            may_read=self._may_read,
-            clock=clock,
-            random=random,
-            hooks=hooks,
-        )
-        self._end = ShardEnd(
-            tenure,
-            source,
-            stream,
-            child_wait_seconds=config.child_wait_seconds,
-            signal=signal,
-            clock=clock,
-            random=random,
-            hooks=hooks,
-        )
+        self._reader = ShardReader(source, stream, tenure.lease, config, scope, budget=budget, may_read=self._may_read)
+        self._end = ShardEnd(tenure, source, stream, scope, child_wait_seconds=config.child_wait_seconds)
         self._callbacks = Callbacks(
             shard_id,
             threads,
@@ -159,24 +133,21 @@ class ShardConsumer:
 
     async def run(self) -> Event:
         """Live through the tenure; returns LET_GO, END_STORED, LEASE_LOST or LOSS_TOLD."""
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                background = [
-                    tasks.create_task(self._standing.watch(), name=f"{self.shard_id} stop"),
-                    tasks.create_task(self._writer.run(), name=f"{self.shard_id} checkpoints"),
-                    tasks.create_task(self._progress.watch(), name=f"{self.shard_id} progress"),
-                ]
-                event = Event.PARENTS_DONE
-                while self.state is not State.DONE:
-                    event = await self._steps[self.state](self)
-                    self._lifecycle.move(event)
-                    self._signal.notify()
-                    if event is Event.PARENTS_DONE:
-                        background.append(tasks.create_task(self._reader.run(), name=f"{self.shard_id} reader"))
-                for task in background:
-                    task.cancel()
-        finally:
-            self._writer.close()
+        async with asyncio.TaskGroup() as tasks:
+            background = [
+                tasks.create_task(self._standing.watch(), name=f"{self.shard_id} stop"),
+                tasks.create_task(self._writer.run(), name=f"{self.shard_id} checkpoints"),
+                tasks.create_task(self._progress.watch(), name=f"{self.shard_id} progress"),
+            ]
+            event = Event.PARENTS_DONE
+            while self.state is not State.DONE:
+                event = await self._steps[self.state](self)
+                self._lifecycle.move(event)
+                self._signal.notify()
+                if event is Event.PARENTS_DONE:
+                    background.append(tasks.create_task(self._reader.run(), name=f"{self.shard_id} reader"))
+            for task in background:
+                task.cancel()
         return event
 
     # One step a state; each returns the event that ends it.
@@ -241,7 +212,6 @@ class ShardConsumer:
                 await self._call(
                     "shutdown_requested",
                     partial(self._user.shutdown_requested, self._checkpointer),
-                    check=self._checkpointer.settle,
                     give_up=self._standing.is_lost,
                     tries=_LAST_WORDS_TRIES,
                 )

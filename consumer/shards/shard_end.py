@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from random import Random
 
-from consumer.clock import Clock
 from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError
-from consumer.hooks import CheckpointFailed, Fact, ShardEnded
+from consumer.hooks import CheckpointFailed, ShardEnded
 from consumer.leasing.tenure import Tenure
 from consumer.retry import Backoff
-from consumer.shards.signal import Signal
+from consumer.shards.scope import Scope
 from consumer.streams.source import RecordSource, Shard, StreamIdentity
 
 __all__ = ["ShardEnd"]
@@ -30,22 +28,19 @@ class ShardEnd:
         tenure: Tenure,
         source: RecordSource,
         stream: StreamIdentity,
+        scope: Scope,
         *,
         child_wait_seconds: float,
-        signal: Signal,
-        clock: Clock,
-        random: Random,
-        hooks: Callable[[Fact], None],
     ) -> None:
         self._tenure = tenure
-        self._shard_id = tenure.lease.key
+        self._shard_id = scope.shard_id
         self._source = source
         self._stream = stream
         self._child_wait = child_wait_seconds
-        self._signal = signal
-        self._clock = clock
-        self._random = random
-        self._hooks = hooks
+        self._signal = scope.signal
+        self._clock = scope.clock
+        self._random = scope.random
+        self._hooks = scope.hooks
 
     async def find_children(
         self, named: tuple[Shard, ...] | None, stopped: Callable[[], bool]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
-from random import Random
 from typing import Any
 
-from consumer.clock import Clock
 from consumer.errors import LeaseLost, LeaseStoreError
 from consumer.leasing.tenure import Tenure
 from consumer.retry import Backoff
-from consumer.shards.signal import Signal
+from consumer.shards.scope import Scope
 
 __all__ = ["Standing"]
 
@@ -24,12 +22,11 @@ _LET_GO_POLL_SECONDS = 0.2
 class Standing:
     """A tenure, as the steps of a shard consumer ask about it. ``watch`` turns its changes into signals."""
 
-    def __init__(self, tenure: Tenure, *, signal: Signal, clock: Clock, random: Random) -> None:
+    def __init__(self, tenure: Tenure, scope: Scope) -> None:
         self._tenure = tenure
-        self._shard_id = tenure.lease.key
-        self._signal = signal
-        self._clock = clock
-        self._random = random
+        self._shard_id = scope.shard_id
+        self._signal = scope.signal
+        self._random = scope.random
         self._refused = False
 
     def mark_lost(self) -> None:

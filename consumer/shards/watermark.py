@@ -7,15 +7,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
-from random import Random
 
-from consumer.clock import Clock
 from consumer.errors import LeaseLost, LeaseStoreError
-from consumer.hooks import CheckpointFailed, CheckpointStored, Fact
+from consumer.hooks import CheckpointFailed, CheckpointStored
 from consumer.leasing.tenure import Tenure
 from consumer.retry import Backoff
-from consumer.shards.progress import Progress
-from consumer.shards.signal import Signal
+from consumer.shards.scope import Scope
 from lease_store.checkpoint import Checkpoint
 
 __all__ = ["CheckpointWriter"]
@@ -38,27 +35,23 @@ class CheckpointWriter:
     def __init__(
         self,
         tenure: Tenure,
+        scope: Scope,
         *,
         interval_seconds: float,
-        clock: Clock,
-        random: Random,
-        hooks: Callable[[Fact], None],
-        signal: Signal,
-        progress: Progress,
         on_lost: Callable[[], None],
     ) -> None:
         self._tenure = tenure
-        self._shard_id = tenure.lease.key
+        self._shard_id = scope.shard_id
         self._interval = interval_seconds
-        self._clock = clock
-        self._hooks = hooks
-        self._signal = signal
-        self._progress = progress
+        self._clock = scope.clock
+        self._hooks = scope.hooks
+        self._signal = scope.signal
+        self._progress = scope.progress
         self._on_lost = on_lost
-        self._backoff = Backoff(random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
+        self._backoff = Backoff(scope.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
         self._waiters: list[tuple[Checkpoint, Future[None]]] = []
         self._flushing = False
-        self._due_at = clock.monotonic()
+        self._due_at = scope.clock.monotonic()
         self.stored = tenure.lease.checkpoint
         """What the lease row says, as far as this tenure knows."""
         self.wanted = tenure.lease.checkpoint

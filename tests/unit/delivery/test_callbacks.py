@@ -179,6 +179,22 @@ def test_a_stop_ends_the_pause_before_the_next_try():
     run_virtual(main())
 
 
+def test_a_failure_during_a_stop_announces_no_further_try(caplog):
+    async def main():
+        desk = Desk()
+        stopped = []
+
+        async def user():
+            stopped.append(1)
+            raise ValueError
+
+        assert await desk.callbacks.run(Call(name="x", function=user, give_up=lambda: stopped)) is None
+        assert [fact.retry_in_seconds for fact in desk.facts] == [0.0]
+
+    run_virtual(main())
+    assert "it is not tried again here" in caplog.text
+
+
 def test_a_call_that_may_not_begin_is_not_made():
     async def main():
         desk = Desk()

@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from consumer.delivery.outcome import Raised, Returned
-from consumer.delivery.threads import DaemonThreads, InlineThreads
+from consumer.delivery.threads import DaemonThreads, InlineThreads, _Job
 from consumer.testing.virtual_time import run_virtual
 
 
@@ -79,13 +79,25 @@ async def test_sleepers_block_nobody_until_the_pool_is_full_and_then_waiting_sho
 
 async def test_two_calls_at_once_do_not_share_the_one_idle_thread(pool):
     async with asyncio.timeout(20):
-        await pool.run(lambda: None)  # leaves one idle thread
+        await pool.run(lambda: None)
         sleepers = [Sleeper(), Sleeper()]
-        tasks = [asyncio.create_task(pool.run(sleeper)) for sleeper in sleepers]
+        with pool._changed:
+            # Waiting lends the lock to the thread on its way to idleness; after that it can't wake before both are in.
+            assert _became_idle(pool)
+            for sleeper in sleepers:
+                pool._submit(_Job(sleeper))
         for sleeper in sleepers:
             await sleeper.entered.wait()
+        for sleeper in sleepers:
             sleeper.release.set()
-        await asyncio.gather(*tasks)
+
+
+def _became_idle(pool):
+    for _ in range(1_000):
+        pool._changed.wait(0.01)
+        if pool._idle == 1:
+            return True
+    return False
 
 
 async def test_a_cancelled_call_ends_only_when_its_thread_is_done_with_it(pool):

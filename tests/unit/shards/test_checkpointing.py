@@ -42,7 +42,7 @@ def virtual_stage(script, user, act, *, tenure=None, **settings):
         await act(stage, task)
         if not task.done():
             stage.tenure.ask("lost")
-            await task
+        await task
         return stage
 
     return virtual(main)
@@ -168,6 +168,14 @@ def test_manual_mode_stores_only_what_user_code_stores():
 
     stage, raised = manual(half, checkpoint_interval_seconds=60.0)
     assert (stored(stage), raised) == (["2"], [])
+
+    async def each(batch, checkpointer):
+        for record in batch:
+            await checkpointer.checkpoint(record)
+        assert asyncio.get_running_loop().time() < 0.01
+
+    stage, raised = manual(each, checkpoint_interval_seconds=60.0)
+    assert (stored(stage), raised) == (["1", "2", "3"], [])
 
 
 def test_without_a_record_everything_delivered_is_stored():
@@ -315,6 +323,17 @@ def test_a_caller_that_gives_up_waiting_neither_breaks_the_write_nor_the_consume
     stage, raised = manual(step, act=act)
     assert [type(error) for error in raised] == [TimeoutError]
     assert stored(stage) == ["1"]
+
+
+def test_automatic_progress_never_goes_back_behind_what_is_wanted():
+    async def act(stage, task):
+        writer = stage.consumer._writer
+        writer.advance(Checkpoint("9"))
+        writer.advance(Checkpoint("3"))
+        assert writer.wanted == Checkpoint("9")
+        await at(1)
+
+    assert stored(virtual_stage([], Sink, act)) == ["9"]
 
 
 # shard_ended in manual mode

@@ -260,6 +260,7 @@ def test_a_checkpoint_that_was_trimmed_is_reported_when_its_iterator_is_made():
     src.open_script.append(DataTrimmed())
     stage, sink = run_for(5.0, src, tenure=lambda: FakeTenure(checkpoint=Checkpoint("2")))
     assert stage.of(GapFound) == [GapFound("shard-1", "2", "TRIM_HORIZON", stopped=False)]
+    assert src.opened == [Position("AFTER_SEQUENCE_NUMBER", "2"), Position("TRIM_HORIZON")]
     assert sink.seen == [8]
 
 
@@ -390,6 +391,28 @@ def test_a_budget_is_shared_settled_and_given_back():
         assert len(second.source.reads) == 3, "bytes that became free go to whoever waits"
         tasks[1].cancel()
         await asyncio.wait(tasks[1:])
+        assert budget.used_bytes == 0
+
+    virtual(main)
+
+
+def test_pages_larger_than_guessed_are_charged_as_they_are_and_the_front_page_is_free():
+    class HoldsTheSecond(Sink):
+        async def process_records(self, records, checkpointer):
+            if records[0].sequence_number == "2":
+                await asyncio.sleep(1_000_000)
+
+    async def main():
+        budget = ByteBudget(1_000_000)
+        sizes = [100, 300_000, 500_000, 600_000, 1]
+        pages = [records(number, size_bytes=size) for number, size in enumerate(sizes, start=1)]
+        stage = Stage(FakeTenure(), FakeSource(*pages), HoldsTheSecond, budget=budget)
+        task = stage.start()
+        await at(10)
+        # 2 is the front and free, 3 is charged; 4 was asked for as 500,000 and came as 600,000: full beyond the limit.
+        assert (len(stage.source.reads), budget.used_bytes) == (4, 1_100_000)
+        task.cancel()
+        await asyncio.wait({task})
         assert budget.used_bytes == 0
 
     virtual(main)

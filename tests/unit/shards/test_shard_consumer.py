@@ -229,6 +229,41 @@ def test_a_failing_batch_is_not_retried_during_a_hand_off_and_the_lease_leaves_a
     virtual(lambda: main("manual"))
 
 
+def test_a_tenure_is_over_after_shutdown_was_called_even_where_the_hand_off_was_taken_back():
+    async def main():
+        user = Recorder()
+        tenure = FakeTenure()
+        tenure.let_go_answers.append(False)
+        task = Stage(tenure, FakeSource(records(1)), lambda: user).start()
+        await at(1)
+        tenure.ask("hand_off")
+        assert await task is Event.LET_GO
+        assert user.log[1:] == [[1], "shutdown_requested"]
+
+    virtual(main)
+
+
+def test_letting_go_is_tried_again_when_the_table_fails():
+    async def main():
+        tenure = FakeTenure()
+        errors = [LeaseStoreError(), LeaseStoreError()]
+        let_go = tenure.let_go
+
+        async def failing(*, shutdown_called):
+            if errors:
+                raise errors.pop()
+            return await let_go(shutdown_called=shutdown_called)
+
+        tenure.let_go = failing
+        task = Stage(tenure, FakeSource(records(1)), Recorder).start()
+        await at(1)
+        tenure.ask("drain")
+        assert await task is Event.LET_GO
+        assert tenure.calls[-1] == ("let_go", True)
+
+    virtual(main)
+
+
 def test_a_lost_lease_is_told_and_nothing_is_stored():
     class Slow(Recorder):
         async def process_records(self, records, checkpointer):
