@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Final, NoReturn
 
 from consumer.cli import settings
-from consumer.errors import ConfigError
+from consumer.errors import ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
 from lease_store.errors import LeaseholdError
 
 __all__ = ["BAD_CONFIGURATION", "CLEAN", "DRAIN_TIMED_OUT", "ERROR", "main"]
@@ -19,6 +19,8 @@ ERROR: Final = 1
 BAD_CONFIGURATION: Final = 3
 DRAIN_TIMED_OUT: Final = 4
 
+# What no restart mends and no waiting: exit code 3 tells a supervisor so. Everything else may pass by itself.
+_MENDED_BY_HAND: Final = (ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch)
 _EXIT_CODES = "exit codes: 0 clean, 1 error, 3 bad configuration, 4 drain timed out"
 
 
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return run_command.run(parsed)
     except LeaseholdError as error:
         report(error)
-        return BAD_CONFIGURATION if isinstance(error, ConfigError) else ERROR
+        return BAD_CONFIGURATION if isinstance(error, _MENDED_BY_HAND) else ERROR
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,211 @@
+"""`leasehold run` as a process: it reads, serves its page, drains, and ends in time whatever user code does."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from consumer.clock import SystemClock
+from consumer.testing.ministack import Ministack
+from consumer.testing.server_thread import StreamServerThread
+
+pytestmark = pytest.mark.integration
+
+WITHIN_SECONDS = 30.0
+PROCESSOR = """
+import time
+from consumer import RecordProcessor
+
+class Orders(RecordProcessor):
+    def process_records(self, records, checkpointer):
+        for record in records:
+            print("got", record.keys["pk"], flush=True)
+
+class Raises(RecordProcessor):
+    def process_records(self, records, checkpointer):
+        print("raised", flush=True)
+        raise ValueError("not today")
+
+class Sleeps(RecordProcessor):
+    def process_records(self, records, checkpointer):
+        print("asleep", flush=True)
+        time.sleep(3600)
+
+class BlocksTheLoop(RecordProcessor):
+    async def process_records(self, records, checkpointer):
+        print("asleep", flush=True)
+        time.sleep(3600)
+
+class IgnoresItsEnd(RecordProcessor):
+    async def process_records(self, records, checkpointer):
+        import asyncio
+        print("asleep", flush=True)
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                pass
+"""
+
+
+class Running:
+    """A `leasehold run`; its lines come one by one, stdout and stderr apart."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], *arguments: str) -> None:
+        command = [sys.executable, "-m", "consumer", "run", *arguments, "--app", f"app-{uuid4().hex}"]
+        self.process = subprocess.Popen(
+            [*command, "--initial-position", "TRIM_HORIZON"],
+            cwd=folder,
+            env=os.environ | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.out: queue.Queue[str] = queue.Queue(maxsize=10_000)
+        self.log: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read, args=(self.process.stdout, self.out.put), daemon=True),
+            threading.Thread(target=self._read, args=(self.process.stderr, self.log.append), daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _read(pipe: Iterator[str], take: object) -> None:
+        for line in pipe:
+            take(line.rstrip("\n"))  # type: ignore[operator]
+
+    def line(self) -> str:
+        """The next line of what the processor printed."""
+        try:
+            return self.out.get(timeout=WITHIN_SECONDS)
+        except queue.Empty:
+            raise AssertionError(f"the processor printed nothing; the log: {self.log}") from None
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(number)
+
+    def end(self, within_seconds: float = WITHIN_SECONDS) -> int:
+        """The exit code."""
+        code = self.process.wait(within_seconds)
+        for reader in self._readers:
+            reader.join(WITHIN_SECONDS)
+        return code
+
+    def said(self) -> str:
+        return "\n".join(self.log)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.end()
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()
+
+
+class Fleet:
+    """Starts runs on one table's stream and ends what is left of them."""
+
+    def __init__(self, folder: Path, ministack: Ministack, streams: StreamServerThread) -> None:
+        self.streams = streams
+        self.arn = streams.create_table("orders")
+        self._folder = folder
+        self._environment = ministack.environment | {"AWS_ENDPOINT_URL_DYNAMODB_STREAMS": streams.endpoint_url}
+        self._running: list[Running] = []
+
+    def put(self, key: str) -> None:
+        self.streams.put_item("orders", new_image={"pk": key})
+
+    def start(self, processor: str, *flags: str) -> Running:
+        running = Running(self._folder, self._environment, f"user_orders:{processor}", "--source", self.arn, *flags)
+        self._running.append(running)
+        return running
+
+    def close(self) -> None:
+        for running in self._running:
+            running.close()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path, ministack: Ministack) -> Iterator[Fleet]:
+    (tmp_path / "user_orders.py").write_text(PROCESSOR)
+    with StreamServerThread() as streams:
+        made = Fleet(tmp_path, ministack, streams)
+        yield made
+        made.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_reads_and_a_signal_drains_it_cleanly(fleet: Fleet, number: signal.Signals):
+    fleet.put("a")
+    worker = fleet.start("Orders")
+    assert worker.line() == "got a"
+    fleet.put("b")
+    assert worker.line() == "got b"
+    worker.stop(number)
+    assert worker.end() == 0, worker.said()
+    assert f"{number.name}: draining" in worker.said()
+    assert "Traceback" not in worker.said()
+
+
+def test_a_handler_that_always_raises_keeps_its_shard_and_ends_cleanly_on_sigterm(fleet: Fleet):
+    fleet.put("a")
+    worker = fleet.start("Raises")
+    assert [worker.line(), worker.line()] == ["raised", "raised"]
+    worker.stop()
+    assert worker.end() == 0, worker.said()
+    assert "ValueError" in worker.said()
+    assert "got a" not in worker.said()
+
+
+@pytest.mark.parametrize("processor", ["Sleeps", "BlocksTheLoop", "IgnoresItsEnd"])
+def test_a_handler_that_sleeps_for_ever_is_left_behind_at_the_deadline(fleet: Fleet, processor: str):
+    fleet.put("a")
+    worker = fleet.start(processor, "--drain-timeout-seconds", "2")
+    assert worker.line() == "asleep"
+    clock = SystemClock()
+    before = clock.monotonic()
+    worker.stop()
+    assert worker.end() == 4, worker.said()
+    assert 2.0 <= clock.monotonic() - before < 6.0
+    assert "shardId-" in worker.said()
+    assert re.search("expire (with)?in", worker.said()), worker.said()
+
+
+def test_a_second_signal_stops_at_once(fleet: Fleet):
+    fleet.put("a")
+    worker = fleet.start("BlocksTheLoop", "--drain-timeout-seconds", "600")
+    assert worker.line() == "asleep"
+    worker.stop()
+    worker.stop(signal.SIGINT)
+    assert worker.end(5.0) == 4, worker.said()
+
+
+def test_the_page_tells_records_and_health(fleet: Fleet):
+    fleet.put("a")
+    worker = fleet.start("Orders", "--http", "127.0.0.1:0", "--log-format", "json")
+    assert worker.line() == "got a"
+    (port,) = {match[1] for line in worker.log if (match := re.search(r"on port (\d+)", json.loads(line)["message"]))}
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as reply:
+        health = json.load(reply)
+    assert (health["healthy"], health["shards_held"]) == (True, 1)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as reply:
+        metrics = reply.read().decode()
+    assert "leasehold_leases_held 1.0" in metrics
+    assert re.search(r"leasehold_records_read_total [1-9]", metrics)
+    worker.stop()
+    assert worker.end() == 0, worker.said()
