@@ -151,8 +151,10 @@ class Leases:
             )
         return PlanView(leases, self.workers())
 
-    def has_room(self) -> bool:
-        """Whether one more lease fits this worker's limit; rows that name it as next owner count."""
+    def has_room(self, *, besides: int = 0) -> bool:
+        """Whether one more lease fits this worker's limit; rows that name it as next owner count, and so do ``besides``
+        leases that it is about to take.
+        """
         if self.max_leases is None:
             return True
         mine = {lease.key for lease in self.current_leases() if lease.owner == self.me and not lease.is_finished}
@@ -196,21 +198,24 @@ class Leases:
 
     async def create(self, lease: Lease) -> bool:
         """Create a row; where it names me as owner, a tenure begins. True where the row exists now, whoever made it."""
-        self._acquiring.add(lease.key)
+        # A second creator of the row (a retry, the other parent of a merge) must not begin a second tenure beside the
+        # first.
+        begins = lease.owner == self.me and self.may_acquire(lease.key)
+        if begins:
+            self._acquiring.add(lease.key)
         try:
             sent = self.clock.monotonic()
             result = await self.write(verbs.create(lease))
             if isinstance(result, Applied):
-                if lease.owner == self.me and result.lease is not None:
+                if begins and result.lease is not None:
                     self._begin(result.lease, sent, "created", None)
                 return True
-            if isinstance(result, Refused):
-                return True
-            if lease.owner == self.me and await self._accept_read(lease.key):
+            if isinstance(result, Refused) or (begins and await self._accept_read(lease.key)):
                 return True
             return await self.read(lease.key) is not None
         finally:
-            self._acquiring.discard(lease.key)
+            if begins:
+                self._acquiring.discard(lease.key)
 
     async def _accept_read(self, key: str) -> bool:
         lease = await self.read(key)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 __all__ = ["LeaseSeam", "LeasesInThread", "LeasesInline"]
@@ -44,6 +46,7 @@ class LeasesInline:
         self._opened: AbstractAsyncContextManager[None] | None = None
         self._calls: set[asyncio.Task[Any]] = set()
         self._running: asyncio.Task[None] | None = None
+        self._events: deque[Callable[[], None]] = deque()
 
     async def start(self, opened: AbstractAsyncContextManager[None]) -> None:
         await opened.__aenter__()
@@ -60,7 +63,12 @@ class LeasesInline:
         return self._running
 
     def post(self, event: Callable[..., None], *args: Any) -> None:
-        asyncio.get_running_loop().call_soon(event, *args)
+        # A simulated loop draws the order of its callbacks; the order of events is this seam's own promise.
+        self._events.append(partial(event, *args))
+        asyncio.get_running_loop().call_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        self._events.popleft()()
 
     async def stop(self) -> None:
         tasks = [*self._calls, *([self._running] if self._running else [])]

@@ -52,6 +52,7 @@ class TableWatch:
         self._receiver = ReceiverSide(leases)
         self._writes = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
         self._not_before: dict[str, float] = {}
+        self._taking: set[str] = set()
         self._grace: dict[str, float] = {}
         self._suspects: frozenset[str] = frozenset()
         self._told: frozenset[tuple[str, str]] = frozenset()
@@ -104,12 +105,12 @@ class TableWatch:
         moved = leases.observations.see_scan(scan.leases, now)
         for lease in moved:
             leases.peers.see_lease_moved(lease.actual_owner, now)
-        self._check_movers(moved, scan)
         self._rows = len(scan.leases) + len(scan.workers)
         self.last_scan_began = began
         leases.moved.set()
         if any(lease.is_finished for lease in moved):
             leases.tell_finished()
+        await self._check_movers(moved, scan)
         return scan
 
     def _check(self, scan: TableScan) -> None:
@@ -121,18 +122,25 @@ class TableWatch:
             _log.warning("Row %r of lease table %s is left alone: %s", key, table, reason)
         self._told = frozenset(scan.unreadable)
 
-    def _check_movers(self, moved: Sequence[Lease], scan: TableScan) -> None:
-        """A worker of ours has a row before its first lease; who moves leases in two scans running without is a KCL."""
+    async def _check_movers(self, moved: Sequence[Lease], scan: TableScan) -> None:
+        """A worker of ours has a row before its first lease; who moves leases in two scans running without is a KCL.
+
+        A scan may be late with a row, or show leases of a worker that has left: only consistent reads convict.
+        """
         known = {row.worker_id for row in scan.workers} | {self._leases.me}
         movers = unknown_movers(moved, known)
-        foreign = movers & self._suspects
-        self._suspects = movers
-        if foreign:
-            raise LeaseTableConflict(
-                f"Lease table {self._leases.store.name} is also written by {min(foreign)!r}, which is no Leasehold "
-                "worker (a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a lease "
-                "table of its own with --lease-table."
-            )
+        repeated, self._suspects = movers & self._suspects, movers
+        for owner in sorted(repeated):
+            key = min(lease.key for lease in moved if lease.actual_owner == owner)
+            if await self._leases.read_worker(owner) is not None:
+                continue
+            row = await self._leases.read(key)
+            if row is not None and row.actual_owner == owner:
+                raise LeaseTableConflict(
+                    f"Lease table {self._leases.store.name} is also written by {owner!r}, which is no Leasehold "
+                    "worker (a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a "
+                    "lease table of its own with --lease-table."
+                )
 
     async def _sweep(self) -> None:
         """Delete rows of workers that died long ago: every start of a worker leaves one, if it did not drain."""
@@ -188,10 +196,16 @@ class TableWatch:
                 when = max(when, leases.free_at(observation) + grace)
             if when > now:
                 due.append(when)
-            elif leases.may_acquire(key) and leases.has_room():
-                self._not_before[key] = now + 2 * leases.timing.call_seconds
-                self._spawn(self.guarded(key, partial(leases.take, key)))
+            elif key not in self._taking and leases.may_acquire(key) and leases.has_room(besides=len(self._taking)):
+                self._taking.add(key)
+                self._spawn(self._take(key))
         return min(due, default=None)
+
+    async def _take(self, key: str) -> None:
+        try:
+            await self.guarded(key, partial(self._leases.take, key))
+        finally:
+            self._taking.discard(key)
 
     async def guarded(self, key: str, work: Callable[[], Awaitable[object]]) -> None:
         """Run one write among few at once; what fails is left to the next scan or expiry, after a pause."""
