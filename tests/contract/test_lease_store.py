@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from lease_store import (
     Applied,
     Checkpoint,
     InvalidRow,
+    Lease,
     LeaseStore,
     Refused,
     Unknown,
@@ -165,16 +167,17 @@ async def test_scan_of_an_empty_table(bench: Bench) -> None:
 
 async def test_unknown_attributes_survive_a_whole_life(bench: Bench) -> None:
     """Bytes and sets of every kind go through create, hand-off, checkpoint and end untouched."""
-    extra = {"b": {"B": base64.b64decode("AAEC/w==")}, "bs": {"BS": [b"1", b"2"]}, "ns": {"NS": ["1", "2.5"]}}
+    extra: Item = {"b": {"B": base64.b64decode("AAEC/w==")}, "bs": {"BS": [b"1", b"2"]}, "ns": {"NS": ["1", "2.5"]}}
     lease = replace(OWNED, extra=extra)
     await bench.write(verbs.create(lease))
-    for verb in (
+    life: tuple[Callable[[Lease], Write], ...] = (
         lambda seen: verbs.take(seen, "w1"),
         lambda seen: verbs.start_hand_off(seen, "w2"),
         lambda seen: verbs.finish_hand_off(seen, "w1"),
         lambda seen: verbs.set_checkpoint(seen, "w2", Checkpoint("200")),
         lambda seen: verbs.end_shard(seen, "w2", ()),
-    ):
+    )
+    for verb in life:
         result = await bench.write(verb(lease))
         assert isinstance(result, Applied)
         assert result.lease is not None

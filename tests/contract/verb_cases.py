@@ -48,7 +48,7 @@ class Case:
 
     @property
     def row(self) -> Item:
-        return to_item(self.before) | dict(self.also or {})  # type: ignore[return-value]
+        return to_item(self.before) | dict(self.also or {})
 
     @property
     def row_after(self) -> Item:
