@@ -8,6 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Final, Protocol
 
 from consumer.clock import Clock
@@ -151,14 +152,14 @@ class Leases:
             )
         return PlanView(leases, self.workers())
 
-    def has_room(self, *, besides: int = 0) -> bool:
-        """Whether one more lease fits this worker's limit; rows that name it as next owner count, and so do ``besides``
-        leases that it is about to take.
+    def has_room(self, *, besides: AbstractSet[str] = frozenset()) -> bool:
+        """Whether one more lease fits this worker's limit; rows that name it as next owner count, and so do ``besides``,
+        keys that it is about to take.
         """
         if self.max_leases is None:
             return True
         mine = {lease.key for lease in self.current_leases() if lease.owner == self.me and not lease.is_finished}
-        return len(mine | self._acquiring | self.held.keys()) < self.max_leases
+        return len(mine | self._acquiring | self.held.keys() | besides) < self.max_leases
 
     # -- tenures begin and end
 

@@ -196,7 +196,7 @@ class TableWatch:
                 when = max(when, leases.free_at(observation) + grace)
             if when > now:
                 due.append(when)
-            elif key not in self._taking and leases.may_acquire(key) and leases.has_room(besides=len(self._taking)):
+            elif key not in self._taking and leases.may_acquire(key) and leases.has_room(besides=self._taking):
                 self._taking.add(key)
                 self._spawn(self._take(key))
         return min(due, default=None)
