@@ -55,6 +55,7 @@ def _calls(path: Path, *names: str) -> Iterator[ast.Call]:
 # Queues whose bound is not an argument, and what bounds them.
 UNBOUNDED = {
     "consumer/delivery/threads.py": "one call a shard is in hand or waits, so it is bounded by the leases held",
+    "consumer/leasing/seam.py": "begins and stops of tenures, each delivered on the loop's next turn, in order",
     "consumer/shards/budget.py": "one grant a shard waits, so it is bounded by the leases held",
     "consumer/shards/prefetch.py": "one page by right, each further one only by a grant of the byte budget",
     "consumer/cli/signals.py": "signals of one drain; only two are ever looked at, and put() must be reentrant",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import socket
@@ -16,7 +17,9 @@ from uuid import uuid4
 import boto3
 import pytest
 
+from consumer.testing.faults import Fault
 from consumer.testing.ministack import Ministack
+from consumer.testing.proxy import Proxy
 from consumer.testing.server_thread import StreamServerThread
 
 pytestmark = pytest.mark.integration
@@ -250,6 +253,37 @@ def test_a_lease_table_that_others_keep_is_refused_and_left_alone(command: Comma
     ended = command.run(f"dynamodb:{table}", "--lease-table", leases)
     ended.says(leases, "--lease-table", code=3)
     assert dynamodb.scan(TableName=leases)["Items"] == [row]
+
+
+@pytest.mark.parametrize(
+    ("operation", "action"),
+    [
+        ("DescribeTable", "dynamodb:DescribeTable"),
+        ("DescribeStream", "dynamodb:DescribeStream"),
+        ("CreateTable", "dynamodb:CreateTable"),
+        ("Scan", "dynamodb:Scan"),
+        ("PutItem", "dynamodb:PutItem"),
+    ],
+)
+async def test_a_missing_permission_names_the_action(
+    command: Command, dynamodb: Any, ministack: Ministack, operation: str, action: str
+):
+    table = make_table(dynamodb, "NEW_IMAGE")
+    async with Proxy(ministack.endpoint_url) as proxy:
+        # As DynamoDB spells it; times=None: a permission does not come back by trying again.
+        denied = f"User: arn:aws:iam::123456789012:user/u is not authorized to perform: {action} on resource: r"
+        proxy.faults.arm(Fault.error("AccessDeniedException", operation, message=denied, times=None))
+        ended = await asyncio.to_thread(command.run, f"dynamodb:{table}", AWS_ENDPOINT_URL=proxy.endpoint_url)
+    ended.says(action, "(?i)permission|not allowed|allow", code=1)
+
+
+async def test_a_missing_permission_on_kinesis_names_the_action(command: Command, streams: StreamServerThread):
+    streams.create_stream("clicks")
+    denied = "User: u is not authorized to perform: kinesis:ListShards on resource: r"
+    async with Proxy(streams.endpoint_url) as proxy:
+        proxy.faults.arm(Fault.error("AccessDeniedException", "ListShards", message=denied, times=None))
+        ended = await asyncio.to_thread(command.run, "kinesis:clicks", AWS_ENDPOINT_URL_KINESIS=proxy.endpoint_url)
+    ended.says("kinesis:ListShards", "(?i)permission|not allowed|allow", code=1)
 
 
 def test_a_port_in_use(command: Command, dynamodb: Any):
