@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from consumer.clock import Clock, SystemClock
-from consumer.errors import StreamUnavailable
+from consumer.errors import ShardNotFound, StreamMissing, StreamUnavailable
 from consumer.streams.address import Address, parse_address
 from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of
 from consumer.streams.kinesis_record import KinesisRecord
@@ -26,8 +26,9 @@ _STATES_OF_LIFE: Final = frozenset({"ACTIVE", "CREATING", "UPDATING"})
 class KinesisSource:
     """A stream by name or ARN; of another account only by ARN.
 
-    A stream that was deleted and made again repeats its ARN and its shard ids, so its label carries the creation time.
-    Region, endpoint and credentials are botocore's own settings unless given.
+    A stream that was deleted and made again repeats its ARN and its shard ids, so its label carries the creation time,
+    and calls for an incarnation that is over say so instead of answering with the next one's shards. Region, endpoint
+    and credentials are botocore's own settings unless given.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class KinesisSource:
         clock: Clock | None = None,
     ) -> None:
         self._address = parse_address(address) if isinstance(address, str) else address
+        self._clock = clock or SystemClock()
+        self._seen: tuple[float, str] | None = None
         self._clients = AwsClients(
             ("kinesis",),
             self._address.text,
-            clock=clock or SystemClock(),
+            clock=self._clock,
             session=session,
             region_name=region_name or self._address.region,
         )
@@ -74,13 +77,14 @@ class KinesisSource:
                 f"DescribeStreamSummary on {self.name} answered without an ARN or a creation time. It is tried again."
             )
         status = summary.get("StreamStatus") if isinstance(summary, Mapping) else None
-        seconds = f"{created_at.timestamp():.3f}".rstrip("0").rstrip(".")
-        return StreamIdentity(
-            arn=arn, label=f"{arn}@{seconds}", base=arn, enabled=status is None or status in _STATES_OF_LIFE
-        )
+        label = f"{arn}@" + f"{created_at.timestamp():.3f}".rstrip("0").rstrip(".")
+        self._seen = (self._clock.monotonic(), label)
+        return StreamIdentity(arn=arn, label=label, base=arn, enabled=status is None or status in _STATES_OF_LIFE)
 
     async def list_shards(self, stream: StreamIdentity) -> ShardListing:
-        """Every page of ListShards. Raises StreamUnavailable rather than return a part."""
+        """Every page of ListShards. Raises StreamUnavailable rather than return a part, StreamMissing when over."""
+        if await self._is_over(stream, looked_within_seconds=1.0):
+            raise StreamMissing(f"Stream {stream.label} was deleted; {self.name} is another one now.")
         shards: list[Shard] = []
         server_time: float | None = None
         request: Mapping[str, Any] = {**self._stream, "MaxResults": _SHARDS_A_PAGE}
@@ -102,7 +106,9 @@ class KinesisSource:
         return tuple(shard for shard in listing.shards if shard_id in shard.parents and shard.id != shard_id)
 
     async def iterator(self, stream: StreamIdentity, shard_id: str, position: Position) -> Opened:
-        """An iterator at ``position``."""
+        """An iterator at ``position``. Raises ShardNotFound after the incarnation's time."""
+        if await self._is_over(stream, looked_within_seconds=10.0):
+            raise ShardNotFound(f"Shard {shard_id} of {stream.label} was deleted with its stream.")
         request: dict[str, Any] = {**self._stream, "ShardId": shard_id, "ShardIteratorType": position.kind}
         if position.sequence_number is not None:
             request["StartingSequenceNumber"] = position.sequence_number
@@ -126,6 +132,16 @@ class KinesisSource:
             return page_of(reply, records, skipped, children=children)
 
         return await believed(get_records, shard_id)
+
+    async def _is_over(self, stream: StreamIdentity, *, looked_within_seconds: float) -> bool:
+        """Whether the stream of this name is another incarnation by now, looking again where the last look is older.
+
+        Names, ARNs and shard ids can't tell; only the creation time can, and DescribeStreamSummary takes 20 calls a
+        second.
+        """
+        if self._seen is None or self._clock.monotonic() - self._seen[0] > looked_within_seconds:
+            return (await self.resolve()).label != stream.label
+        return self._seen[1] != stream.label
 
     async def _call(self, operation: str, request: Mapping[str, Any], shard_id: str | None = None) -> dict[str, Any]:
         return await self._clients.call("kinesis", operation, request, resource=self.name, shard_id=shard_id)
