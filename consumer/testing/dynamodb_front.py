@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from consumer.testing import iterators
 from consumer.testing.faults import Call, FaultPlan
+from consumer.testing.http_faults import call_of
 from consumer.testing.log_shard import ShardView
 from consumer.testing.requests import Request
 from consumer.testing.service_error import ServiceError
@@ -43,13 +45,12 @@ class DynamoDBFront:
 
     def call(self, service: str, operation: str, fields: Mapping[str, Any]) -> Call:
         """The call as faults see it."""
-        stream = str(fields.get("StreamArn") or fields.get("TableName") or "")
-        shard_id = str(fields.get("ShardId") or "")
+        call = call_of(service, operation, fields)
         if operation == "GetRecords":
             with contextlib.suppress(ValueError):
                 cursor = iterators.decode(str(fields.get("ShardIterator")))
-                stream, shard_id = cursor.incarnation, cursor.shard_id
-        return Call(service, operation, stream, shard_id, str(fields.get("ShardIteratorType") or ""))
+                return replace(call, stream=cursor.incarnation, shard_id=cursor.shard_id)
+        return call
 
     def answer(self, service: str, operation: str, fields: Mapping[str, Any]) -> bytes:
         """The reply's body; raises ServiceError."""

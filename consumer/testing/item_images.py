@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from boto3.dynamodb.types import TypeSerializer  # type: ignore[import-untyped]
+from boto3.dynamodb.types import TypeSerializer
 
 __all__ = ["Image", "key_text", "size_of", "to_image"]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from consumer.testing import iterators
 from consumer.testing.faults import Call, FaultPlan
+from consumer.testing.http_faults import call_of
 from consumer.testing.kinesis_listing import KinesisListing, shard_fields
 from consumer.testing.kinesis_streams import KinesisStream
 from consumer.testing.requests import Request
@@ -50,13 +52,12 @@ class KinesisFront:
 
     def call(self, service: str, operation: str, fields: Mapping[str, Any]) -> Call:
         """The call as faults see it."""
-        stream = str(fields.get("StreamARN") or fields.get("StreamName") or "")
-        shard_id = str(fields.get("ShardId") or "")
+        call = call_of(service, operation, fields)
         if operation == "GetRecords":
             with contextlib.suppress(ValueError):
                 cursor = iterators.decode(str(fields.get("ShardIterator")))
-                stream, shard_id = cursor.incarnation.partition("@")[0], cursor.shard_id
-        return Call(service, operation, stream, shard_id, str(fields.get("ShardIteratorType") or ""))
+                return replace(call, stream=cursor.incarnation.partition("@")[0], shard_id=cursor.shard_id)
+        return call
 
     def answer(self, service: str, operation: str, fields: Mapping[str, Any]) -> bytes:
         """The reply's body; raises ServiceError."""

@@ -46,11 +46,19 @@ class KinesisStreams:
     """Every stream of the Kinesis side of a shard log. Raises ServiceError as the service would."""
 
     def __init__(
-        self, now: Callable[[], float], rng: random.Random, *, region: str, account_id: str, options: StreamOptions
+        self,
+        now: Callable[[], float],
+        rng: random.Random,
+        *,
+        region: str,
+        account_id: str,
+        options: StreamOptions,
+        prebuild: bool,
     ) -> None:
         self.region = region
         self.account_id = account_id
         self.options = options
+        self._prebuild = prebuild
         self._streams: dict[str, KinesisStream] = {}
         self._births: dict[str, int] = {}
         self._now = now
@@ -70,7 +78,6 @@ class KinesisStreams:
         # Two lives within one second would look like one: the service needs longer than that to delete a stream.
         born = max(math.floor(self._now()), self._births.get(name, 0) + 1)
         self._births[name] = born
-        chosen = options or self.options
         log = StreamLog(
             KINESIS,
             arn=arn,
@@ -78,7 +85,8 @@ class KinesisStreams:
             now=self._now,
             rng=self._rng,
             shard_count=shard_count,
-            options=chosen,
+            options=options or self.options,
+            prebuild=self._prebuild,
         )
         stream = KinesisStream(name, log, born, mode)
         self._enter(stream, "CREATING")

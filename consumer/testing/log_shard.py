@@ -37,9 +37,13 @@ class LogRecord:
     @property
     def wire(self) -> bytes:
         """The record's JSON; made on first use and kept."""
-        if self._wire is None:
-            self._wire = dumps(self.entry)
-        return self._wire
+        wire = self._wire
+        return self.prebuild() if wire is None else wire
+
+    def prebuild(self) -> bytes:
+        """Make the JSON now, so that reading costs nothing; a server does it when the record arrives."""
+        self._wire = wire = dumps(self.entry)
+        return wire
 
     def __repr__(self) -> str:
         return f"<record {self.sequence} of key {self.key!r}>"

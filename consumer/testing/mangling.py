@@ -13,7 +13,8 @@ __all__ = ["IMPOSTORS", "mangle"]
 
 _ITEMS = frozenset({"Keys", "NewImage", "OldImage"})
 
-# None of these is a record; a client has to survive and count each. botocore lets the first kind pass and fails at the second.
+# None of these is a record; a client has to survive and count each. botocore passes the first kind on, over the second
+# its own parser fails.
 IMPOSTORS: Final = {
     Mangling.NOT_RECORDS: (None, {}, {"dynamodb": None}, {"SequenceNumber": None, "Data": None}),
     Mangling.NOT_STRUCTURES: ("text", 7),

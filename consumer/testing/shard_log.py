@@ -23,7 +23,8 @@ class ShardLog:
 
     ``now`` gives epoch seconds (``clock.wall``); ``seed`` decides shard ids and sequence numbers. ``options`` are the
     defaults of streams made without their own. ``tables`` and ``kinesis`` have the rest of what each service knows; the
-    methods here are what tests need most. Not safe across threads.
+    methods here are what tests need most. ``prebuild``: make each record's JSON when it arrives, not when it is first
+    read. Not safe across threads.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class ShardLog:
         region: str = "eu-west-1",
         account_id: str = "000000000000",
         options: StreamOptions | None = None,
+        prebuild: bool = False,
     ) -> None:
         self.now = now
         self.options = options or StreamOptions()
         rng = random.Random(seed)
-        self.tables = TableStreams(now, rng, region=region, account_id=account_id, options=self.options)
-        self.kinesis = KinesisStreams(now, rng, region=region, account_id=account_id, options=self.options)
+        place: dict[str, Any] = {"region": region, "account_id": account_id}
+        self.tables = TableStreams(now, rng, **place, options=self.options, prebuild=prebuild)
+        self.kinesis = KinesisStreams(now, rng, **place, options=self.options, prebuild=prebuild)
 
     def create_table(self, name: str, key_schema: Any = ("pk",), **settings: Any) -> StreamLog:
         """A table with its stream on (``TableStreams.create_table``); returns the stream's log."""

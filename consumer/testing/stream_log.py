@@ -51,6 +51,7 @@ class StreamLog:
         rng: random.Random,
         shard_count: int = 1,
         options: StreamOptions | None = None,
+        prebuild: bool = False,
     ) -> None:
         self.rules = rules
         self.arn = arn
@@ -60,6 +61,7 @@ class StreamLog:
         self.lineage = Lineage(rules, self.options, now=now, rng=rng, shard_count=shard_count)
         self.created_at = self.lineage.created_at
         self._now = now
+        self._prebuild = prebuild
         self._latest = self.created_at
         self._reads: dict[str, deque[float]] = {}
 
@@ -78,6 +80,8 @@ class StreamLog:
         sequence = self.lineage.next_sequence()
         entry = compose(str(sequence), stamp)
         record = LogRecord(sequence=sequence, key=key, arrived_at=now, stamp=stamp, size_bytes=size_bytes, entry=entry)
+        if self._prebuild:
+            record.prebuild()
         shard.append(record)
         self.lineage.note_append(now)
         return record, shard.id

@@ -28,8 +28,8 @@ from consumer.clock import Clock, SystemClock
 from consumer.testing.control import Control
 from consumer.testing.dynamodb_front import DynamoDBFront
 from consumer.testing.faults import Call, Fault, FaultKind, FaultPlan
+from consumer.testing.http_faults import error_body, faulty_reply, service_of
 from consumer.testing.kinesis_front import KinesisFront
-from consumer.testing.mangling import mangle
 from consumer.testing.service_error import ServiceError
 from consumer.testing.shard_log import ShardLog
 from consumer.testing.stream_rules import StreamOptions
@@ -38,11 +38,6 @@ from consumer.testing.wire_json import dumps, loads_object
 
 __all__ = ["StreamServer"]
 
-_SERVICES: Final = {
-    "DynamoDBStreams_20120810": "dynamodbstreams",
-    "DynamoDB_20120810": "dynamodb",
-    "Kinesis_20131202": "kinesis",
-}
 # PutRecords takes 10 MiB, a third more as base64.
 _REQUEST_BYTES: Final = 16 * 1024 * 1024
 _NO_CBOR: Final = "This stream server speaks JSON only, not CBOR: start a Java client with -Daws.cborEnabled=false."
@@ -95,7 +90,7 @@ class StreamServer:
         faults: FaultPlan | None = None,
     ) -> None:
         self.clock = clock or SystemClock()
-        self.log = log or ShardLog(self.clock.wall, seed=seed, region=region, options=options)
+        self.log = log or ShardLog(self.clock.wall, seed=seed, region=region, options=options, prebuild=True)
         self.faults = faults or FaultPlan(random.Random(seed), now=self.clock.monotonic)
         self._host = host
         self._port = port
@@ -177,19 +172,21 @@ class StreamServer:
         try:
             exchange = self._understood(request, body)
         except ServiceError as error:
-            return self._reply(error.status, _error_body(error), "application/x-amz-json-1.1")
+            return self._reply(error.status, error_body(error), "application/x-amz-json-1.1")
         fault = self.faults.take(exchange.front.call(exchange.service, exchange.operation, exchange.fields))
         status, reply = self._answered(exchange, fault)
-        if fault is not None:
-            return await self._faulty(request, exchange, fault, status, reply)
-        return self._reply(status, reply, exchange.front.content_type)
+        response = self._reply(status, reply, exchange.front.content_type)
+        if fault is None:
+            return response
+        if fault.seconds:
+            await self.clock.sleep(fault.seconds)
+        return await faulty_reply(request, fault, response, exchange.fields)
 
     def _understood(self, request: web.BaseRequest, body: bytes) -> _Exchange:
-        prefix, _, operation = request.headers.get("X-Amz-Target", "").rpartition(".")
-        service = _SERVICES.get(prefix)
+        service, operation = service_of(request.headers.get("X-Amz-Target", ""))
         if "cbor" in request.headers.get("Content-Type", ""):
             raise ServiceError("SerializationException", _NO_CBOR, 415)
-        if request.method != "POST" or service is None:
+        if request.method != "POST" or service not in ("dynamodbstreams", "dynamodb", "kinesis"):
             message = "This stream server answers POST requests with an X-Amz-Target of DynamoDB Streams or Kinesis."
             raise ServiceError("UnknownOperationException", message, 404)
         try:
@@ -208,25 +205,7 @@ class StreamServer:
                 return 200, b""
             return 200, exchange.front.answer(exchange.service, exchange.operation, exchange.fields)
         except ServiceError as error:
-            return error.status, _error_body(error)
-
-    async def _faulty(
-        self, request: web.BaseRequest, exchange: _Exchange, fault: Fault, status: int, reply: bytes
-    ) -> web.StreamResponse:
-        content_type = exchange.front.content_type
-        if fault.seconds:
-            await self.clock.sleep(fault.seconds)
-        if fault.kind is FaultKind.DROP:
-            return _cut(request, self._reply(status, b"", content_type))
-        if fault.kind is FaultKind.HALF_BODY:
-            response = web.StreamResponse(status=status, headers=self._headers(content_type))
-            response.content_length = max(2, len(reply))
-            await response.prepare(request)
-            await response.write(reply[: max(1, len(reply) // 2)] or b"{")
-            return _cut(request, response)
-        if fault.kind is FaultKind.MALFORMED and status == 200 and reply:
-            reply = mangle(loads_object(reply), fault, exchange.fields.get("ShardIterator"))
-        return self._reply(status, reply, content_type)
+            return error.status, error_body(error)
 
     def _respond_to_control(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
         try:
@@ -246,18 +225,6 @@ class StreamServer:
 
     def _reply(self, status: int, body: bytes, content_type: str) -> web.Response:
         return web.Response(status=status, body=body, headers=self._headers(content_type))
-
-
-def _error_body(error: ServiceError) -> bytes:
-    return dumps({"__type": f"com.amazonaws.leasehold.testing#{error.code}", "message": error.message})
-
-
-def _cut(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
-    """Close the connection after what was written so far."""
-    response.force_close()
-    if request.transport is not None:
-        request.transport.close()
-    return response
 
 
 if __name__ == "__main__":

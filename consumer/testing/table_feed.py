@@ -53,6 +53,7 @@ class TableFeed:
         self._client: dict[str, Any] = {**address, "config": _CLIENT, **_CREDENTIALS}
         self._stream_arn = ""
         self._last_sequence: str | None = None
+        self._pages = 0
 
     async def attach(self, *, shard_count: int = 1, options: StreamOptions | None = None) -> str:
         """Serve the table's stream under its own ARN, which is returned; LookupError if it has none."""
@@ -72,29 +73,30 @@ class TableFeed:
     async def run(self) -> None:
         """Read and lay down until cancelled."""
         pause = self._idle_seconds
-        while True:
-            before = self.records
-            try:
-                await self._read_on()
-            except (BotoCoreError, ClientError, LookupError, OSError, TimeoutError) as error:
-                self.errors += 1
-                self.last_error = f"{type(error).__name__}: {error}"
-            pause = self._idle_seconds if self.records > before else min(pause * 2, _LONGEST_PAUSE_SECONDS)
-            await self._clock.sleep(pause)
-
-    async def _read_on(self) -> None:
-        """Read from the last record on until something goes wrong."""
         async with get_session().create_client("dynamodbstreams", **self._client) as client:
-            token = await self._iterator(client)
             while True:
-                page = await client.get_records(ShardIterator=token, Limit=_PAGE)
-                for record in page["Records"]:
-                    self._lay_down(record)
-                token = page.get("NextShardIterator")
-                if not token:
-                    raise LookupError(f"The stream of table {self.table} ended: {self._stream_arn}")
-                if len(page["Records"]) < _PAGE:
-                    await self._clock.sleep(self._idle_seconds)
+                before = self._pages
+                try:
+                    await self._read_on(client)
+                except (BotoCoreError, ClientError, LookupError, OSError, TimeoutError) as error:
+                    self.errors += 1
+                    self.last_error = f"{type(error).__name__}: {error}"
+                pause = self._idle_seconds if self._pages > before else min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                await self._clock.sleep(pause)
+
+    async def _read_on(self, client: Any) -> None:
+        """Read from the last record on until something goes wrong."""
+        token = await self._iterator(client)
+        while True:
+            page = await client.get_records(ShardIterator=token, Limit=_PAGE)
+            self._pages += 1
+            for record in page["Records"]:
+                self._lay_down(record)
+            token = page.get("NextShardIterator")
+            if not token:
+                raise LookupError(f"The stream of table {self.table} ended: {self._stream_arn}")
+            if len(page["Records"]) < _PAGE:
+                await self._clock.sleep(self._idle_seconds)
 
     async def _iterator(self, client: Any) -> str:
         described = (await client.describe_stream(StreamArn=self._stream_arn))["StreamDescription"]

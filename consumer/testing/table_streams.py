@@ -52,12 +52,20 @@ class TableStreams:
     """Every table and stream of the DynamoDB side of a shard log. Raises ServiceError as the service would."""
 
     def __init__(
-        self, now: Callable[[], float], rng: random.Random, *, region: str, account_id: str, options: StreamOptions
+        self,
+        now: Callable[[], float],
+        rng: random.Random,
+        *,
+        region: str,
+        account_id: str,
+        options: StreamOptions,
+        prebuild: bool,
     ) -> None:
         self.tables: dict[str, Table] = {}
         self.region = region
         self.account_id = account_id
         self.options = options
+        self._prebuild = prebuild
         self._now = now
         self._rng = rng
 
@@ -109,6 +117,7 @@ class TableStreams:
             rng=self._rng,
             shard_count=shard_count,
             options=options or self.options,
+            prebuild=self._prebuild,
         )
         stream = TableStream(log, label, ViewType(view_type))
         table.streams.append(stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import defaultdict
 
@@ -145,7 +146,7 @@ def test_open_shards_cover_the_hash_space_and_sequences_grow_from_parent_to_chil
     ranges = [shard.hash_range for shard in stream.open_shards()]
     assert ranges[0][0] == HASH_SPACE[0]
     assert ranges[-1][1] == HASH_SPACE[1]
-    assert all(low[1] + 1 == high[0] for low, high in zip(ranges, ranges[1:], strict=False))
+    assert all(low[1] + 1 == high[0] for low, high in itertools.pairwise(ranges))
     shards = {shard.id: shard for shard in stream.listing()}
     for shard in shards.values():
         held = [record.sequence for record in drain(stream, shard.id)]

@@ -1,0 +1,69 @@
+"""What a fault does to a reply on the wire: cut connections, half bodies, error bodies. Shared by the server and the
+proxy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiohttp import web
+
+from consumer.testing.faults import Call, Fault, FaultKind
+from consumer.testing.mangling import mangle
+from consumer.testing.service_error import ServiceError
+from consumer.testing.wire_json import dumps, loads_object
+
+__all__ = ["call_of", "error_body", "faulty_reply", "service_of"]
+
+_SERVICES = {
+    "DynamoDBStreams_20120810": "dynamodbstreams",
+    "DynamoDB_20120810": "dynamodb",
+    "Kinesis_20131202": "kinesis",
+}
+
+
+def service_of(target: str) -> tuple[str, str]:
+    """Service and operation of an X-Amz-Target header; of an unknown service the name as it stands there."""
+    prefix, _, operation = target.rpartition(".")
+    return _SERVICES.get(prefix, prefix), operation
+
+
+def call_of(service: str, operation: str, fields: Mapping[str, Any]) -> Call:
+    """The call as faults see it, as far as the request's own fields tell."""
+    names = ("StreamArn", "StreamARN", "TableName", "StreamName")
+    stream = next((str(fields[name]) for name in names if fields.get(name)), "")
+    return Call(
+        service, operation, stream, str(fields.get("ShardId") or ""), str(fields.get("ShardIteratorType") or "")
+    )
+
+
+def error_body(error: ServiceError) -> bytes:
+    """The JSON body that AWS's JSON protocol gives an error."""
+    return dumps({"__type": f"com.amazonaws.leasehold.testing#{error.code}", "message": error.message})
+
+
+async def faulty_reply(
+    request: web.BaseRequest, fault: Fault, reply: web.Response, fields: Mapping[str, Any]
+) -> web.StreamResponse:
+    """``reply`` as ``fault`` lets it through; ``fields`` are those of the request. Delays are the caller's."""
+    body = bytes(reply.body) if isinstance(reply.body, bytes) else b""
+    if fault.kind is FaultKind.DROP:
+        return _cut(request, reply)
+    if fault.kind is FaultKind.HALF_BODY:
+        half = web.StreamResponse(status=reply.status, headers=reply.headers)
+        half.content_length = max(2, len(body))
+        await half.prepare(request)
+        await half.write(body[: max(1, len(body) // 2)] or b"{")
+        return _cut(request, half)
+    if fault.kind is FaultKind.MALFORMED and reply.status == 200 and body:
+        reply.body = mangle(loads_object(body), fault, fields.get("ShardIterator"))
+    return reply
+
+
+def _cut(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """Close the connection after what was written so far."""
+    response.force_close()
+    if request.transport is not None:
+        request.transport.close()
+    return response
