@@ -1,4 +1,5 @@
-"""What users write: a ``RecordProcessor``, given records and a checkpointer, one object for each tenure of each shard."""
+"""What users write: a ``RecordProcessor``, given records and a checkpointer, one object for each tenure of each shard.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +18,9 @@ __all__ = ["Checkpointer", "ProcessorFactory", "RecordProcessor", "ShardContext"
 class ShardContext:
     """What a processor learns of its shard when its tenure begins (KCL ``InitializationInput``).
 
-    ``checkpoint`` is where delivery starts: everything at or below it is done. ``fencing_token`` only grows from tenure to tenure:
-    a condition on it keeps a slow former owner's writes out of your own store. ``pending_checkpoint`` is one that a KCL
-    processor prepared and never committed.
+    ``checkpoint`` is where delivery starts: everything at or below it is done. ``fencing_token`` only grows from tenure
+    to tenure: a condition on it keeps a slow former owner's writes out of your own store. ``pending_checkpoint`` is one
+    that a KCL processor prepared and never committed.
     """
 
     shard_id: str
@@ -36,8 +37,10 @@ class Checkpointer(Protocol):
     def checkpoint(self, record: Record | None = None) -> Awaitable[None]:
         """Store ``record`` (default: everything delivered so far; in ``shard_ended``, the shard's end).
 
-        In ``async def`` code await it; in plain code just call it, it returns when stored. Raises LeaseLost, CheckpointBackwards,
-        CheckpointBeyondDelivered.
+        "Delivered so far" ends with the batch in hand; a batch that raised and was given up (a hand-off) is not in it.
+
+        In ``async def`` code await it; in plain code just call it, it returns when stored. Raises LeaseLost,
+        CheckpointBackwards, CheckpointBeyondDelivered.
         """
         ...
 
@@ -45,8 +48,8 @@ class Checkpointer(Protocol):
 class RecordProcessor:
     """Subclass it and write ``process_records``; every method may be ``def`` (run in a thread) or ``async def``.
 
-    Whatever a method raises, nothing is skipped: the same call is made again with growing pauses of up to 60 s. ``requires`` names
-    the images a DynamoDB stream must carry: any of ``"old_image"``, ``"new_image"``.
+    Whatever a method raises, nothing is skipped: the same call is made again with growing pauses of up to 60 s.
+    ``requires`` names the images a DynamoDB stream must carry: any of ``"old_image"``, ``"new_image"``.
     """
 
     requires: ClassVar[frozenset[str] | set[str]] = frozenset()
@@ -62,7 +65,8 @@ class RecordProcessor:
         """The lease went to another worker, or expired; checkpointing is no longer possible."""
 
     def shard_ended(self, checkpointer: Checkpointer) -> Any:
-        """Everything in the shard was delivered; under manual checkpointing this must checkpoint, as the default does."""
+        """Everything in the shard was delivered; under manual checkpointing this must checkpoint, as the default does.
+        """
         return checkpointer.checkpoint()
 
     def shutdown_requested(self, checkpointer: Checkpointer) -> Any:

@@ -32,7 +32,6 @@ class Progress:
         self._hooks = hooks
         self._since: dict[str, float] = {}
         self._reported: set[str] = set()
-        self.last_at = clock.monotonic()
 
     def begin(self, stage: str) -> None:
         """``stage`` is under way; nothing changes where it was already."""
@@ -44,7 +43,6 @@ class Progress:
         """``stage`` came to something."""
         self._since.pop(stage, None)
         self._reported.discard(stage)
-        self.last_at = self._clock.monotonic()
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
+import weakref
 from functools import partial
 
 import pytest
@@ -193,6 +195,28 @@ def test_a_failure_during_a_stop_announces_no_further_try(caplog):
 
     run_virtual(main())
     assert "it is not tried again here" in caplog.text
+
+
+def test_what_a_failed_call_held_is_freed_before_the_next_try():
+    class Payload:
+        pass
+
+    async def main():
+        desk = Desk()
+        held = []
+
+        async def user():
+            gc.collect()
+            held.append(weakref.ref(payload := Payload()))
+            if len(held) == 1:
+                raise ValueError
+            assert held[0]() is None
+            return payload
+
+        await desk.callbacks.run(Call(name="x", function=user, give_up=never))
+        assert len(desk.facts) == 1
+
+    run_virtual(main())
 
 
 def test_a_call_that_may_not_begin_is_not_made():

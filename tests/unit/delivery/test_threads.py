@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
@@ -133,6 +135,21 @@ async def test_a_call_cancelled_while_it_waits_for_a_thread_never_begins():
         await pool.run(lambda: None)
         assert begun == []
     pool.close()
+
+
+async def test_an_idle_thread_holds_nothing_of_its_last_call(pool):
+    class Payload:
+        def __call__(self):
+            return None
+
+    call = Payload()
+    gone = weakref.ref(call)
+    await pool.run(call)
+    del call
+    with pool._changed:
+        assert _became_idle(pool)
+    gc.collect()
+    assert gone() is None
 
 
 async def test_context_variables_reach_the_thread(pool):

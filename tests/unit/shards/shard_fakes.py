@@ -116,9 +116,8 @@ class FakeSource:
         self.opened: list[Position] = []
         self.open_script: deque[Any] = deque()
         self.reads: list[float] = []
+        self.limits: list[int] = []
         self.valid = 0
-        self.read_gate = asyncio.Event()
-        self.read_gate.set()
         self.child_answers: deque[Any] = deque()
         self.child_calls: list[float] = []
         self.millis_when_idle: int | None = None
@@ -150,7 +149,7 @@ class FakeSource:
 
     async def read(self, stream: StreamIdentity, shard_id: str, iterator: str, limit: int) -> Page:
         self.reads.append(asyncio.get_running_loop().time())
-        await self.read_gate.wait()
+        self.limits.append(limit)
         if not self.script:
             return Page((), "next", millis_behind_latest=self.millis_when_idle)
         step = self.script.popleft()

@@ -198,6 +198,22 @@ def test_throttling_backs_off_and_is_reported():
     assert [fact.operation for fact in stage.of(Throttled)] == ["GetShardIterator"]
 
 
+def test_a_success_lets_the_next_failure_wait_shortly_again():
+    src = source(*([StreamThrottled()] * 12), records(1), StreamThrottled(), records(2))
+    run_for(300.0, src)
+    assert gaps(src.reads)[13] <= 0.25
+    assert max(gaps(src.reads)[:12]) > 1
+
+
+def test_a_page_is_asked_for_in_full_however_small_the_batches_are():
+    src = source()
+    run_for(1.0, src, max_records=10)
+    assert set(src.limits) == {1_000}
+    src = source()
+    run_for(1.0, src, max_records=5_000, stream=KINESIS)
+    assert set(src.limits) == {5_000}
+
+
 def test_a_service_that_fails_for_hours_is_tried_for_ever_and_shows_as_stuck(caplog):
     src = source(*([StreamUnavailable()] * 100_000))
 

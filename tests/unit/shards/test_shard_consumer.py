@@ -202,6 +202,95 @@ def test_a_stop_pauses_reading():
     virtual(main)
 
 
+@pytest.mark.parametrize("failing", ["constructor", "initialize"])
+@pytest.mark.parametrize(("reason", "event"), [("drain", Event.LET_GO), ("lost", Event.LEASE_LOST)])
+def test_a_stop_before_the_processor_is_ready_tells_it_nothing(failing, reason, event):
+    told = []
+
+    class Broken(Recorder):
+        def __init__(self):
+            super().__init__()
+            self.log = told
+            if failing == "constructor":
+                raise ValueError
+
+        async def initialize(self, shard):
+            raise ValueError
+
+    async def main():
+        tenure = FakeTenure()
+        task = Stage(tenure, FakeSource(records(1)), Broken).start()
+        await at(30)
+        tenure.ask(reason)
+        assert await task is event
+        assert asyncio.get_running_loop().time() == 30.0
+        assert tenure.calls == ([("let_go", False)] if reason == "drain" else [])
+        assert told == []
+
+    virtual(main)
+
+
+def test_a_hand_off_taken_back_during_initialize_goes_on_with_the_same_processor():
+    made = []
+
+    class Late(Recorder):
+        def __init__(self):
+            super().__init__()
+            made.append(self)
+
+        async def initialize(self, shard):
+            if asyncio.get_running_loop().time() < 20:
+                raise ValueError
+
+    async def main():
+        tenure = FakeTenure()
+        tenure.let_go_answers.append(False)
+        task = Stage(tenure, FakeSource(records(1)), Late, retry_limit_seconds=2.0).start()
+        await at(10)
+        tenure.ask("hand_off")
+        await at(30)
+        assert len(made) == 1
+        assert made[0].seen == [1]
+        tenure.ask("drain")
+        await task
+
+    virtual(main)
+
+
+def test_a_shard_end_given_up_for_a_drain_is_not_marked_by_a_later_checkpoint():
+    class User(Recorder):
+        async def shard_ended(self, checkpointer):
+            raise ValueError
+
+        async def shutdown_requested(self, checkpointer):
+            await checkpointer.checkpoint()
+
+    async def main():
+        tenure = FakeTenure()
+        stage = Stage(tenure, FakeSource(page(records(1), last=True)), User, checkpointing="manual")
+        task = stage.start()
+        await at(5)
+        tenure.ask("drain")
+        assert await task is Event.LET_GO
+        assert tenure.calls == [("checkpoint", "1"), ("let_go", True)]
+
+    virtual(main)
+
+
+def test_the_status_tells_of_the_last_record():
+    async def main():
+        stage = Stage(FakeTenure(), FakeSource(records(1, timestamp=1_799_999_990.0)), Recorder)
+        assert stage.consumer.status().last_record_at is None
+        task = stage.start()
+        await at(1)
+        status = stage.consumer.status()
+        assert (status.stage, status.last_record_at, status.lag_seconds) == ("reading", 1_799_999_990.0, 0.0)
+        stage.tenure.ask("lost")
+        await task
+
+    virtual(main)
+
+
 def test_a_failing_batch_is_not_retried_during_a_hand_off_and_the_lease_leaves_at_its_watermark():
     class Failing(Recorder):
         async def process_records(self, records, checkpointer):
@@ -481,6 +570,23 @@ def test_children_that_are_shown_late_are_waited_for():
         await stage.start()
         assert stage.tenure.children == (CHILD,)
         assert len(stage.source.child_calls) == 4
+
+    virtual(main)
+
+
+def test_a_question_for_children_that_hangs_is_asked_again():
+    async def main():
+        stage = Stage(FakeTenure(), FakeSource(page(records(1), last=True)), Recorder, child_wait_seconds=60.0)
+        ask = stage.source.children
+
+        async def hang_once(stream, shard_id):
+            stage.source.children = ask
+            await asyncio.Event().wait()
+
+        stage.source.children = hang_once
+        stage.source.child_answers.append((CHILD,))
+        await stage.start()
+        assert stage.tenure.children == (CHILD,)
 
     virtual(main)
 
