@@ -172,6 +172,8 @@ class Leases:
         observation = self.observations.get(key)
         if observation is None or self.draining or not self.may_acquire(key):
             return False
+        if self.clock.monotonic() < self.free_at(observation):
+            return False  # it moved while this waited for its turn: the counter known now is a live owner's
         previous = observation.lease.actual_owner
         self._acquiring.add(key)
         try:
