@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from consumer.hooks import Fact, HandOffTakenBack, TenureEnded
+from consumer.hooks import Fact, HandOffTakenBack, LeaseTaken, TenureEnded
 from consumer.leasing.held_lease import HeldLease
 from lease_store.item import to_item
 from lease_store.lease import Lease
@@ -28,14 +28,14 @@ class Judge:
         self.closed = False
         self.moves = 0
         self.last_move_at = 0.0
-        self._taken_back_at: dict[str, float] = {}
+        self._started: dict[str, tuple[float, str | None]] = {}
         self.tenures = 0
         self.longest_gap = 0.0
         self._is_calm = is_calm
         self._open: dict[str, list[tuple[SimWorker, HeldLease]]] = {}
         self._contested: set[str] = set()
         self._slices: dict[str, dict[HeldLease, tuple[SimWorker, float]]] = {}
-        self._let_go_at: dict[str, tuple[float, str | None]] = {}
+        self._let_go_at: dict[str, tuple[float, str | None, bool]] = {}
         self.orphaned_at: dict[str, tuple[float, float, list[SimWorker]]] = {}
 
     def note(self, what: str) -> None:
@@ -71,12 +71,15 @@ class Judge:
                     self.breach(f"{write.key} ended before the row of {child} existed")
         now = asyncio.get_running_loop().time()
         if write.verb in ("finish_hand_off", "release"):
-            self._let_go_at[write.key] = (now, after.owner)
+            started_at, starter = self._started.pop(write.key, (now, None))
+            # A receiver that did not ask, and that the owner could not wait for, learns of it by its next scan.
+            promised = starter == after.owner or now - started_at > 1.1
+            self._let_go_at[write.key] = (now, after.owner, promised)
         if write.verb in ("finish_hand_off", "take", "release"):
             self.moves += 1
             self.last_move_at = now
-        if write.verb == "take_back":
-            self._taken_back_at[write.key] = now
+        if write.verb == "start_hand_off":
+            self._started[write.key] = (now, worker)
 
     # -- tenures
     def began(self, worker: SimWorker, held: HeldLease) -> None:
@@ -92,12 +95,8 @@ class Judge:
             self.breach(f"{worker.name} begins {key} while its user code of an ended tenure still runs")
         self._open.setdefault(key, []).append((worker, held))
         self._contest(key)
-        if (limit := worker.settings.max_leases) is not None and len(worker.loop.leases.held) > limit and self._is_calm():
-            self.breach(f"{worker.name} holds {len(worker.loop.leases.held)} leases, more than {limit}")
-        let_go_at, to = self._let_go_at.pop(key, (now, None))
-        # Offered anew to another after its receiver died: that one learns of it by its next scan.
-        offered_twice = self._taken_back_at.get(key, float("-inf")) > let_go_at - 2.0
-        if self._is_calm() and to is not None and not offered_twice:
+        let_go_at, to, promised = self._let_go_at.pop(key, (now, None, False))
+        if self._is_calm() and to is not None and promised:
             self.longest_gap = max(self.longest_gap, now - let_go_at)
             if now - let_go_at > 0.5 and to == worker.name:
                 self.breach(f"{key} was silent for {now - let_go_at:.2f} s at its hand-off to {worker.name}")
@@ -126,7 +125,12 @@ class Judge:
                 return
 
     def fact(self, worker: SimWorker, fact: Fact) -> None:
-        if isinstance(fact, TenureEnded):
+        if isinstance(fact, LeaseTaken):
+            # What two peers hand over at once may exceed a limit by as much; what it takes itself never does.
+            limit, held = worker.settings.max_leases, len(worker.loop.leases.held)
+            if limit is not None and fact.how != "accepted" and held > limit:
+                self.breach(f"{worker.name} {fact.how} {fact.shard_id} and holds {held} leases, more than {limit}")
+        elif isinstance(fact, TenureEnded):
             self.note(f"{worker.name} ENDS {fact.shard_id}: {fact.reason}")
             self._contest(fact.shard_id)
         elif isinstance(fact, HandOffTakenBack):
