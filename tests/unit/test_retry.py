@@ -163,6 +163,30 @@ async def test_a_rate_limit_is_not_a_savings_account() -> None:
     assert clock.now - started == pytest.approx(0.4)
 
 
+async def test_a_caller_that_gives_up_gives_its_turn_back() -> None:
+    """Or a wave of callers with a time-out would spend every turn there is, and none of them ever be served."""
+
+    class Impatient(StepClock):
+        async def sleep(self, seconds: float) -> None:
+            if seconds > 1.0:
+                raise asyncio.CancelledError
+            await super().sleep(seconds)
+
+    clock = Impatient()
+    limit = RateLimit(clock, calls_per_second=1.0)
+    await limit.acquire()
+    for _ in range(3):
+        await limit.acquire()
+    clock.now -= 2.0
+    for _ in range(50):
+        with pytest.raises(asyncio.CancelledError):
+            await limit.acquire()
+    clock.now += 2.0
+    started = clock.now
+    await limit.acquire()
+    assert clock.now - started == pytest.approx(1.0)
+
+
 @given(gaps=st.lists(st.floats(0, 2), max_size=40), burst=st.integers(1, 5))
 def test_no_window_ever_holds_more_calls_than_allowed(gaps: list[float], burst: int) -> None:
     async def run() -> list[float]:
