@@ -109,7 +109,7 @@ def _verdict(source: SourceKind, seconds: float, *, plain: bool, keep: str | Non
     with ExitStack() as stack:
         try:
             folder = stack.enter_context(_folder(keep))
-            view.say(f"Starting a local DynamoDB, a stream server and three workers for {seconds:g} s of writes ...")
+            view.say(f"Starting a local DynamoDB, a stream server, a writer ({seconds:g} s) and three workers")
             ministack = stack.enter_context(Ministack.start())
             children = stack.enter_context(Children(folder))
             return asyncio.run(_play(source, seconds, ministack=ministack, children=children, view=view, folder=folder))

@@ -51,9 +51,10 @@ class PlainView:
         print(text, file=self._out, flush=True)
 
     def show(self, snapshot: Snapshot) -> None:
-        for event in snapshot.events[self._told :]:
-            self.say(f"{event.at:6.1f} s  {event.text}")
-        self._told = len(snapshot.events)
+        for event in snapshot.events:
+            if event.number > self._told:
+                self.say(f"{event.at:6.1f} s  {event.text}")
+                self._told = event.number
         if snapshot.elapsed_seconds >= self._next:
             self._next += _EVERY_SECONDS
             self.say(f"{snapshot.elapsed_seconds:6.1f} s  {progress(snapshot)}")

@@ -36,8 +36,9 @@ class WorkerState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth a line. ``at``: seconds since the writer's start."""
+    """Something worth a line. ``number`` counts them from 1 on, ``at`` is seconds since the writer's start."""
 
+    number: int
     at: float
     text: str
     is_alarming: bool = False
@@ -121,11 +122,8 @@ class Scene:
 
     def note(self, at: float, text: str, *, is_alarming: bool = False) -> None:
         """Remember an event at ``at`` of the clock."""
-        self._events.append(Event(at - self._began, text, is_alarming))
-
-    def events_since(self, count: int) -> tuple[Event, ...]:
-        """Events from the ``count``-th on; only the newest are kept."""
-        return tuple(self._events)[count:]
+        number = self._events[-1].number + 1 if self._events else 1
+        self._events.append(Event(number, at - self._began, text, is_alarming))
 
     def owned(self, worker: str) -> list[str]:
         """The open shards whose last record went to ``worker``."""
@@ -134,10 +132,6 @@ class Scene:
             for shard in self.stream.shards
             if shard.is_open and self._owners.get(shard.shard_id) == worker
         ]
-
-    def records_of(self, worker: str) -> int:
-        """How many records ``worker`` got."""
-        return self._by_worker[worker]
 
     @property
     def undelivered(self) -> int:
