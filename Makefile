@@ -25,7 +25,7 @@ export LEASEHOLD_MINISTACK
 .PHONY: help demo test lint format bench wheel config-table deploy-check clean python-present kinesis-local
 
 help: ## Say what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) $(MINISTACK_READY) ## Three workers on a real table and a rotating stream, one killed, one stopped (ARGS="--source kinesis")
 	@.venv/bin/leasehold demo $(ARGS)
@@ -69,7 +69,7 @@ python-present:
 
 $(READY): pyproject.toml | python-present
 	@echo "Setting up .venv (a minute, once) ..."
-	@[ -x $(PY) ] || $(PYTHON) -m venv .venv
+	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv; $(PYTHON) -m venv .venv; }
 	@$(PY) $(PIP) install --quiet --upgrade 'pip>=25.1'
 	@$(PY) $(PIP) install --group dev --editable '.[cli,testing]' | $(PROGRESS)
 	@touch $@

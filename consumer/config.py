@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -225,7 +224,7 @@ def _range_problem(value: Any, metadata: Mapping[str, Any]) -> str | None:
         return f"is {' or '.join(choices)}."
     if between is None or value is None:
         return None
-    if not isinstance(value, int | float) or not math.isfinite(value) or not between[0] <= value <= between[1]:
+    if not isinstance(value, int | float) or not between[0] <= value <= between[1]:
         return f"must lie between {range_text(between, unit)}."
     return None
 

@@ -55,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from consumer.cli import run as run_command
 
         return run_command.run(parsed)
+    except KeyboardInterrupt:
+        print("leasehold: interrupted before anything was begun.", file=sys.stderr)
+        return ERROR
     except LeaseholdError as error:
         report(error)
         return BAD_CONFIGURATION if isinstance(error, _MENDED_BY_HAND) else ERROR

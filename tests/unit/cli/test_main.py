@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.cli import entry
+from consumer.cli import entry, run
 from consumer.cli.main import main
 from consumer.cli.show_config import estimate
 from consumer.config import InitialPosition, WorkerConfig
@@ -93,6 +93,17 @@ def test_an_instant_to_come_is_no_position(folder: Path, capsys: pytest.CaptureF
     arguments = ["run", "main_test_orders:Orders", *GOOD[:-1], "AT_TIMESTAMP=2999-01-01T00:00:00Z"]
     assert main(arguments) == 3
     assert "lies in the future" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_libraries_load_is_no_traceback(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "_work", interrupted)
+    assert main(["run", "main_test_orders:Orders", *GOOD]) == 1
+    assert capsys.readouterr().err == "leasehold: interrupted before anything was begun.\n"
 
 
 def test_an_unknown_flag_is_a_sentence_with_exit_code_3(capsys: pytest.CaptureFixture[str]):
