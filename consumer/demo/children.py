@@ -15,7 +15,6 @@ from consumer.demo import tether
 __all__ = ["Child", "Children"]
 
 _LAST_WORDS_BYTES: Final = 1200
-_GRACE_SECONDS: Final = 5.0
 
 
 class Child:
@@ -40,16 +39,6 @@ class Child:
         """Send it a signal; legal after its end, too."""
         self._process.send_signal(number)
 
-    def end(self) -> None:
-        """Ask it to end, kill it after 5 s; returns when it is gone. Legal twice."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-        self._process.wait()
-
     def kill(self) -> None:
         """End it at once; returns when it is gone."""
         self._process.kill()
@@ -61,7 +50,7 @@ class Child:
 
 
 class Children:
-    """All children of a run; leaving this context ends those that are left, the newest first."""
+    """All children of a run; leaving this context kills those that are left, the newest first."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

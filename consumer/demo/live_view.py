@@ -76,7 +76,8 @@ def picture(snapshot: Snapshot, width: int, height: int) -> Group:
 def _head(snapshot: Snapshot, width: int) -> Group:
     done = min(snapshot.elapsed_seconds, snapshot.seconds)
     title = Text.assemble(("leasehold demo", "bold"), f"  {snapshot.source}  ", (snapshot.phase.value, "bold green"))
-    clock = f"{snapshot.elapsed_seconds:.0f} of {snapshot.seconds:.0f} s"
+    of = f" of {snapshot.seconds:.0f}" if snapshot.phase is Phase.WRITING else ""
+    clock = f"{snapshot.elapsed_seconds:.0f}{of} s"
     title.append(clock.rjust(width - title.cell_len))
     waiting = max(0, snapshot.written - snapshot.delivered)
     totals = Text(no_wrap=True, overflow="ellipsis")
@@ -90,7 +91,9 @@ def _head(snapshot: Snapshot, width: int) -> Group:
     ):
         if name not in ("rotations", "splits") or width >= 78:
             totals.append(f"{value:,} ", "bold").append(f"{name}  ", "dim")
-    bar = ProgressBar(total=snapshot.seconds, completed=done, width=width, finished_style="green")
+    bar = ProgressBar(
+        total=snapshot.seconds, completed=done, width=width, complete_style="cyan", finished_style="green"
+    )
     return Group(title, bar, totals)
 
 

@@ -176,8 +176,8 @@ class Scene:
         before = self._owners.get(shard)
         if before is not None and before != worker:
             pause = delivery.at - self._last[shard]
-            how = "taken over" if self.states[before][1] is WorkerState.KILLED else "handed over"
-            self.note(delivery.at, f"…{shard[-8:]} {how} from {before} to {worker}, {pause:.2f} s without a record")
+            how = "taken over after" if self.states[before][1] is WorkerState.KILLED else "handed over in"
+            self.note(delivery.at, f"…{shard[-8:]} from {before} to {worker}, {how} {pause:.2f} s")
         self._owners[shard] = worker
         self._last[shard] = delivery.at
         self._shard_of[delivery.key] = shard

@@ -68,8 +68,8 @@ def test_a_new_owner_is_an_event_with_the_pause_and_its_cause(run: Run):
     run.got("ada", "k", 3, 112.0)
     run.scene.read()
     assert [event.text for event in run.scene.snapshot(113.0).events] == [
-        "…aaaaaaaa handed over from ada to ben, 0.50 s without a record",
-        "…aaaaaaaa taken over from ben to ada, 10.50 s without a record",
+        "…aaaaaaaa from ada to ben, handed over in 0.50 s",
+        "…aaaaaaaa from ben to ada, taken over after 10.50 s",
     ]
 
 
