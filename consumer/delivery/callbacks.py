@@ -18,6 +18,7 @@ import logging
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from random import Random
 from typing import Any
@@ -42,13 +43,23 @@ async def call_user_code(threads: UserThreads, call: Callable[[], Any]) -> Outco
     Returns or raises only when no user code of this call runs any more. When cancelled, user code on the loop is
     cancelled too and waited for; a thread can't be interrupted and is waited for as long as it takes.
     """
-    if inspect.iscoroutinefunction(getattr(call, "func", call)):
+    if inspect.iscoroutinefunction(call.func if isinstance(call, partial) else call):
         return await _own_task(call)
-    outcome = await threads.run(call)
-    if isinstance(outcome, Returned) and inspect.isawaitable(outcome.value):
-        awaitable = outcome.value
-        return await _own_task(lambda: awaitable)
-    return outcome
+    made: list[Awaitable[Any]] = []
+
+    def plain() -> Any:
+        value = call()
+        if inspect.isawaitable(value):
+            made.append(value)
+        return value
+
+    try:
+        outcome = await threads.run(plain)
+        return await _own_task(lambda: made[0]) if made else outcome
+    finally:
+        for awaitable in made:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()  # cancelled before it could begin; a coroutine that has ended does not mind
 
 
 async def _own_task(make: Callable[[], Awaitable[Any]]) -> Outcome[Any]:

@@ -84,6 +84,26 @@ def test_user_code_that_cancels_its_own_task_is_a_failure_and_not_our_cancellati
         assert isinstance(outcome.error, asyncio.CancelledError)
 
 
+@pytest.mark.parametrize("steps", range(6))
+def test_a_coroutine_that_plain_code_returned_is_closed_when_we_are_cancelled_before_it_begins(steps):
+    async def main():
+        begun = []
+
+        async def answer():
+            begun.append(1)
+            await asyncio.sleep(10)
+
+        task = asyncio.create_task(call_user_code(InlineThreads(), Plain(answer)))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        gc.collect()  # a coroutine that was never awaited warns here, and warnings are errors
+
+    run_virtual(main())
+
+
 def test_our_cancellation_reaches_async_user_code_and_waits_for_its_end():
     async def main():
         ended = []
