@@ -113,6 +113,9 @@ def test_the_start_is_used_once_in_a_groups_life() -> None:
     assert words(leases_to_create(shards(a="", z=""), [row("a", BEGUN, start_at=5.0)], at(7.0), LABEL)) == {
         "z": "AT_TIMESTAMP"
     }
+    rows = [row("a", AT_TIMESTAMP, start_at=5.0), row("b", AT_TIMESTAMP, start_at=4.0)]
+    (made,) = leases_to_create(shards(a="", b="", z=""), rows, HORIZON, LABEL)
+    assert (made.checkpoint, made.start_at) == (AT_TIMESTAMP, Decimal("4.0")), "the earliest of two starts at once"
 
 
 def test_an_ancestor_missing_between_two_generations_gets_a_row() -> None:
@@ -162,6 +165,8 @@ def test_a_recreated_kinesis_stream_takes_over_its_old_rows_one_by_one() -> None
     rows = [row("a", BEGUN, label=old)]
     assert leases_to_create(shards(a=""), rows, NEWEST, new, pin=9.0) == (), "the key is taken"
     assert replaceable(shards(a=""), rows, NEWEST, new, pin=9.0) == (), "not before the old stream is drained"
+    rows = [row("a", SHARD_END, label=old), row("b", BEGUN, label=old)]
+    assert replaceable(shards(a=""), rows, NEWEST, new, pin=9.0) == (), "nor before all of it is"
     rows = [row("a", SHARD_END, label=old), row("b", SHARD_END, label=old)]
     ((before, after),) = replaceable(shards(a=""), rows, NEWEST, new, pin=9.0)
     assert before == rows[0]
