@@ -15,7 +15,6 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from consumer.clock import Clock
 from consumer.errors import (
-    LeaseStoreError,
     LeaseTableThrottled,
     LeaseTableUnavailable,
     LeaseTableUnreachable,
@@ -35,16 +34,15 @@ def is_transient(error: BaseException) -> bool:
         return True  # Refused for the rate alone: waiting is the cure.
     if isinstance(error, StreamUnreachable | LeaseTableUnreachable):
         return True  # Networks and endpoints come back. A wrong address never does, so a start must bound its attempts.
-    if isinstance(error, StreamUnavailable | LeaseTableUnavailable):
-        return True  # A 5xx, a time-out, a cut or unreadable reply: reads change nothing, so asking again is safe.
-    # A plain LeaseStoreError is a service that failed in a way without a name; what is permanent has a class below it.
-    # Everything else stays false until something other than time changes it:
+    # A 5xx, a time-out, a cut or unreadable reply: reads change nothing, so asking again is safe. Everything
+    # else stays false until something other than time changes it:
     # - a missing stream, table or shard, a disabled stream, a foreign table: somebody has to create or choose one;
     # - permissions and credentials: somebody has to grant or renew them;
     # - an expired iterator, trimmed data, a refused position: the caller has to ask for another place, not again;
     # - a lost lease or a refused checkpoint: the answer is final;
+    # - a plain LeaseStoreError, a request that the table's service finds invalid: it will find it so again;
     # - configuration, and errors that are not ours at all (bugs, cancellation): repeating hides them.
-    return type(error) is LeaseStoreError
+    return isinstance(error, StreamUnavailable | LeaseTableUnavailable)
 
 
 class Backoff:
@@ -133,6 +131,13 @@ class RateLimit:
         self._slack_seconds = (burst - 1) * self._interval_seconds
         self._next_at: float | None = None
         self._lock = threading.Lock()
+
+    def change(self, calls_per_second: float) -> None:
+        """Another rate from the next call on; callers that wait already keep their turns."""
+        with self._lock:
+            burst = self._slack_seconds / self._interval_seconds
+            self._interval_seconds = 1.0 / calls_per_second
+            self._slack_seconds = burst * self._interval_seconds
 
     async def acquire(self) -> None:
         """Return when the call may be made."""

@@ -91,7 +91,8 @@ class Drain:
                 )
             except (LeaseLost, TimeoutError):
                 pass  # lost: nothing to hand over; time is up: the receiver polls by now
-        if held.over is None and leases.signalled(held) is None:
+        # Over a hand-off signal, too: should that hand-off be taken back, the consumer must not go on.
+        if held.over is None:
             leases.signal(held, "drain")
 
     async def pass_on(self, lease: Lease) -> None:

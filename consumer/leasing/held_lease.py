@@ -161,6 +161,9 @@ class HeldLease:
         write = make(self.lease)
         for _ in range(_MOST_ATTEMPTS):
             if write is None:
+                # Nothing is left to end: a tenure whose last write was refused goes on with the trust it had.
+                self.trusted_until = deadline
+                self._on_change(self)
                 return
             sent = self._clock.monotonic()
             if sent >= deadline:
@@ -230,7 +233,7 @@ class HeldLease:
         """
         now = self._clock.monotonic()
         self.lease = lease
-        if not extends_trust:
+        if not extends_trust or self.over is not None:
             return
         self._unsettled_since = None
         self.renewed_at = trust_from

@@ -28,7 +28,7 @@ from consumer.leasing.timing import LeaseTiming
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
 from lease_store.checkpoint import Checkpoint
-from lease_store.errors import LeaseStoreError
+from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
 from lease_store.lease import Lease, TableScan, WorkerRow
 from lease_store.store import LeaseStore
 from lease_store.verbs import Write
@@ -115,16 +115,22 @@ class LeaseLoop:
 
     async def run(self) -> None:
         """Lease until cancelled. An error out of the ordinary ends it, and with it the worker."""
-        async with asyncio.TaskGroup() as self._tasks:
-            self._spawn(self._beat_forever())
-            self._spawn(self._watch.scan_forever(self._drain.pass_on))
-            self._spawn(self._watch.take_forever())
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                self._spawn(self._beat_forever())
+                self._spawn(self._watch.scan_forever(self._drain.pass_on))
+                self._spawn(self._watch.take_forever())
+        finally:
+            self._tasks = None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:
             work.close()  # before run() there is nobody to run it; the next scan finds the same work again
-        else:
+            return
+        try:
             self._tasks.create_task(work)
+        except RuntimeError:  # the group is shutting down, and leasing with it
+            work.close()
 
     async def drain(self) -> None:
         """Hand over or release everything; returns when no row names this worker, however long that takes."""
@@ -173,7 +179,7 @@ class LeaseLoop:
             created_at=f"{int(self._clock.wall() * 1000)}-{self._random.getrandbits(48):012x}",
         )
         if not await self.leases.create(marked):
-            raise LeaseStoreError(
+            raise LeaseTableUnavailable(
                 f"The row of shard {lease.key} could not be made: its write's reply was lost. It is tried again."
             )
 
@@ -293,4 +299,4 @@ class LeaseLoop:
                 async with self._clock.timeout(self.leases.timing.call_seconds):
                     await self._store.write_worker(self._worker_row())
             except TimeoutError:
-                raise LeaseStoreError("No reply to the write of this worker's own row.") from None
+                raise LeaseTableUnavailable("No reply to the write of this worker's own row.") from None

@@ -19,7 +19,7 @@ from consumer.leasing.observation import Observation, Observations, Peers
 from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
-from lease_store.errors import LeaseStoreError, LeaseTableThrottled
+from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable
 from lease_store.lease import Lease, WorkerRow
 from lease_store.store import Applied, LeaseStore, Refused, WriteResult
 from lease_store.verbs import Write
@@ -153,8 +153,9 @@ class Leases:
         return PlanView(leases, self.workers())
 
     def has_room(self, *, besides: AbstractSet[str] = frozenset()) -> bool:
-        """Whether one more lease fits this worker's limit; rows that name it as next owner count, and so do ``besides``,
-        keys that it is about to take.
+        """Whether one more lease fits this worker's limit; rows that name it as next owner count.
+
+        So do ``besides``, the keys that it is about to take.
         """
         if self.max_leases is None:
             return True
@@ -322,7 +323,7 @@ class Leases:
             async with self.clock.timeout(self.timing.call_seconds):
                 lease = await self.store.read(key)
         except TimeoutError:
-            raise LeaseStoreError(
+            raise LeaseTableUnavailable(
                 f"No reply to a read of the lease of {key} within {self.timing.call_seconds:.1f} s."
             ) from None
         if lease is None:
@@ -337,7 +338,7 @@ class Leases:
             async with self.clock.timeout(self.timing.call_seconds):
                 row = await self.store.read_worker(worker_id)
         except TimeoutError:
-            raise LeaseStoreError(f"No reply to a read of the row of worker {worker_id}.") from None
+            raise LeaseTableUnavailable(f"No reply to a read of the row of worker {worker_id}.") from None
         if row is not None:
             self.peers.see(row, self.clock.monotonic())
         return row

@@ -16,13 +16,14 @@ from consumer.leasing.table_check import conflict_in, unknown_movers
 from consumer.leasing.timing import scan_period_seconds
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
-from lease_store.errors import LeaseStoreError
+from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
 from lease_store.lease import Lease, TableScan
 
 __all__ = ["TableWatch"]
 
 _log = logging.getLogger("leasehold.leasing")
 
+# A scan shows a lease up to 1 s after it moved; with this on top, a takeover lies within the failover time + 2 s.
 _GRACE_SECONDS: Final = 1.0
 _MOST_WRITES_AT_ONCE: Final = 16
 _LONGEST_SCAN_SECONDS: Final = 60.0
@@ -98,7 +99,9 @@ class TableWatch:
             async with leases.clock.timeout(_LONGEST_SCAN_SECONDS):
                 scan = await leases.store.scan()
         except TimeoutError:
-            raise LeaseStoreError(f"A scan of the lease table took more than {_LONGEST_SCAN_SECONDS:g} s.") from None
+            raise LeaseTableUnavailable(
+                f"A scan of the lease table took more than {_LONGEST_SCAN_SECONDS:g} s."
+            ) from None
         self._check(scan)
         now = leases.clock.monotonic()
         leases.peers.see_scan(scan.workers, now)
@@ -155,10 +158,12 @@ class TableWatch:
         """What rows ask of me: accept what names me, receive what is on its way, learn of hand-offs early, balance."""
         leases = self._leases
         pending_to_me = set()
-        for row in rows:
-            held = leases.held.get(row.key)
-            if row.is_finished:
+        for key in [row.key for row in rows]:
+            # A scan may go back: what is known since decides, or every late scan would bring reads and refusals.
+            observation = leases.observations.get(key)
+            if observation is None or observation.lease.is_finished:
                 continue
+            row, held = observation.lease, leases.held.get(key)
             if held is not None:
                 if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
                     self._spawn(self.guarded(row.key, held.renew))
@@ -192,7 +197,7 @@ class TableWatch:
             when = max(leases.free_at(observation), self._not_before.get(key, 0.0))
             if takes.get(key) not in (None, leases.me):
                 # Another worker's by plan; should it not come, anyone's.
-                grace = self._grace.setdefault(key, leases.random.uniform(1.0, 1.5) * _GRACE_SECONDS)
+                grace = self._grace.setdefault(key, leases.random.uniform(0.6, 0.9) * _GRACE_SECONDS)
                 when = max(when, leases.free_at(observation) + grace)
             if when > now:
                 due.append(when)

@@ -92,6 +92,7 @@ class ShardSync:
             wanted = await self._wait(pause * self._random.uniform(0.9, 1.1))
             try:
                 state = await self._seam.call(self._loop.state())
+                self._source.share(state.live_workers)
                 if (wanted or state.is_describer) and not state.draining:
                     self._follow_incarnation(await self._source.resolve())
                     await self._sync()

@@ -24,7 +24,7 @@ __all__ = ["DynamoDBStreamsSource"]
 
 _log = logging.getLogger("leasehold.streams")
 
-DESCRIBES_PER_SECOND: Final = 5.0
+DESCRIBES_PER_SECOND: Final = 7.0
 _SHARDS_A_PAGE: Final = 100
 _RECORDS_A_PAGE: Final = 1000
 _ASKING_ALONE: Final = 2
@@ -36,7 +36,7 @@ _HASH_RANGE: Final = ("0", "1")
 class DynamoDBStreamsSource:
     """A table's stream: its latest one for an address by table, or the very one that a stream ARN names.
 
-    DescribeStream is limited to 10 calls a second for account and stream together, so each worker keeps to
+    DescribeStream is limited to 10 calls a second for account and stream together, so a fleet keeps to
     ``describes_per_second``. Where the service or this botocore does not know AT_TIMESTAMP or the filter for children,
     that is remembered and done without. Region, endpoint and credentials are botocore's own settings unless given.
     """
@@ -56,6 +56,7 @@ class DynamoDBStreamsSource:
         self._clients = AwsClients(
             services, self._address.text, clock=clock, session=session, region_name=region_name or self._address.region
         )
+        self._describes_per_second = describes_per_second
         self._describes = RateLimit(clock, describes_per_second, burst=2)
         self._knows_timestamps = True
         self._knows_child_filter = True
@@ -72,6 +73,10 @@ class DynamoDBStreamsSource:
     def max_reads_per_second(self) -> float | None:
         """None: DynamoDB Streams limits bytes, not calls on one shard."""
         return None
+
+    def share(self, workers: int) -> None:
+        """Keep the whole fleet's calls of DescribeStream within what one worker alone would make."""
+        self._describes.change(self._describes_per_second / max(1, workers))
 
     def open(self) -> AbstractAsyncContextManager[None]:
         """Connections for the running loop; workers and loops may share one source."""

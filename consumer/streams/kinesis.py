@@ -62,6 +62,9 @@ class KinesisSource:
         """5: the limit of GetRecords calls on one shard, shared by everybody who reads it."""
         return _READS_PER_SECOND
 
+    def share(self, workers: int) -> None:
+        """Nothing to keep to: ListShards allows 1,000 calls a second, and children come with the last page."""
+
     def open(self) -> AbstractAsyncContextManager[None]:
         """Connections for the running loop; workers and loops may share one source."""
         return self._clients.open()

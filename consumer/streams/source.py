@@ -123,6 +123,10 @@ class RecordSource(Protocol):
         """
         ...
 
+    def share(self, workers: int) -> None:
+        """How many live workers share the service's limits for this stream now; told again and again."""
+        ...
+
     def open(self) -> AbstractAsyncContextManager[None]:
         """Connections for the running loop."""
         ...

@@ -5,7 +5,7 @@ proxy.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -14,9 +14,11 @@ from consumer.testing.mangling import mangle
 from consumer.testing.service_error import ServiceError
 from consumer.testing.wire_json import dumps, loads_object
 
-__all__ = ["call_of", "error_body", "faulty_reply", "service_of"]
+__all__ = ["call_of", "error_body", "faulty_reply", "read_body", "service_of"]
 
-_SERVICES = {
+# PutRecords takes 10 MiB, a third more as base64.
+_REQUEST_BYTES: Final = 16 * 1024 * 1024
+_SERVICES: Final = {
     "DynamoDBStreams_20120810": "dynamodbstreams",
     "DynamoDB_20120810": "dynamodb",
     "Kinesis_20131202": "kinesis",
@@ -27,6 +29,16 @@ def service_of(target: str) -> tuple[str, str]:
     """Service and operation of an X-Amz-Target header; of an unknown service the name as it stands there."""
     prefix, _, operation = target.rpartition(".")
     return _SERVICES.get(prefix, prefix), operation
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """The request's body. Raises ServiceError 413 for one of more than 16 MiB."""
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > _REQUEST_BYTES:
+            raise ServiceError("RequestEntityTooLargeException", f"A request has {_REQUEST_BYTES} bytes at most.", 413)
+    return bytes(body)
 
 
 def call_of(service: str, operation: str, fields: Mapping[str, Any]) -> Call:

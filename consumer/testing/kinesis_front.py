@@ -120,6 +120,8 @@ class KinesisFront:
         entries = request.fields.get("Records")
         if not isinstance(entries, list) or not 1 <= len(entries) <= _RECORDS_A_PUT:
             raise request.refusal(f"Records must be a list of 1 to {_RECORDS_A_PUT} entries.")
+        if not all(isinstance(entry, Mapping) for entry in entries):
+            raise ServiceError("SerializationException", "Every entry of Records must be a structure.")
         results = [self._put_one(name, Request(entry, request.invalid)) for entry in entries]
         failed = sum("ErrorCode" in result for result in results)
         return dumps({"FailedRecordCount": failed, "Records": results})

@@ -75,6 +75,9 @@ class MemoryRecordSource:
         """5 for Kinesis; None for DynamoDB."""
         return 5.0 if self._is_kinesis else None
 
+    def share(self, workers: int) -> None:
+        """Nothing to keep to in memory."""
+
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Nothing to connect to."""

@@ -23,7 +23,8 @@ from aiohttp import web
 
 from consumer.clock import Clock, SystemClock
 from consumer.testing.faults import Fault, FaultKind, FaultPlan
-from consumer.testing.http_faults import call_of, error_body, faulty_reply, service_of
+from consumer.testing.http_faults import call_of, error_body, faulty_reply, read_body, service_of
+from consumer.testing.service_error import ServiceError
 from consumer.testing.wire_json import loads_object
 
 __all__ = ["Exchange", "ProxiedReply", "ProxiedRequest", "Proxy"]
@@ -149,7 +150,10 @@ class Proxy:
         return [exchange for exchange in self.exchanges if exchange.request.operation == operation]
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        proxied = _understood(request, await request.content.read())
+        try:
+            proxied = _understood(request, await read_body(request))
+        except ServiceError as error:
+            return web.Response(status=error.status, body=error_body(error))
         if self.alter_request is not None:
             proxied = self.alter_request(proxied)
         exchange = Exchange(self.clock.monotonic(), proxied, fields=_fields(proxied))

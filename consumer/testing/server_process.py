@@ -51,6 +51,7 @@ class StreamServerProcess:
             raise RuntimeError("The stream server was started without a pipe.")
         line = process.stdout.readline()
         if not line:
+            process.stdout.close()
             raise RuntimeError(f"The stream server ended with exit code {process.wait()} before it was ready.")
         ready = json.loads(line)
         return cls(process, ready["endpoint_url"], ready["streams"])

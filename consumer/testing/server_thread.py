@@ -43,9 +43,12 @@ class StreamServerThread:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._loop is not None and self._stop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
+        loop, self._loop = self._loop, None
+        if loop is not None and self._stop is not None:
+            loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_CALL_SECONDS)
+        if self._thread.is_alive():
+            raise RuntimeError(f"The stream server's thread still runs {_CALL_SECONDS:g} s after it was told to stop.")
 
     def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Run ``function`` on the server's loop and return what it returns."""

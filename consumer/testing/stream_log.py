@@ -200,7 +200,10 @@ class StreamLog:
         allowed, now = self.options.reads_per_second, self._now()
         if allowed is None:
             return
-        reads = self._reads.setdefault(shard.id, deque(maxlen=allowed))
+        if shard.id not in self._reads:
+            kept = {shard_id: reads for shard_id, reads in self._reads.items() if shard_id in self.lineage.shards}
+            self._reads = {**kept, shard.id: deque(maxlen=allowed)}
+        reads = self._reads[shard.id]
         if len(reads) == allowed and now - reads[0] < 1.0:
             message = f"Rate exceeded for shard {shard.id}: {allowed} reads a second are allowed."
             raise ServiceError("ProvisionedThroughputExceededException", message)

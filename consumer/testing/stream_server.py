@@ -28,7 +28,7 @@ from consumer.clock import Clock, SystemClock
 from consumer.testing.control import Control
 from consumer.testing.dynamodb_front import DynamoDBFront
 from consumer.testing.faults import Call, Fault, FaultKind, FaultPlan
-from consumer.testing.http_faults import error_body, faulty_reply, service_of
+from consumer.testing.http_faults import error_body, faulty_reply, read_body, service_of
 from consumer.testing.kinesis_front import KinesisFront
 from consumer.testing.service_error import ServiceError
 from consumer.testing.shard_log import ShardLog
@@ -38,8 +38,6 @@ from consumer.testing.wire_json import dumps, loads_object
 
 __all__ = ["StreamServer"]
 
-# PutRecords takes 10 MiB, a third more as base64.
-_REQUEST_BYTES: Final = 16 * 1024 * 1024
 _NO_CBOR: Final = "This stream server speaks JSON only, not CBOR: start a Java client with -Daws.cborEnabled=false."
 
 
@@ -164,9 +162,10 @@ class StreamServer:
     # -- one request
 
     async def _respond(self, request: web.BaseRequest) -> web.StreamResponse:
-        if (request.content_length or 0) > _REQUEST_BYTES:
-            return self._reply(413, b"", "text/plain")
-        body = await request.content.read()
+        try:
+            body = await read_body(request)
+        except ServiceError as error:
+            return self._reply(error.status, error_body(error), "application/json")
         if request.path.startswith("/_stream/"):
             return self._respond_to_control(request, body)
         try:

@@ -70,7 +70,7 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
     def _forget_cancelled(self) -> None:
         scheduled = self._scheduled  # type: ignore[attr-defined]
         while scheduled and scheduled[0]._cancelled:
-            self._timer_cancelled_count -= 1
+            self._timer_cancelled_count -= 1  # type: ignore[attr-defined]
             heapq.heappop(scheduled)._scheduled = False
 
     def _jump(self) -> None:
@@ -86,7 +86,9 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
             handle._scheduled = False
             self._ready.append(handle)  # type: ignore[attr-defined]
 
-    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    def run_in_executor(  # type: ignore[override]  # typeshed ties the function's arguments together
+        self, executor: Any, func: Callable[..., T], *args: Any
+    ) -> asyncio.Future[T]:
         """Runs ``func`` inline at a drawn step: a thread's work joins the schedule."""
         future: asyncio.Future[T] = self.create_future()
 
@@ -101,7 +103,9 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
         self.call_soon(step)
         return future
 
-    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon_threadsafe(  # type: ignore[override]  # typeshed ties the callback's arguments together
+        self, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.Handle:
         return self.call_soon(callback, *args, context=context)
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:

@@ -15,7 +15,6 @@ from consumer.errors import LeaseholdError, StreamAccessDenied, StreamThrottled,
 from consumer.retry import Backoff, RateLimit, is_transient, retrying
 
 TRANSIENT = {
-    "LeaseStoreError",
     "LeaseTableThrottled",
     "LeaseTableUnavailable",
     "LeaseTableUnreachable",
