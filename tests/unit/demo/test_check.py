@@ -225,3 +225,17 @@ def test_a_parent_that_was_read_to_its_end_before_the_signal_is_not_waited_for()
 def test_a_child_that_the_drained_worker_still_read_hands_over_from_there():
     lines = [_line("parent", "ada", 1.0), _line("child", "ada", 2.5), _line("child", "ben", 3.0)]
     assert pauses(lines, Stop("ada", 2.0), {"parent": (), "child": ("parent",)}) == {"child": (2.5, 3.0)}
+
+
+def test_the_verdict_tells_the_worst_shard():
+    lines = [_line("one", "ada", 1.0), _line("two", "ada", 1.5), _line("one", "ben", 9.0), _line("two", "cleo", 11.0)]
+    staged = Staged(killed=Stop("ada", 2.0), stopped=Stop("ada", 2.0))
+    verdict = judge([], lines, staged, GOALS)
+    assert (verdict.takeover_seconds, verdict.handoff_seconds) == (9.0, 9.5)
+
+
+def test_a_change_that_is_missing_from_both_sides_is_noticed_by_the_gap_in_its_keys_versions():
+    writes, deliveries = good_run()
+    gone = writes[0]
+    kept = [line for line in deliveries if (line.key, line.version) != (gone.key, gone.version)]
+    assert any(f"version 2 of {gone.key} stands where 1 is due" in each for each in problems(writes[1:], kept))
