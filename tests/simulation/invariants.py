@@ -166,13 +166,20 @@ class Judge:
             self.orphaned_at[key] = (now, now + takeover_seconds, heirs)
 
     # -- at rest
+    def is_full(self, workers: Iterable[SimWorker]) -> bool:
+        """Whether no running worker may own one lease more."""
+        live = [worker for worker in workers if worker.state == "running"]
+        return all(
+            (most := worker.settings.max_leases) is not None and len(worker.loop.leases.held) >= most for worker in live
+        )
+
     def unrest(self, workers: Iterable[SimWorker]) -> str | None:
         """Why the fleet is not at rest: every unfinished lease held by a live worker, balanced within one."""
         live = [worker for worker in workers if worker.state == "running"]
         load = {worker.name: len(worker.loop.leases.held) for worker in live}
         rows = [lease for lease in self.table.rows().leases if not lease.is_finished]
-        if all(w.settings.max_leases is not None and load[w.name] >= w.settings.max_leases for w in live):
-            return None  # the fleet is full: what is left waits for another worker
+        if self.is_full(live):
+            return None  # what is left waits for another worker
         for lease in rows:
             if lease.is_pending or lease.owner not in load:
                 return f"{lease.key} is {shown(lease)}"

@@ -203,6 +203,8 @@ class LeaseWorld:
         return limit - stopped_at
 
     def _still_leaving(self) -> str | None:
+        if self.judge.is_full(self.workers):
+            return None  # a row that names a draining worker may have nowhere to go: that is for its deadline
         return next((f"{each.name} still drains" for each in self.workers if each.state in ("draining", "drained")), None)
 
 
