@@ -16,13 +16,14 @@ from typing import Any, Final, TypeVar
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore import xform_name
+from botocore.exceptions import ClientError
 
 from consumer.clock import Clock
 from consumer.errors import ConfigError, StreamUnavailable
 from consumer.streams.aws_errors import Call, translate
 from consumer.streams.lenient_parser import LenientParserFactory
 
-__all__ = ["AwsClients", "SessionSource", "server_time_of"]
+__all__ = ["AwsClients", "SessionSource", "server_time_of", "time_if_future"]
 
 SessionSource = AioSession | Callable[[], AioSession] | None
 """A session, or what makes one for each loop; None for botocore's default. Its JSON parser is replaced by ours."""
@@ -154,7 +155,17 @@ class AwsClients:
         mine.clients = clients
 
 
-def server_time_of(reply: Mapping[str, Any]) -> float | None:
+def time_if_future(error: Exception, timestamp: float) -> float | None:
+    """The service's clock where it refused ``timestamp`` because that lies ahead of it; None for any other refusal.
+
+    Services refuse instants of the future, and a worker's clock may run ahead of theirs.
+    """
+    refusal = error.__cause__
+    now = server_time_of(refusal.response) if isinstance(refusal, ClientError) else None
+    return now if now is not None and timestamp > now else None
+
+
+def server_time_of(reply: Mapping[Any, Any]) -> float | None:
     """The service's clock (epoch seconds, a whole second) from the reply's Date header; None where there is none."""
     date = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     if not isinstance(date, str):

@@ -13,7 +13,7 @@ from consumer.errors import PositionRefused, StreamDisabled, StreamError, Stream
 from consumer.record import ViewType
 from consumer.retry import RateLimit
 from consumer.streams.address import Address, parse_address
-from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of
+from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
 from consumer.streams.dynamodb_record import DynamoDBRecord
 from consumer.streams.joint_listing import JointListing
 from consumer.streams.lineage import shard_created_at
@@ -138,7 +138,7 @@ class DynamoDBStreamsSource:
         second = math.floor(position.timestamp or 0.0)
         if self._knows_timestamps:
             try:
-                return Opened(await self._iterator(request | {"Timestamp": second}))
+                return await self._at_timestamp(request, second)
             except PositionRefused as error:
                 self._knows_timestamps = False
                 _log.info("%s: AT_TIMESTAMP is unknown here, records are read from the horizon: %s", self.name, error)
@@ -157,6 +157,15 @@ class DynamoDBStreamsSource:
             return page_of(reply, records, skipped)
 
         return await believed(get_records, shard_id)
+
+    async def _at_timestamp(self, request: Mapping[str, Any], second: int) -> Opened:
+        try:
+            return Opened(await self._iterator({**request, "Timestamp": second}))
+        except PositionRefused as error:
+            now = time_if_future(error, second)
+            if now is None:
+                raise
+        return Opened(await self._iterator({**request, "Timestamp": int(now)}), drop_before=float(second))
 
     async def _latest_stream(self) -> str:
         table = self._address.arn or self._address.name

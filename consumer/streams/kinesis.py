@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from consumer.clock import Clock, SystemClock
-from consumer.errors import ShardNotFound, StreamMissing, StreamUnavailable
+from consumer.errors import PositionRefused, ShardNotFound, StreamMissing, StreamUnavailable
 from consumer.streams.address import Address, parse_address
-from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of
+from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
 from consumer.streams.kinesis_record import KinesisRecord
 from consumer.streams.pages import believed, page_of, records_of
 from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
@@ -112,16 +113,13 @@ class KinesisSource:
         """An iterator at ``position``. Raises ShardNotFound after the incarnation's time."""
         if await self._is_over(stream, looked_within_seconds=10.0):
             raise ShardNotFound(f"Shard {shard_id} of {stream.label} was deleted with its stream.")
-        request: dict[str, Any] = {**self._stream, "ShardId": shard_id, "ShardIteratorType": position.kind}
-        if position.sequence_number is not None:
-            request["StartingSequenceNumber"] = position.sequence_number
-        if position.timestamp is not None:
-            request["Timestamp"] = datetime.fromtimestamp(position.timestamp, UTC)
-        reply = await self._call("GetShardIterator", request, shard_id)
-        iterator = reply.get("ShardIterator")
-        if not isinstance(iterator, str) or not iterator:
-            raise StreamUnavailable(f"GetShardIterator of shard {shard_id} answered without an iterator.")
-        return Opened(iterator)
+        try:
+            return Opened(await self._iterator(shard_id, position))
+        except PositionRefused as error:
+            now = None if position.timestamp is None else time_if_future(error, position.timestamp)
+            if now is None:
+                raise
+        return Opened(await self._iterator(shard_id, replace(position, timestamp=now)), drop_before=position.timestamp)
 
     async def read(self, stream: StreamIdentity, shard_id: str, iterator: str, limit: int) -> Page:
         """The next page, of at most 10,000 records."""
@@ -135,6 +133,18 @@ class KinesisSource:
             return page_of(reply, records, skipped, children=children)
 
         return await believed(get_records, shard_id)
+
+    async def _iterator(self, shard_id: str, position: Position) -> str:
+        request: dict[str, Any] = {**self._stream, "ShardId": shard_id, "ShardIteratorType": position.kind}
+        if position.sequence_number is not None:
+            request["StartingSequenceNumber"] = position.sequence_number
+        if position.timestamp is not None:
+            request["Timestamp"] = datetime.fromtimestamp(position.timestamp, UTC)
+        reply = await self._call("GetShardIterator", request, shard_id)
+        iterator = reply.get("ShardIterator")
+        if not isinstance(iterator, str) or not iterator:
+            raise StreamUnavailable(f"GetShardIterator of shard {shard_id} answered without an iterator.")
+        return iterator
 
     async def _is_over(self, stream: StreamIdentity, *, looked_within_seconds: float) -> bool:
         """Whether the stream of this name is another incarnation by now, looking again where the last look is older.

@@ -1,20 +1,18 @@
-"""The DynamoDB Streams source over HTTP, against the project's stream server, faults included."""
+"""The DynamoDB Streams source over HTTP, against the project's stream server."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator
 
 import pytest
-from aiobotocore.session import get_session
 
 from consumer.errors import (
     DataTrimmed,
     IteratorExpired,
     LeaseholdError,
     ShardNotFound,
-    StreamAccessDenied,
-    StreamCredentials,
     StreamDisabled,
     StreamMissing,
     StreamThrottled,
@@ -22,36 +20,11 @@ from consumer.errors import (
     StreamUnreachable,
 )
 from consumer.record import ViewType
-from consumer.streams import DynamoDBRecord, DynamoDBStreamsSource, Page, Position, StreamIdentity
-from consumer.testing.faults import Fault, Mangling
-from consumer.testing.mangling import IMPOSTORS
-from consumer.testing.stream_rules import Staleness, StreamOptions
+from consumer.streams import DynamoDBRecord, DynamoDBStreamsSource, Position, StreamIdentity
+from consumer.testing.faults import Fault
+from consumer.testing.stream_rules import Staleness
 from consumer.testing.stream_server import StreamServer
-
-HORIZON = Position("TRIM_HORIZON")
-# Service models are read once, not for each of a hundred tests.
-SESSION = get_session()
-Place = tuple[StreamIdentity, str, str]
-Expected = tuple[type[LeaseholdError], str]
-
-
-class MovableClock:
-    """The server's time: real, plus what a test adds."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time() + self.ahead
-
-    def wall(self) -> float:
-        return 1_795_000_000.0 + self.ahead
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def timeout(self, seconds: float | None) -> asyncio.Timeout:
-        return asyncio.timeout(seconds)
+from tests.integration.stream_sources import HORIZON, SESSION, MovableClock, numbers, only_shard, point_at, put
 
 
 @pytest.fixture
@@ -62,10 +35,7 @@ def clock() -> MovableClock:
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch, clock: MovableClock) -> AsyncIterator[StreamServer]:
     async with StreamServer(clock=clock) as running:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "local")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-        monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint_url)
+        point_at(monkeypatch, running)
         running.log.create_table("orders")
         yield running
 
@@ -75,39 +45,6 @@ async def source(server: StreamServer) -> AsyncIterator[DynamoDBStreamsSource]:
     made = DynamoDBStreamsSource("dynamodb:orders", describes_per_second=1000.0, session=SESSION)
     async with made.open():
         yield made
-
-
-def put(server: StreamServer, *numbers: int) -> list[str]:
-    return [server.log.put_item("orders", new_image={"pk": f"k{number}", "n": number}) for number in numbers]
-
-
-def numbers(page: Page) -> list[str]:
-    return [record.sequence_number for record in page.records]
-
-
-async def only_shard(source: DynamoDBStreamsSource) -> tuple[StreamIdentity, str]:
-    stream = await source.resolve()
-    (shard,) = (await source.list_shards(stream)).shards
-    return stream, shard.id
-
-
-async def read_place(source: DynamoDBStreamsSource) -> Place:
-    stream, shard_id = await only_shard(source)
-    return stream, shard_id, (await source.iterator(stream, shard_id, HORIZON)).iterator
-
-
-async def ask(source: DynamoDBStreamsSource, call: str, place: Place) -> object:
-    """One call of the source by its name."""
-    stream, shard_id, iterator = place
-    if call == "resolve":
-        return await source.resolve()
-    if call == "list_shards":
-        return await source.list_shards(stream)
-    if call == "children":
-        return await source.children(stream, shard_id)
-    if call == "iterator":
-        return await source.iterator(stream, shard_id, HORIZON)
-    return await source.read(stream, shard_id, iterator, 10)
 
 
 async def test_a_table_is_resolved_to_its_latest_stream(server: StreamServer, source: DynamoDBStreamsSource) -> None:
@@ -231,9 +168,20 @@ async def test_every_position(server: StreamServer, source: DynamoDBStreamsSourc
     assert await at(Position("AT_SEQUENCE_NUMBER", written[1])) == written[1:]
     assert await at(Position("AFTER_SEQUENCE_NUMBER", written[1])) == written[2:]
     assert await at(Position("AT_TIMESTAMP", timestamp=clock.wall())) == written[2:]
-    assert await at(Position("AT_TIMESTAMP", timestamp=clock.wall() + 0.9)) == written[2:], (
-        "records carry whole seconds"
-    )
+    assert await at(Position("AT_TIMESTAMP", timestamp=clock.wall() + 0.7)) == written[2:], "whole seconds"
+
+
+async def test_an_instant_ahead_of_the_services_clock_is_read_from_its_now(
+    server: StreamServer, source: DynamoDBStreamsSource, clock: MovableClock
+) -> None:
+    stream, shard_id = await only_shard(source)
+    ahead = clock.wall() + 30
+    for asked in (2, 4):
+        opened = await source.iterator(stream, shard_id, Position("AT_TIMESTAMP", timestamp=ahead))
+        assert opened.drop_before == math.floor(ahead)
+        assert server.faults.calls["GetShardIterator"] == asked, "AT_TIMESTAMP is not given up for that"
+    written = put(server, 1)
+    assert numbers(await source.read(stream, shard_id, opened.iterator, 10)) == written
 
 
 async def test_without_at_timestamp_the_horizon_is_read_and_what_to_drop_is_said(
@@ -361,151 +309,3 @@ async def test_trimmed_and_expired_and_gone(
         await source.iterator(stream, shard_id, Position("AFTER_SEQUENCE_NUMBER", first))
     with pytest.raises(ShardNotFound, match="does not exist any more"):
         await source.iterator(stream, "shardId-00000001795000000000-00000007", HORIZON)
-
-
-@pytest.mark.parametrize(
-    ("fault", "expected"),
-    [
-        (lambda: Fault.error("ThrottlingException"), (StreamThrottled, "rate")),
-        (lambda: Fault.error("LimitExceededException"), (StreamThrottled, "rate")),
-        (lambda: Fault.error("InternalServerError", status=500), (StreamUnavailable, "InternalServerError")),
-        (lambda: Fault.error("AccessDeniedException"), (StreamAccessDenied, "dynamodb:")),
-        (lambda: Fault.error("UnrecognizedClientException"), (StreamCredentials, "AWS_ACCESS_KEY_ID")),
-        (Fault.drop, (StreamUnavailable, "no usable reply")),
-        (Fault.half_body, (StreamUnavailable, "no usable reply")),
-        (lambda: Fault.malformed(Mangling.NOT_JSON), (StreamUnavailable, "no usable reply")),
-    ],
-)
-@pytest.mark.parametrize("call", ["resolve", "list_shards", "children", "iterator", "read"])
-async def test_each_fault_on_each_call_is_one_error_and_the_next_call_works(
-    server: StreamServer, source: DynamoDBStreamsSource, fault: Callable[[], Fault], expected: Expected, call: str
-) -> None:
-    put(server, 1)
-    place = await read_place(source)
-    server.faults.arm(fault())
-    with pytest.raises(expected[0], match=expected[1]) as caught:
-        await ask(source, call, place)
-    assert type(caught.value) is expected[0]
-    await ask(source, call, place)
-
-
-@pytest.mark.parametrize(
-    ("operation", "call", "path"),
-    [
-        ("DescribeTable", "resolve", "Table"),
-        ("DescribeStream", "resolve", "StreamDescription"),
-        ("DescribeStream", "list_shards", "StreamDescription.Shards"),
-        ("DescribeStream", "list_shards", "StreamDescription.Shards.*"),
-        ("DescribeStream", "list_shards", "StreamDescription.Shards.*.ShardId"),
-        ("GetShardIterator", "iterator", "ShardIterator"),
-        ("GetRecords", "read", "Records"),
-    ],
-)
-async def test_a_reply_without_its_heart_is_worth_another_try(
-    server: StreamServer, source: DynamoDBStreamsSource, operation: str, call: str, path: str
-) -> None:
-    place = await read_place(source)
-    server.faults.arm(Fault.malformed(Mangling.NULL, operation, path=path))
-    with pytest.raises(StreamUnavailable):
-        await ask(source, call, place)
-    await ask(source, call, place)
-
-
-async def test_a_lost_next_iterator_does_not_end_an_open_shard(
-    server: StreamServer, source: DynamoDBStreamsSource
-) -> None:
-    written = put(server, 1, 2)
-    stream, shard_id = await only_shard(source)
-    opened = await source.iterator(stream, shard_id, HORIZON)
-    for mangling in (Mangling.MISSING, Mangling.NULL):
-        server.faults.arm(Fault.malformed(mangling, "GetRecords", path="NextShardIterator"))
-        page = await source.read(stream, shard_id, opened.iterator, 10)
-        assert numbers(page) == written
-        assert page.next_iterator is not None
-
-
-async def test_entries_that_are_no_records_are_asked_for_again_then_counted(
-    server: StreamServer, source: DynamoDBStreamsSource
-) -> None:
-    written = put(server, *range(4))
-    stream, shard_id = await only_shard(source)
-    opened = await source.iterator(stream, shard_id, HORIZON)
-    server.faults.arm(Fault.malformed(Mangling.NULL, "GetRecords", path="Records.*.dynamodb"))
-    once = await source.read(stream, shard_id, opened.iterator, 10)
-    assert (numbers(once), once.skipped) == (written, 0), "a glitch costs no record"
-    for mangling in (Mangling.NOT_RECORDS, Mangling.NOT_STRUCTURES):
-        server.faults.clear()
-        server.faults.arm(Fault.malformed(mangling, "GetRecords", times=None))
-        always = await source.read(stream, shard_id, opened.iterator, 10)
-        assert (numbers(always), always.skipped) == (written, len(IMPOSTORS[mangling]))
-        assert always.next_iterator is not None
-
-
-async def test_unknown_fields_and_empty_pages_are_nothing(server: StreamServer, source: DynamoDBStreamsSource) -> None:
-    written = put(server, 1)
-    server.faults.arm(Fault.malformed(Mangling.UNKNOWN_FIELDS, times=None))
-    stream, shard_id = await only_shard(source)
-    opened = await source.iterator(stream, shard_id, HORIZON)
-    page = await source.read(stream, shard_id, opened.iterator, 10)
-    assert (numbers(page), page.skipped) == (written, 0)
-    record = page.records[0]
-    assert isinstance(record, DynamoDBRecord)
-    assert record.keys == {"pk": "k1"}
-    server.faults.clear()
-    server.faults.arm(Fault.malformed(Mangling.EMPTY_PAGE, "GetRecords"))
-    page = await source.read(stream, shard_id, opened.iterator, 10)
-    assert (page.records, page.next_iterator) == ([], opened.iterator)
-
-
-async def test_the_shard_is_over_when_the_service_says_so_twice(server: StreamServer) -> None:
-    server.log.create_table("short", options=StreamOptions(empty_last_page=True))
-    server.log.put_item("short", new_image={"pk": "a"})
-    source = DynamoDBStreamsSource("dynamodb:short", describes_per_second=1000.0)
-    async with source.open():
-        stream, shard_id = await only_shard(source)
-        server.log.stream("short").lineage.rotate()
-        opened = await source.iterator(stream, shard_id, HORIZON)
-        first = await source.read(stream, shard_id, opened.iterator, 10)
-        assert (len(first.records), first.next_iterator is None) == (1, False)
-        last = await source.read(stream, shard_id, first.next_iterator or "", 10)
-        assert (len(last.records), last.next_iterator) == (0, None)
-
-
-async def test_an_endpoint_that_nobody_serves_is_named(monkeypatch: pytest.MonkeyPatch, server: StreamServer) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB_STREAMS", "http://127.0.0.1:9")
-    source = DynamoDBStreamsSource(server.log.stream("orders").arn)
-    async with source.open():
-        with pytest.raises(StreamUnreachable, match=r"http://127\.0\.0\.1:9.*AWS_ENDPOINT_URL_DYNAMODB_STREAMS"):
-            await source.resolve()
-
-
-async def test_without_credentials_the_variables_are_named(
-    monkeypatch: pytest.MonkeyPatch, server: StreamServer, tmp_path: object
-) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", f"{tmp_path}/none")
-    monkeypatch.setenv("AWS_CONFIG_FILE", f"{tmp_path}/none")
-    source = DynamoDBStreamsSource("dynamodb:orders")
-    async with source.open():
-        with pytest.raises(StreamCredentials, match="AWS_ACCESS_KEY_ID=local"):
-            await source.resolve()
-    monkeypatch.delenv("AWS_DEFAULT_REGION")
-    with pytest.raises(StreamCredentials, match="AWS_DEFAULT_REGION"):
-        async with DynamoDBStreamsSource("dynamodb:orders").open():
-            pass
-
-
-async def test_two_workers_share_a_source_and_the_last_one_closes_it(server: StreamServer) -> None:
-    source = DynamoDBStreamsSource("dynamodb:orders")
-    first, second = source.open(), source.open()
-    await first.__aenter__()
-    await second.__aenter__()
-    await first.__aexit__(None, None, None)
-    await source.resolve()
-    await second.__aexit__(None, None, None)
-    with pytest.raises(RuntimeError, match="not open"):
-        await source.resolve()
-    async with source.open():
-        await source.resolve()

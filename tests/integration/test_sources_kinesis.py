@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from aiobotocore.session import get_session
 
 from consumer.errors import (
     IteratorExpired,
@@ -18,34 +16,12 @@ from consumer.errors import (
     StreamThrottled,
     StreamUnavailable,
 )
-from consumer.streams import KinesisRecord, KinesisSource, Page, Position, StreamIdentity
+from consumer.streams import KinesisRecord, KinesisSource, Position, StreamIdentity
 from consumer.testing.faults import Fault, Mangling
 from consumer.testing.mangling import IMPOSTORS
 from consumer.testing.stream_rules import StreamOptions
 from consumer.testing.stream_server import StreamServer
-
-HORIZON = Position("TRIM_HORIZON")
-# Service models are read once, not for each of a hundred tests.
-SESSION = get_session()
-
-
-class MovableClock:
-    """The server's time, and the source's: real, plus what a test adds."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> float:
-        return asyncio.get_running_loop().time() + self.ahead
-
-    def wall(self) -> float:
-        return 1_795_000_000.25 + self.ahead
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-    def timeout(self, seconds: float | None) -> asyncio.Timeout:
-        return asyncio.timeout(seconds)
+from tests.integration.stream_sources import HORIZON, SESSION, MovableClock, numbers, point_at
 
 
 @pytest.fixture
@@ -56,10 +32,7 @@ def clock() -> MovableClock:
 @pytest.fixture
 async def server(monkeypatch: pytest.MonkeyPatch, clock: MovableClock) -> AsyncIterator[StreamServer]:
     async with StreamServer(clock=clock) as running:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "local")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
-        monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", running.endpoint_url)
+        point_at(monkeypatch, running)
         running.log.create_stream("clicks")
         yield running
 
@@ -73,10 +46,6 @@ async def source(server: StreamServer, clock: MovableClock) -> AsyncIterator[Kin
 
 def put(server: StreamServer, *numbers: int) -> list[str]:
     return [server.log.put_record("clicks", f"k{number}", b"%d" % number) for number in numbers]
-
-
-def numbers(page: Page) -> list[str]:
-    return [record.sequence_number for record in page.records]
 
 
 async def only_shard(source: KinesisSource) -> tuple[StreamIdentity, str]:
@@ -139,6 +108,16 @@ async def test_every_position(server: StreamServer, source: KinesisSource, clock
     assert await at(Position("AT_TIMESTAMP", timestamp=clock.wall() - 0.1)) == written[2:], "milliseconds count"
     with pytest.raises(PositionRefused):
         await at(Position("AT_SEQUENCE_NUMBER", "not-a-number"))
+
+
+async def test_an_instant_ahead_of_the_services_clock_is_read_from_its_now(
+    server: StreamServer, source: KinesisSource, clock: MovableClock
+) -> None:
+    stream, shard_id = await only_shard(source)
+    opened = await source.iterator(stream, shard_id, Position("AT_TIMESTAMP", timestamp=clock.wall() + 30))
+    assert opened.drop_before == clock.wall() + 30
+    written = put(server, 1)
+    assert numbers(await source.read(stream, shard_id, opened.iterator, 10)) == written
 
 
 async def test_the_last_page_names_the_children(server: StreamServer, source: KinesisSource) -> None:
