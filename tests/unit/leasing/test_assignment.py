@@ -1,0 +1,139 @@
+"""The plan: balanced, deterministic, quiet, and never beyond limits."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.leasing.assignment import (
+    HAND_OFFS_TOWARDS_ONE,
+    LeaseView,
+    Plan,
+    PlanView,
+    WorkerView,
+    plan,
+    spread,
+)
+
+WORKERS = ("a", "b", "c", "d")
+
+
+@st.composite
+def views(draw: st.DrawFn, *, limits: bool = True, quirks: bool = True) -> PlanView:
+    names = draw(st.lists(st.sampled_from(WORKERS), min_size=1, unique=True))
+    most = st.none() | st.integers(1, 8) if limits else st.none()
+    workers = [WorkerView(each, not quirks or draw(st.integers(0, 4)) > 0, draw(most)) for each in names]
+    leases = []
+    for n in range(draw(st.integers(0, 24))):
+        owner = draw(st.sampled_from([None, "gone", *names]) if quirks else st.sampled_from(names))
+        pending = quirks and owner is not None and draw(st.integers(0, 5)) == 0
+        free = owner is None or (quirks and not pending and draw(st.integers(0, 4)) == 0)
+        moves = not pending and (not quirks or draw(st.integers(0, 4)) > 0)
+        leases.append(LeaseView(f"{n:02d}", owner, is_free=free, is_pending=pending, may_move=moves))
+    return PlanView(leases, workers)
+
+
+def loads_after(view: PlanView, made: Plan) -> Counter[str]:
+    load = Counter({worker.worker_id: 0 for worker in view.workers if worker.may_receive})
+    owners = {lease.key: lease.owner for lease in view.leases if not lease.is_free}
+    owners |= {take.key: take.worker_id for take in made.takes} | {move.key: move.worker_id for move in made.hand_offs}
+    load.update(owner for owner in owners.values() if owner in load)
+    return load
+
+
+def settle(view: PlanView) -> tuple[PlanView, int]:
+    """Carry the plan out until it asks for nothing more."""
+    for rounds in range(50):
+        made = plan(view)
+        if not made.takes and not made.hand_offs:
+            return view, rounds
+        new = {take.key: take.worker_id for take in made.takes} | {m.key: m.worker_id for m in made.hand_offs}
+        leases = [
+            LeaseView(each.key, new.get(each.key, each.owner), each.is_free and each.key not in new)
+            for each in view.leases
+        ]
+        view = PlanView(leases, view.workers)
+    raise AssertionError("the plan never comes to an end")
+
+
+@given(views(limits=False, quirks=False))
+def test_a_fleet_without_limits_is_balanced_within_one_lease(view: PlanView) -> None:
+    settled, _ = settle(view)
+    load = loads_after(settled, Plan())
+    assert max(load.values()) - min(load.values()) <= 1
+
+
+@given(views(), st.randoms(use_true_random=False))
+def test_the_plan_does_not_depend_on_the_order_in_which_rows_and_workers_are_seen(
+    view: PlanView, shuffle: random.Random
+) -> None:
+    leases, workers = list(view.leases), list(view.workers)
+    shuffle.shuffle(leases)
+    shuffle.shuffle(workers)
+    assert plan(PlanView(leases, workers)) == plan(view)
+
+
+@given(views())
+def test_only_free_leases_are_taken_and_only_quiet_ones_of_live_workers_move(view: PlanView) -> None:
+    made = plan(view)
+    rows = {lease.key: lease for lease in view.leases}
+    assert all(rows[take.key].is_free for take in made.takes)
+    for move in made.hand_offs:
+        row = rows[move.key]
+        assert row.may_move
+        assert not row.is_pending
+        assert not row.is_free
+        assert row.owner == move.owner != move.worker_id
+
+
+@given(views())
+def test_nothing_goes_to_a_draining_worker_or_beyond_a_limit(view: PlanView) -> None:
+    made = plan(view)
+    before, after = loads_after(view, Plan()), loads_after(view, made)
+    limits = {worker.worker_id: worker.max_leases for worker in view.workers}
+    for move in (*made.takes, *made.hand_offs):
+        assert move.worker_id in after
+        limit = limits[move.worker_id]
+        assert limit is None or after[move.worker_id] <= max(limit, before[move.worker_id])
+
+
+@given(views())
+def test_at_most_four_hand_offs_are_under_way_towards_one_worker(view: PlanView) -> None:
+    towards = Counter(move.worker_id for move in plan(view).hand_offs)
+    under_way = Counter(lease.owner for lease in view.leases if lease.is_pending and not lease.is_free)
+    for worker, count in towards.items():
+        assert count + under_way[worker] <= max(HAND_OFFS_TOWARDS_ONE, under_way[worker])
+
+
+@given(views(quirks=False))
+def test_every_hand_off_goes_from_more_to_less(view: PlanView) -> None:
+    """Catches ping-pong: a move that only swaps who has more."""
+    before = loads_after(view, plan(PlanView(view.leases, view.workers[:0])))
+    for move in plan(view).hand_offs:
+        assert before[move.owner] > before[move.worker_id] + 1
+
+
+def test_a_second_worker_costs_the_fewest_moves() -> None:
+    leases = [LeaseView(f"{n:02d}", "a") for n in range(9)]
+    view = PlanView(leases, [WorkerView("a"), WorkerView("b")])
+    assert len(plan(view).hand_offs) == 4
+    settled, rounds = settle(view)
+    assert rounds == 1
+    assert loads_after(settled, Plan()) == {"a": 5, "b": 4}
+
+
+def test_free_leases_that_all_limits_forbid_are_named() -> None:
+    view = PlanView([LeaseView("x", None, is_free=True)], [WorkerView("a", max_leases=0)])
+    assert plan(view) == Plan(unplaced=("x",))
+
+
+@given(st.sets(st.sampled_from("klmnopqrs")), st.dictionaries(st.sampled_from(WORKERS), st.integers(0, 6)))
+def test_spread_fills_the_least_loaded_first(keys: set[str], load: dict[str, int]) -> None:
+    given_to = spread(keys, load, [WorkerView(each) for each in WORKERS])
+    assert set(given_to) == keys
+    after = Counter({each: load.get(each, 0) for each in WORKERS}) + Counter(given_to.values())
+    for worker in set(given_to.values()):
+        assert after[worker] - 1 <= min(after[each] for each in WORKERS)
