@@ -16,7 +16,7 @@ from consumer.testing.log_shard import ShardView
 from consumer.testing.requests import Request
 from consumer.testing.service_error import ServiceError
 from consumer.testing.shard_log import ShardLog
-from consumer.testing.stream_log import IteratorType
+from consumer.testing.stream_log import IteratorType, LogPage
 from consumer.testing.table_streams import Table, TableStream
 from consumer.testing.wire_json import dumps
 
@@ -124,6 +124,15 @@ class DynamoDBFront:
         return dumps({"ShardIterator": token})
 
     def _get_records(self, request: Request) -> bytes:
+        page = self.read(request.fields)
+        # Records were made JSON when they were appended: a page is a join, which keeps the server out of benchmarks.
+        joined = b",".join([record.wire for record in page.records])
+        tail = dumps(self.tail(page))[1:]
+        return b'{"Records":[' + joined + (b"]," if len(tail) > 1 else b"]") + tail
+
+    def read(self, fields: Mapping[str, Any]) -> LogPage:
+        """The page that a GetRecords request asks for; raises ServiceError."""
+        request = Request(fields, "ValidationException")
         limit = request.count("Limit", _RECORDS_A_PAGE, _RECORDS_A_PAGE)
         try:
             log, cursor = self._log.of_iterator(request.text("ShardIterator"))
@@ -131,10 +140,11 @@ class DynamoDBFront:
             raise request.refusal(f"Invalid ShardIterator: {error}") from error
         if log.rules.service != "dynamodbstreams":
             raise request.refusal("Invalid ShardIterator: it belongs to a Kinesis stream.")
-        page = log.read(cursor, limit)
-        # Records were made JSON when they were appended: a page is a join, which keeps the server out of benchmarks.
-        tail = b"" if page.next_iterator is None else b',"NextShardIterator":' + dumps(page.next_iterator)
-        return b'{"Records":[' + b",".join([record.wire for record in page.records]) + b"]" + tail + b"}"
+        return log.read(cursor, limit)
+
+    def tail(self, page: LogPage) -> dict[str, Any]:
+        """The fields of a GetRecords reply beside its records."""
+        return {} if page.next_iterator is None else {"NextShardIterator": page.next_iterator}
 
     def _describe_table(self, request: Request) -> bytes:
         table = self._log.tables.table(request.text("TableName").rpartition("table/")[2])

@@ -15,7 +15,7 @@ from consumer.testing.kinesis_streams import KinesisStream
 from consumer.testing.requests import Request
 from consumer.testing.service_error import ServiceError
 from consumer.testing.shard_log import ShardLog
-from consumer.testing.stream_log import IteratorType
+from consumer.testing.stream_log import IteratorType, LogPage
 from consumer.testing.wire_json import dumps
 
 __all__ = ["KinesisFront"]
@@ -155,6 +155,14 @@ class KinesisFront:
         return dumps({"ShardIterator": token})
 
     def _get_records(self, request: Request) -> bytes:
+        page = self.read(request.fields)
+        # Records were made JSON when they were appended: a page is a join, which keeps the server out of benchmarks.
+        joined = b",".join([record.wire for record in page.records])
+        return b'{"Records":[' + joined + b"]," + dumps(self.tail(page))[1:]
+
+    def read(self, fields: Mapping[str, Any]) -> LogPage:
+        """The page that a GetRecords request asks for; raises ServiceError."""
+        request = Request(fields, "InvalidArgumentException")
         limit = request.count("Limit", _RECORDS_A_PAGE, _RECORDS_A_PAGE)
         try:
             log, cursor = self._log.of_iterator(request.text("ShardIterator"))
@@ -162,12 +170,15 @@ class KinesisFront:
             raise request.refusal(f"Invalid ShardIterator: {error}") from error
         if log.rules.service != "kinesis":
             raise request.refusal("Invalid ShardIterator: it belongs to a DynamoDB stream.")
-        page = log.read(cursor, limit)
-        tail: dict[str, Any] = {"MillisBehindLatest": page.millis_behind_latest}
+        return log.read(cursor, limit)
+
+    def tail(self, page: LogPage) -> dict[str, Any]:
+        """The fields of a GetRecords reply beside its records."""
+        fields: dict[str, Any] = {"MillisBehindLatest": page.millis_behind_latest}
         if page.next_iterator is not None:
-            tail["NextShardIterator"] = page.next_iterator
+            fields["NextShardIterator"] = page.next_iterator
         elif page.children:
-            tail["ChildShards"] = [
+            fields["ChildShards"] = [
                 {
                     "ShardId": child.id,
                     "ParentShards": list(child.parents),
@@ -175,8 +186,7 @@ class KinesisFront:
                 }
                 for child in page.children
             ]
-        # Records were made JSON when they were appended: a page is a join, which keeps the server out of benchmarks.
-        return b'{"Records":[' + b",".join([record.wire for record in page.records]) + b"]," + dumps(tail)[1:]
+        return fields
 
     def _stream(self, request: Request) -> KinesisStream:
         return self._log.kinesis.named(request.optional_text("StreamARN"), request.optional_text("StreamName"))

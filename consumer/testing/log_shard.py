@@ -108,9 +108,9 @@ class LogShard:
         self.ending_sequence = ending_sequence
         self.closed_at = at
 
-    def trim(self, before: float) -> int:
-        """Drop the records that came before ``before`` (epoch seconds); returns how many went."""
-        count = bisect_left(self._records, before, key=lambda record: record.arrived_at)
+    def trim(self, until: float) -> int:
+        """Drop the records that came at or before ``until`` (epoch seconds); returns how many went."""
+        count = bisect_right(self._records, until, key=lambda record: record.arrived_at)
         if count:
             self.last_trimmed = self._sequences[count - 1]
             del self._records[:count]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
@@ -230,3 +231,29 @@ def test_control_says_what_is_wrong(
     with caught.value as reply:
         assert reply.code == status
         assert said in json.load(reply)["error"]
+
+
+# -- the server itself
+
+
+def test_a_taken_port_is_an_error_where_the_server_is_entered(server: StreamServerThread) -> None:
+    port = int(server.endpoint_url.rpartition(":")[2])
+    with pytest.raises(OSError, match="in use"), StreamServerThread(port=port):
+        pytest.fail("two servers on one port")
+
+
+def test_a_stopped_server_says_so(server: StreamServerThread) -> None:
+    with StreamServerThread() as other:
+        pass
+    with pytest.raises(RuntimeError, match="not running"):
+        other.put_item("orders", new_image={"pk": "a"})
+
+
+def test_a_request_of_any_length_is_bounded(server: StreamServerThread) -> None:
+    request = urllib.request.Request(server.endpoint_url, b"x" * (17 * 1024 * 1024), method="POST")
+    with pytest.raises((HTTPError, urllib.error.URLError)) as caught:
+        urllib.request.urlopen(request, timeout=10)
+    if isinstance(caught.value, HTTPError):
+        with caught.value as reply:
+            assert reply.code == 413
+    assert len(client(server).list_streams()["Streams"]) == 1

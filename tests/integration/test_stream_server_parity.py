@@ -35,7 +35,11 @@ class Pair:
             else DynamoDBStreamsSource(name, clock=clock, describes_per_second=1000.0)
         )
         self.memory = MemoryRecordSource(
-            server.log, name, clock=clock, faults=FaultPlan(random.Random(0), now=clock.monotonic)
+            server.log,
+            name,
+            clock=clock,
+            faults=FaultPlan(random.Random(0), now=clock.monotonic),
+            describes_per_second=1000.0,
         )
 
     async def both(self, act: Callable[[RecordSource], Any], *faults: Fault) -> Any:
@@ -78,6 +82,7 @@ async def pair(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
             monkeypatch.setenv(name, value)
         pair = Pair(server, request.param)
         await stack.enter_async_context(pair.real.open())
+        await stack.enter_async_context(pair.memory.open())
         yield pair
 
 

@@ -38,8 +38,12 @@ USERS_TESTS = """
     def test_in_memory(shard_log, memory_source, stream_faults):
         shard_log.create_table("orders")
         source = memory_source("dynamodb:orders")
-        stream = asyncio.run(source.resolve())
-        assert len(asyncio.run(source.list_shards(stream)).shards) == 1
+
+        async def listed():
+            async with source.open():
+                return await source.list_shards(await source.resolve())
+
+        assert len(asyncio.run(listed()).shards) == 1
         assert stream_faults.calls["DescribeStream"] == 2
 """
 

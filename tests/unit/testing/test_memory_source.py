@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 
 from consumer.errors import (
+    ConfigError,
     DataTrimmed,
     IteratorExpired,
     PositionRefused,
@@ -63,7 +66,9 @@ def virtual(test: Callable[[World], Any]) -> Callable[[], None]:
 
     def run() -> None:
         async def main() -> None:
-            await test(World())
+            world = World()
+            async with world.orders.open(), world.clicks.open():
+                await test(world)
 
         run_virtual(main(), seed=1)
 
@@ -92,7 +97,8 @@ async def test_a_table_resolves_to_its_latest_stream(world: World) -> None:
     assert (second.base, second.view_type) == (first.base, ViewType.KEYS_ONLY)
     assert second.label != first.label
     by_arn = MemoryRecordSource(world.log, first.arn, clock=world.clock)
-    assert (await by_arn.resolve()).arn == first.arn
+    async with by_arn.open():
+        assert (await by_arn.resolve()).arn == first.arn
 
 
 @virtual
@@ -111,12 +117,13 @@ async def test_a_kinesis_stream_made_again_is_another_incarnation(world: World) 
 
 @virtual
 async def test_missing_and_streamless_tables_are_told_apart(world: World) -> None:
-    with pytest.raises(StreamMissing):
-        await MemoryRecordSource(world.log, "dynamodb:nobody", clock=world.clock).resolve()
     world.log.tables.create_table("plain", view_type=None)
-    with pytest.raises(StreamDisabled):
-        await MemoryRecordSource(world.log, "dynamodb:plain", clock=world.clock).resolve()
-    with pytest.raises(ValueError, match="orders"):
+    for name, error in (("nobody", StreamMissing), ("plain", StreamDisabled)):
+        source = MemoryRecordSource(world.log, f"dynamodb:{name}", clock=world.clock)
+        async with source.open():
+            with pytest.raises(error):
+                await source.resolve()
+    with pytest.raises(ConfigError, match="orders"):
         MemoryRecordSource(world.log, "orders", clock=world.clock)
 
 
@@ -159,9 +166,10 @@ async def test_records_of_a_kinesis_stream_end_with_their_children(world: World)
 async def test_listings_cost_a_call_a_page_and_tell_the_servers_time(world: World) -> None:
     world.log.create_table("wide", shard_count=250)
     wide = MemoryRecordSource(world.log, "dynamodb:wide", clock=world.clock, faults=world.faults)
-    stream = await wide.resolve()
-    assert world.faults.calls == {"DescribeTable": 1, "DescribeStream": 1}
-    listing = await wide.list_shards(stream)
+    async with wide.open():
+        stream = await wide.resolve()
+        assert world.faults.calls == {"DescribeTable": 1, "DescribeStream": 1}
+        listing = await wide.list_shards(stream)
     assert len({shard.id for shard in listing.shards}) == 250
     assert world.faults.calls["DescribeStream"] == 4
     assert listing.server_time is not None
@@ -242,13 +250,14 @@ def test_faults_are_the_errors_that_a_real_source_raises(fault: Fault, error: ty
     async def main() -> None:
         world = World()
         world.log.put_item("orders", new_image={"pk": "a"})
-        stream, shard, token = await world.opened(world.orders)
-        world.faults.arm(fault)
-        with pytest.raises(StreamError) as caught:
-            await world.orders.read(stream, shard, token, 1000)
-        assert type(caught.value) is error
-        # A fault ends a call, never a record.
-        assert len((await world.orders.read(stream, shard, token, 1000)).records) == 1
+        async with world.orders.open():
+            stream, shard, token = await world.opened(world.orders)
+            world.faults.arm(fault)
+            with pytest.raises(StreamError) as caught:
+                await world.orders.read(stream, shard, token, 1000)
+            assert type(caught.value) is error
+            # A fault ends a call, never a record.
+            assert len((await world.orders.read(stream, shard, token, 1000)).records) == 1
 
     run_virtual(main(), seed=1)
 
@@ -279,10 +288,28 @@ def test_latency_and_delays_pass_on_the_clock() -> None:
     async def main() -> None:
         world = World(latency_seconds=0.2)
         begun = world.clock.monotonic()
-        stream = await world.clicks.resolve()
-        assert world.clock.monotonic() - begun == pytest.approx(0.2)
-        world.faults.arm(Fault.delay(30.0))
-        await world.clicks.list_shards(stream)
-        assert world.clock.monotonic() - begun == pytest.approx(30.4)
+        async with world.clicks.open():
+            await world.clicks.resolve()
+            assert world.clock.monotonic() - begun == pytest.approx(0.2)
+            world.faults.arm(Fault.delay(10.0), Fault.delay(3600.0))
+            await world.clicks.resolve()
+            assert world.clock.monotonic() - begun == pytest.approx(10.4)
+            with pytest.raises(StreamUnavailable):
+                await world.clicks.resolve()
+            assert world.clock.monotonic() - begun < 60
 
     run_virtual(main(), seed=1)
+
+
+@virtual
+async def test_the_fleet_keeps_to_the_limit_of_describe_stream(world: World) -> None:
+    fleet = [MemoryRecordSource(world.log, "dynamodb:orders", clock=world.clock, faults=world.faults) for _ in range(4)]
+    async with AsyncExitStack() as stack:
+        for source in fleet:
+            await stack.enter_async_context(source.open())
+            source.share(len(fleet))
+        stream = await world.orders.resolve()
+        await asyncio.gather(*(source.list_shards(stream) for source in fleet for _ in range(20)))
+    assert world.faults.calls["DescribeStream"] == 81
+    instants = world.faults.times("DescribeStream")
+    assert 80 / (instants[-1] - instants[0]) < 10
