@@ -18,6 +18,7 @@ release            counter = c, L = me, P absent                            remo
 pass_on            counter = c, L = me, P absent                            L = next or removed, c + 1
 end_shard          counter = c, actual owner = me                           checkpoint = SHARD_END, children, L = me,
                                                                             remove P, c + 1
+replace            counter = c, checkpoint = SHARD_END, same incarnation    the row of the next incarnation, c + 1
 delete             counter = c, checkpoint = SHARD_END, same incarnation    the row goes
 delete_worker      a worker's row, beat as seen (a KCL's: lut as seen)      the row goes
 =================  =======================================================  ==========================================
@@ -33,7 +34,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lease_store.checkpoint import SHARD_END, Checkpoint
-from lease_store.item import WORKER_ENTITY, canonical, to_item
+from lease_store.item import LEASE_KEY, WORKER_ENTITY, canonical, to_item
 from lease_store.lease import AttributeValue, Lease, WorkerRow
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "pass_on",
     "release",
     "renew",
+    "replace",
     "set_checkpoint",
     "start_hand_off",
     "take",
@@ -217,12 +219,28 @@ def end_shard(lease: Lease, me: str, children: tuple[str, ...]) -> Write:
     return Write("end_shard", lease.key, (_counter(lease), ActualOwner(me)), sets, (*_PENDING, "checkpointOwner"))
 
 
+def replace(old: Lease, new: Lease) -> Write:
+    """A finished row of an older incarnation becomes the present one's row of the same key, in one step.
+
+    A recreated Kinesis stream repeats its shard ids, and between a delete and a create the table could be without any
+    row: a crash there would make the group forget that it ever started.
+    """
+    sets = to_item(new) | _bumped(old)
+    sets.pop(LEASE_KEY)
+    gone = sorted(to_item(old).keys() - sets.keys() - {LEASE_KEY})
+    return Write("replace", old.key, _finished_as_judged(old), sets, tuple(gone))
+
+
 def delete(lease: Lease) -> Write:
     """A finished row goes, if it is still the row that was judged."""
+    return Write("delete", lease.key, _finished_as_judged(lease), deletes=True)
+
+
+def _finished_as_judged(lease: Lease) -> tuple[Expect, ...]:
     expects: tuple[Expect, ...] = (_counter(lease), Is("checkpoint", {"S": SHARD_END.sequence_number}))
     if lease.created_at is not None:
         expects += (Is("leaseholdCreatedAt", {"S": lease.created_at}),)
-    return Write("delete", lease.key, expects, deletes=True)
+    return expects
 
 
 def delete_worker(row: WorkerRow) -> Write:

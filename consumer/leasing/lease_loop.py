@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -27,11 +27,11 @@ from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
+from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
 from lease_store.lease import Lease, TableScan, WorkerRow
 from lease_store.store import LeaseStore
-from lease_store.verbs import Write
 
 __all__ = ["LeaseLoop", "LeaseSettings", "TableState"]
 
@@ -168,24 +168,23 @@ class LeaseLoop:
 
     async def create(self, lease: Lease, *, owner: str | None = None) -> None:
         """Make a row if there is none with its key. Raises LeaseStoreError where it may not exist yet."""
-        marked = Lease(
-            key=lease.key,
-            owner=owner,
-            checkpoint=lease.checkpoint,
-            parents=lease.parents,
-            hash_range=lease.hash_range,
-            stream=lease.stream,
-            start_at=lease.start_at,
-            created_at=f"{int(self._clock.wall() * 1000)}-{self._random.getrandbits(48):012x}",
-        )
-        if not await self.leases.create(marked):
+        if not await self.leases.create(self._marked(lease, owner)):
             raise LeaseTableUnavailable(
                 f"The row of shard {lease.key} could not be made: its write's reply was lost. It is tried again."
             )
 
-    async def write(self, write: Write) -> None:
-        """A write that belongs to no tenure (delete, replace); a refusal means that the row moved on."""
-        await self.leases.write(write)
+    def _marked(self, lease: Lease, owner: str | None) -> Lease:
+        """The row with a mark that tells it from any other row of its key; the mark begins with the wall time in ms."""
+        mark = f"{int(self._clock.wall() * 1000)}-{self._random.getrandbits(48):012x}"
+        return replace(lease, owner=owner, created_at=mark)
+
+    async def delete(self, lease: Lease) -> None:
+        """Remove a finished row; a refusal means that the row moved on, and is fine."""
+        await self.leases.write(verbs.delete(lease))
+
+    async def replace(self, old: Lease, new: Lease) -> None:
+        """Put the row of the next incarnation over a finished one; a refusal means that somebody else did."""
+        await self.leases.write(verbs.replace(old, self._marked(new, None)))
 
     async def consumer_stopped(self, held: HeldLease) -> None:
         """No user code of this tenure runs any more."""

@@ -24,7 +24,6 @@ from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff, retrying
 from consumer.streams import shard_graph
 from consumer.streams.source import RecordSource, ShardListing, StreamIdentity, base_of
-from lease_store import verbs
 from lease_store.errors import LeaseStoreError
 from lease_store.lease import Lease
 
@@ -161,7 +160,7 @@ class ShardSync:
         for lease in shard_graph.deletable(
             state.leases, listing.shards, self.stream.label, server_time=listing.server_time
         ):
-            await self._seam.call(self._loop.write(verbs.delete(lease)))
+            await self._seam.call(self._loop.delete(lease))
         for finding in shard_graph.audit(listing.shards, state.leases, self.stream.label):
             _log.info("Shard %s %s", finding.shard_id, finding.sentence)
         if missing:
@@ -189,8 +188,7 @@ class ShardSync:
         """Rows of a recreated Kinesis stream, which repeats its shard ids, once the old rows are done."""
         start = self._config.initial_position
         for old, new in shard_graph.replaceable(listing.shards, state.leases, start, self.stream.label):
-            await self._seam.call(self._loop.write(verbs.delete(old)))
-            await self._seam.call(self._loop.create(new))
+            await self._seam.call(self._loop.replace(old, new))
 
     def _report_gaps(self, missing: tuple[Lease, ...], listing: ShardListing, state: TableState) -> None:
         """A shard that comes to light after its parents were trimmed, unread, in a group that was already running."""

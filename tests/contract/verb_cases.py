@@ -61,7 +61,23 @@ STORED = {
     "checkpointSubSequenceNumber": {"N": "3"},
     "ownerSwitchesSinceCheckpoint": {"N": "0"},
 }
+RECREATED = Lease(key="shard-1", stream="stream@2", created_at="mark 2", hash_range=("0", "9"))
 CASES = {
+    "replace": Case(
+        ENDED,
+        verbs.replace(ENDED, RECREATED),
+        C8
+        | {
+            "checkpoint": {"S": "TRIM_HORIZON"},
+            "checkpointSubSequenceNumber": {"N": "0"},
+            "ownerSwitchesSinceCheckpoint": {"N": "0"},
+            "startingHashKey": {"S": "0"},
+            "endingHashKey": {"S": "9"},
+            "leaseholdStream": {"S": "stream@2"},
+            "leaseholdCreatedAt": {"S": "mark 2"},
+        },
+        removed=("leaseOwner", "parentShardId", "leaseholdStartAt", "custom", "odd.name-1"),
+    ),
     "take from another": Case(
         OWNED,
         verbs.take(OWNED, "me"),
@@ -139,6 +155,13 @@ FINISHED = ({"checkpoint": {"S": "SHARD_END"}},)
 PENDING_NOW = ({"checkpointOwner": {"S": "w9"}}, {"checkpointOwner": {"S": "w1"}})
 NOT_NEXT_OR_NOW = (OTHER_OWNER, {"leaseOwner": None}, {"checkpointOwner": {"S": "w2"}}, {"checkpointOwner": None})
 
+NOT_AS_JUDGED = (
+    *COUNTER,
+    {"checkpoint": {"S": "100"}},
+    {"leaseholdCreatedAt": {"S": "another mark"}},
+    {"leaseholdCreatedAt": None},
+)
+
 REFUSED_BY: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "take from another": (*COUNTER, *FINISHED),
     "take idle": (*COUNTER, *FINISHED),
@@ -156,12 +179,8 @@ REFUSED_BY: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "pass_on to nobody": (*COUNTER, *PENDING_NOW, OTHER_OWNER, NO_OWNER),
     "end_shard": (*COUNTER, *NOT_ACTUAL_OWNER),
     "end_shard while pending": (*COUNTER, *NOT_ACTUAL_OWNER),
-    "delete": (
-        *COUNTER,
-        {"checkpoint": {"S": "100"}},
-        {"leaseholdCreatedAt": {"S": "another mark"}},
-        {"leaseholdCreatedAt": None},
-    ),
+    "replace": NOT_AS_JUDGED,
+    "delete": NOT_AS_JUDGED,
 }
 CONDITIONAL = {**CASES, "delete": DELETE}
 VIOLATIONS = [
