@@ -350,6 +350,14 @@ def test_pages_are_limited_by_count_and_by_bytes(log: ShardLog) -> None:
     assert len(log.read(wide.iterator(wide.listing()[0].id, "TRIM_HORIZON")).records) == 2
 
 
+def test_a_record_larger_than_a_page_comes_alone(log: ShardLog) -> None:
+    stream = log.create_table("orders")
+    for n in range(2):
+        put(log, "k", n)
+    (shard,) = stream.lineage.open_shards()
+    assert len(shard.from_position(0, 10, 1)) == 1
+
+
 @pytest.mark.parametrize(("kind", "lifetime"), [("dynamodb", 900), ("kinesis", 300)])
 def test_iterators_expire(clock: HandClock, log: ShardLog, kind: str, lifetime: int) -> None:
     stream = log.create_table("orders") if kind == "dynamodb" else log.create_stream("clicks")
@@ -414,6 +422,20 @@ def test_trimmed_positions_raise_for_dynamodb(clock: HandClock, log: ShardLog) -
     reissued = iterators.Cursor(stale.incarnation, stale.shard_id, stale.position, clock.now)
     with refusal("TrimmedDataAccessException"):
         stream.read(reissued)
+
+
+def test_an_iterator_at_the_very_record_that_is_trimmed_is_lost_with_it(clock: HandClock, log: ShardLog) -> None:
+    stream = log.create_table("orders")
+    number = put(log, "a")
+    clock.now += DAY - 1
+    at, after = (
+        stream.iterator(stream.listing()[0].id, kind, sequence_number=number)
+        for kind in ("AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER")
+    )
+    clock.now += 1
+    with refusal("TrimmedDataAccessException"):
+        log.read(at)
+    assert log.read(after).records == []
 
 
 def test_trimmed_positions_move_on_in_silence_for_kinesis(clock: HandClock, log: ShardLog) -> None:
