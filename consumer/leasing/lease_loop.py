@@ -99,6 +99,7 @@ class LeaseLoop:
         )
         self._drain = Drain(self.leases, self._spawn, lambda: self._watch.scan_period_seconds)
         self._tasks: asyncio.TaskGroup | None = None
+        self._early: list[Coroutine[Any, Any, None]] = []
         self._beat = 0
         self._beating = asyncio.Lock()
 
@@ -115,21 +116,20 @@ class LeaseLoop:
 
     async def run(self) -> None:
         """Lease until cancelled. An error out of the ordinary ends it, and with it the worker."""
-        try:
-            async with asyncio.TaskGroup() as self._tasks:
-                self._spawn(self._beat_forever())
-                self._spawn(self._watch.scan_forever(self._drain.pass_on))
-                self._spawn(self._watch.take_forever())
-        finally:
-            self._tasks = None
+        async with asyncio.TaskGroup() as self._tasks:
+            self._spawn(self._beat_forever())
+            self._spawn(self._watch.scan_forever(self._drain.pass_on))
+            self._spawn(self._watch.take_forever())
+            while self._early:
+                self._spawn(self._early.pop(0))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:
-            work.close()  # before run() there is nobody to run it; the next scan finds the same work again
+            self._early.append(work)  # a tenure that begins before run() is renewed from its first moment
             return
         try:
             self._tasks.create_task(work)
-        except RuntimeError:  # the group is shutting down, and leasing with it
+        except RuntimeError:  # the group is shutting down or gone, and leasing with it
             work.close()
 
     async def drain(self) -> None:

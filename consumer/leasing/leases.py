@@ -74,6 +74,7 @@ class Leases:
         self.observations = Observations()
         self.peers = Peers(me)
         self.draining = False
+        self.has_held = False
         self.moved = asyncio.Event()
         self.finished = asyncio.Event()
         self._listener = listener
@@ -152,15 +153,17 @@ class Leases:
             )
         return PlanView(leases, self.workers())
 
-    def has_room(self, *, besides: AbstractSet[str] = frozenset()) -> bool:
-        """Whether one more lease fits this worker's limit; rows that name it as next owner count.
+    def has_room(self, key: str | None = None, *, besides: AbstractSet[str] = frozenset()) -> bool:
+        """Whether one more lease (or ``key``) fits this worker's limit.
 
-        So do ``besides``, the keys that it is about to take.
+        Rows that name it as next owner count, and so do ``besides``, keys that it is about to take: each of them once,
+        so that it may take a lease which a dead owner was handing to it.
         """
         if self.max_leases is None:
             return True
         mine = {lease.key for lease in self.current_leases() if lease.owner == self.me and not lease.is_finished}
-        return len(mine | self._acquiring | self.held.keys() | besides) < self.max_leases
+        mine = mine | self._acquiring | self.held.keys() | besides
+        return key in mine or len(mine) < self.max_leases
 
     # -- tenures begin and end
 
@@ -245,6 +248,7 @@ class Leases:
             hooks=self.hooks,
             on_change=self._changed,
         )
+        self.has_held = True
         self.held[lease.key] = held
         self._occupied[lease.key] = held
         self.hooks(LeaseTaken(lease.key, how, previous, held.fencing_token))

@@ -201,7 +201,7 @@ class TableWatch:
                 when = max(when, leases.free_at(observation) + grace)
             if when > now:
                 due.append(when)
-            elif key not in self._taking and leases.may_acquire(key) and leases.has_room(besides=self._taking):
+            elif key not in self._taking and leases.may_acquire(key) and leases.has_room(key, besides=self._taking):
                 self._taking.add(key)
                 self._spawn(self._take(key))
         return min(due, default=None)
@@ -221,6 +221,10 @@ class TableWatch:
             self._not_before.pop(key, None)
         except LeaseLost:
             return
+        except (LeaseTableAccessDenied, LeaseTableCredentials):
+            if not leases.has_held:
+                raise  # this worker never wrote a lease: whoever starts it should hear of it
+            self._later(key, "access was refused")
         except LeaseStoreError as error:
             self._not_before[key] = leases.clock.monotonic() + leases.random.uniform(0.2, 0.6)
             _log.warning("A lease write for shard %s failed and is tried again: %s", key, error)

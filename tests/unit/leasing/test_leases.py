@@ -214,6 +214,15 @@ async def test_the_limit_counts_what_is_held_what_comes_and_what_is_about_to_be_
 
 
 @on_bench
+async def test_a_full_worker_may_take_what_a_dead_owner_was_handing_to_it(bench: Bench) -> None:
+    """Simulation seed 11283: counted as coming, it left no room for itself, and nobody else's lease either."""
+    leases = leases_on(bench, max_leases=1)
+    leases.see(replace(ROW, key="coming", owner=ME, checkpoint_owner="a"))
+    assert leases.has_room("coming")
+    assert not leases.has_room("another")
+
+
+@on_bench
 async def test_a_lease_taken_back_rests_for_a_minute(bench: Bench) -> None:
     leases = leases_on(bench)
     leases.see(replace(ROW, taken_back=7))
