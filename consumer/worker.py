@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar
 from consumer.clock import Clock, SystemClock
 from consumer.config import WorkerConfig
 from consumer.delivery.threads import DaemonThreads, UserThreads
-from consumer.errors import StreamDisabled, ViewTypeMismatch
+from consumer.errors import LeaseholdError, StreamDisabled, ViewTypeMismatch
 from consumer.hooks import Hook, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.held_tenure import HeldTenure
@@ -42,7 +42,7 @@ _log = logging.getLogger("leasehold.worker")
 
 T = TypeVar("T")
 
-_START_WITHIN_SECONDS: Final = 10.0
+_START_WITHIN_SECONDS: Final = 8.0
 _ABANDON_SECONDS: Final = 0.5
 _IMAGES: Final = {
     ViewType.KEYS_ONLY: frozenset[str](),
@@ -103,6 +103,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
         self._processed = 0
+        self._start_by = 0.0
 
     # -- start
 
@@ -119,6 +120,7 @@ class Worker:
         return self
 
     async def _start(self) -> None:
+        self._start_by = self._clock.monotonic() + _START_WITHIN_SECONDS
         await self._stack.enter_async_context(self._source.open())
         stream = await self._soon(self._source.resolve)
         self._check_images(stream)
@@ -141,7 +143,7 @@ class Worker:
         )
         self._stack.push_async_callback(self._abandon)
         self._leasing = self._seam.run(self._loop.run())
-        await self._sync.start()
+        await self._soon(self._sync.start)
         _log.info(
             "Worker %s of %s reads %s (%s), leases in table %s.",
             self.worker_id,
@@ -152,10 +154,9 @@ class Worker:
         )
 
     async def _soon(self, call: Callable[[], Awaitable[T]]) -> T:
-        """A call of the start: tried again for a few seconds while that may help, then its error is the caller's."""
-        return await retrying(
-            call, clock=self._clock, random=self._random, attempts=50, within_seconds=_START_WITHIN_SECONDS
-        )
+        """A call of the start: tried again while that may help and time is left, then its error is the caller's."""
+        left = self._start_by - self._clock.monotonic()
+        return await retrying(call, clock=self._clock, random=self._random, attempts=50, within_seconds=left)
 
     def _check_images(self, stream: StreamIdentity) -> None:
         required = frozenset(getattr(self._factory, "requires", ()))
@@ -294,9 +295,11 @@ class Worker:
         try:
             await consumer.run()
         except Exception as error:
-            _log.exception("Shard %s ended by a defect; this worker stops, and others take its shards.", held.key)
+            cause = _first(error)
+            if not isinstance(cause, LeaseholdError):
+                _log.exception("Shard %s ended by a defect; this worker stops, and others take its shards.", held.key)
             if self._failure is not None and not self._failure.done():
-                self._failure.set_exception(error)
+                self._failure.set_exception(cause)
         finally:
             self._processed += consumer.records_processed
             del self._tenures[held]
@@ -328,11 +331,15 @@ def worker_name(given: str | None) -> str:
 
 
 async def _raised_alone(ended: asyncio.Future[None]) -> None:
-    """Raise what ended a part; of a group of errors the first, for the reader wants the cause and not the container."""
+    """Raise what ended a part."""
     try:
         await ended
     except BaseExceptionGroup as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
-        raise error from group
+        raise _first(group) from group
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error itself; of a group of errors the first, for the reader wants the cause and not the container."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -46,9 +46,9 @@ class TenureListener(Protocol):
 class Leases:
     """State of one worker's leasing and the writes that begin a tenure. Lives on the lease loop.
 
-    ``held`` are the tenures that are not over; ``moved`` is set when a lease may be free now, ``finished`` when a row
-    reached SHARD_END. A key is *occupied* while user code of a tenure, over or not, may still run: it is neither taken
-    nor accepted then.
+    ``held`` are the tenures that are not over, ``has_held`` is whether there ever was one; ``moved`` is set when a
+    lease may be free now, ``finished`` when a row reached SHARD_END. A key is *occupied* while user code of a tenure,
+    over or not, may still run: it is neither taken nor accepted then.
     """
 
     def __init__(

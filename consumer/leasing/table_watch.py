@@ -16,7 +16,12 @@ from consumer.leasing.table_check import conflict_in, unknown_movers
 from consumer.leasing.timing import scan_period_seconds
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
-from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
+from lease_store.errors import (
+    LeaseStoreError,
+    LeaseTableAccessDenied,
+    LeaseTableCredentials,
+    LeaseTableUnavailable,
+)
 from lease_store.lease import Lease, TableScan
 
 __all__ = ["TableWatch"]
@@ -221,11 +226,9 @@ class TableWatch:
             self._not_before.pop(key, None)
         except LeaseLost:
             return
-        except (LeaseTableAccessDenied, LeaseTableCredentials):
-            if not leases.has_held:
-                raise  # this worker never wrote a lease: whoever starts it should hear of it
-            self._later(key, "access was refused")
         except LeaseStoreError as error:
+            if isinstance(error, LeaseTableAccessDenied | LeaseTableCredentials) and not leases.has_held:
+                raise  # never a lease of its own yet: whoever starts this worker should hear of it
             self._not_before[key] = leases.clock.monotonic() + leases.random.uniform(0.2, 0.6)
             _log.warning("A lease write for shard %s failed and is tried again: %s", key, error)
             leases.moved.set()

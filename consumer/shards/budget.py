@@ -39,10 +39,12 @@ class ByteBudget:
     """Reservations against one limit, granted in the order they were asked for; lives on one loop.
 
     The queue holds at most one request a shard. A request above the whole limit is never granted: its shard makes do
-    with the one page that every shard may hold.
+    with the one page that every shard may hold. Being what all readers of a worker share, it also knows whether any of
+    them ``was_answered``.
     """
 
     def __init__(self, limit_bytes: int) -> None:
+        self.was_answered = False
         self._limit = limit_bytes
         self._used = 0
         self._queue: deque[Grant] = deque()

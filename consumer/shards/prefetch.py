@@ -9,7 +9,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from consumer.config import WorkerConfig
-from consumer.errors import DataTrimmed, IteratorExpired, ShardNotFound, StreamThrottled
+from consumer.errors import (
+    DataTrimmed,
+    IteratorExpired,
+    ShardNotFound,
+    StreamAccessDenied,
+    StreamCredentials,
+    StreamThrottled,
+)
 from consumer.hooks import GapFound, PageRead, RecordsSkipped, Throttled
 from consumer.record import Record
 from consumer.retry import Backoff, is_transient
@@ -60,7 +67,9 @@ class ShardReader:
     """Keeps pages ready for one tenure of one shard. ``run`` reads until the shard ends or the task is cancelled.
 
     Each shard may always hold one page, the oldest; further ones are charged to the worker's ``ByteBudget``.
-    ``may_read`` pauses it (a stop was requested) without losing its place.
+    ``may_read`` pauses it (a stop was requested) without losing its place. Until any reader of this worker was answered
+    a refusal of access is raised, for whoever starts the worker should hear of it; later it is waited out, since
+    permissions and credentials come back.
     """
 
     def __init__(
@@ -209,6 +218,7 @@ class ShardReader:
         return await self._source.read(self._stream, self._shard_id, self._iterator, limit)
 
     def _accept(self, page: Page, grant: Grant | None) -> None:
+        self._budget.was_answered = True
         self._failures = 0
         self._backoff.reset()
         self._refused.reset()
@@ -327,6 +337,8 @@ class ShardReader:
         self._signal.notify()
 
     def _failed(self, error: Exception) -> None:
+        if isinstance(error, StreamAccessDenied | StreamCredentials) and not self._budget.was_answered:
+            raise error
         self._failures += 1
         if isinstance(error, StreamThrottled):
             self._hooks(Throttled(self._shard_id, self._operation))

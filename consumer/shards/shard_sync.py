@@ -21,7 +21,7 @@ from consumer.hooks import GapFound, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, TableState
 from consumer.leasing.seam import LeaseSeam
-from consumer.retry import Backoff, retrying
+from consumer.retry import Backoff
 from consumer.streams import shard_graph
 from consumer.streams.source import RecordSource, ShardListing, StreamIdentity, base_of
 from lease_store.errors import LeaseStoreError
@@ -33,7 +33,6 @@ _log = logging.getLogger("leasehold.shards")
 
 _ROWS_AT_ONCE: Final = 16
 _LISTING_AGE_SECONDS: Final = 2.0
-_STARTED_WITHIN_SECONDS: Final = 10.0
 _SURELY_OLD_SECONDS: Final = 24 * 3600.0
 
 
@@ -78,10 +77,8 @@ class ShardSync:
         self._wanted.set()
 
     async def start(self) -> None:
-        """The first sync. Raises StreamError and LeaseStoreError when it does not succeed within 10 s."""
-        await retrying(
-            self._sync, clock=self._clock, random=self._random, attempts=50, within_seconds=_STARTED_WITHIN_SECONDS
-        )
+        """The first sync. Raises StreamError, LeaseStoreError."""
+        await self._sync()
 
     async def run(self) -> None:
         """Sync at intervals until cancelled; what fails is tried again and never ends it."""

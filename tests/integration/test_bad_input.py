@@ -263,6 +263,9 @@ def test_a_lease_table_that_others_keep_is_refused_and_left_alone(command: Comma
         ("CreateTable", "dynamodb:CreateTable"),
         ("Scan", "dynamodb:Scan"),
         ("PutItem", "dynamodb:PutItem"),
+        ("UpdateItem", "dynamodb:UpdateItem"),
+        ("GetShardIterator", "dynamodb:GetShardIterator"),
+        ("GetRecords", "dynamodb:GetRecords"),
     ],
 )
 async def test_a_missing_permission_names_the_action(
