@@ -117,9 +117,7 @@ class SimStore:
 
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
         self._count(write.verb)
-        reply = self._send(lambda: self._table.write_as(self._worker, write))
-        if self._draw.random() < self._network().doubled:
-            self._send(lambda: self._table.write_as(self._worker, write))
+        reply = self._send(lambda: self._table.write_as(self._worker, write), self._network().doubled)
         try:
             async with self._clock.timeout(timeout_seconds):
                 return await reply
@@ -158,7 +156,10 @@ class SimStore:
         except TimeoutError:
             raise LeaseTableUnavailable("No reply.") from None
 
-    def _send(self, act: Callable[[], T]) -> Awaitable[T]:
+    def _send(self, act: Callable[[], T], doubled: float = 0.0) -> Awaitable[T]:
+        """One call on its way; ``doubled`` are the odds that the network carries it twice, if it is not refused: an error
+        says that it was surely not applied.
+        """
         network, draw = self._network(), self._draw
         reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         before, after, luck = network.delay(draw), network.delay(draw), draw.random()
@@ -184,6 +185,8 @@ class SimStore:
                 reply.set_result(outcome)
 
         spawn_as("", travel())
+        if luck >= steps[1] and draw.random() < doubled:
+            self._send(act)
         return reply
 
 
