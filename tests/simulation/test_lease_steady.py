@@ -1,0 +1,121 @@
+"""A fleet in which nothing goes wrong: what it costs, and how few leases move."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from tests.simulation.fleet import SimWorker, Work
+from tests.simulation.lease_world import LeaseWorld
+from tests.simulation.loop import SimLoop
+from tests.simulation.store import Calm
+
+IDLE = Work(0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def in_calm_world(
+    leases: int, failover_seconds: float, scenario: Callable[[LeaseWorld], Coroutine[Any, Any, None]]
+) -> LeaseWorld:
+    loop = SimLoop(1, limit_seconds=10_000.0)
+    world = LeaseWorld(1, loop)
+    world.failover_seconds, world.limit = failover_seconds, None
+    world.network, world.work, world.calm_so_far = Calm(), IDLE, True
+    world.keys = tuple(f"{n:03d}" for n in range(leases))
+
+    async def main() -> None:
+        try:
+            await scenario(world)
+            assert world.judge.violations == []
+        finally:
+            world.judge.closed = True
+            loop.on_step = None
+            loop.thaw_all()
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        runner.run(main())
+    return world
+
+
+async def calls_in(worker: SimWorker, seconds: float) -> dict[str, float]:
+    """Store calls a second, by what they do."""
+    before = dict(worker.store.calls)
+    await asyncio.sleep(seconds)
+    made = {what: (count - before.get(what, 0)) / seconds for what, count in worker.store.calls.items()}
+    return {what: rate for what, rate in made.items() if rate}
+
+
+@pytest.mark.parametrize("failover_seconds", [1.0, 10.0])
+def test_one_worker_with_a_hundred_leases_renews_beats_and_scans_and_does_nothing_else(failover_seconds: float) -> None:
+    async def scenario(world: LeaseWorld) -> None:
+        worker = world.add_worker()
+        await asyncio.sleep(20.0)
+        assert len(worker.loop.leases.held) == 100
+        rates = await calls_in(worker, 60.0)
+        assert set(rates) == {"renew", "beat", "scan"}
+        assert rates["renew"] == pytest.approx(100 / (failover_seconds / 3), rel=0.11)
+        assert rates["beat"] == pytest.approx(3 / failover_seconds, rel=0.1)
+        assert rates["scan"] <= 1.12
+
+    in_calm_world(100, failover_seconds, scenario)
+
+
+def test_a_second_worker_costs_the_fewest_moves_and_then_nothing_moves() -> None:
+    async def scenario(world: LeaseWorld) -> None:
+        first = world.add_worker()
+        await asyncio.sleep(5.0)
+        moves = world.judge.moves
+        second = world.add_worker()
+        await asyncio.sleep(15.0)
+        assert (len(first.loop.leases.held), len(second.loop.leases.held)) == (11, 10)
+        assert world.judge.moves - moves == 10
+        assert set(await calls_in(second, 60.0)) == {"renew", "beat", "scan"}
+
+    in_calm_world(21, 10.0, scenario)
+
+
+def test_four_workers_that_start_at_once_are_balanced_at_once() -> None:
+    async def scenario(world: LeaseWorld) -> None:
+        workers = [world.add_worker() for _ in range(4)]
+        await asyncio.sleep(6.0)
+        assert sorted(len(worker.loop.leases.held) for worker in workers) == [5, 5, 5, 5]
+
+    in_calm_world(20, 10.0, scenario)
+
+
+def test_a_drained_worker_leaves_no_row_no_task_and_short_silences() -> None:
+    async def scenario(world: LeaseWorld) -> None:
+        first, _ = world.add_worker(), world.add_worker()
+        await asyncio.sleep(15.0)
+        first.drain()
+        await asyncio.sleep(6.0)
+        assert first.state == "gone"
+        assert world.judge.table.get(first.name) is None
+        assert all(lease.owner != first.name for lease in world.judge.table.rows().leases)
+        assert [task for task in asyncio.all_tasks() if task in first._tasks] == []
+        assert world.judge.unrest(world.workers) is None
+        assert 0.0 < world.judge.longest_gap <= 0.5
+
+    in_calm_world(12, 10.0, scenario)
+
+
+def test_a_dead_workers_leases_are_elsewhere_within_the_failover_time_and_2_seconds() -> None:
+    async def scenario(world: LeaseWorld) -> None:
+        first, *_ = (world.add_worker() for _ in range(3))
+        await asyncio.sleep(15.0)
+        world.crash(first)
+        await asyncio.sleep(12.2)
+        assert world.judge.orphaned_at == {}
+        assert world.judge.unrest(world.workers) is None
+
+    in_calm_world(12, 10.0, scenario)
