@@ -80,9 +80,12 @@ class ReceiverSide:
                 await leases.clock.sleep(leases.random.uniform(0.1, 0.2))
                 try:
                     row = await leases.read(key)
-                    if row is None or row.owner != leases.me or row.is_finished:
+                    if row is None or row.is_finished:
                         return
-                    if row.actual_owner == leases.me and await leases.accept(key):
+                    if row.actual_owner == leases.me:  # though a third worker may have asked me for it already
+                        if await leases.accept(key):
+                            return
+                    elif row.owner != leases.me:
                         return
                 except LeaseStoreError as error:
                     _log.info("Polling for the lease of shard %s goes on: %s", key, error)

@@ -244,7 +244,11 @@ class HeldLease:
         self._on_change(self)
 
     def _goes_on_from(self, row: Lease | None) -> TypeGuard[Lease]:
-        """Whether this tenure lives in ``row``: mine, not ended, moved only if a write of mine is unsettled."""
+        """Whether this tenure lives in ``row``: mine, not ended, its counter as known or moved by a write of mine.
+
+        All unsettled writes were conditional on the counter as known, so one at most was applied: a counter further on
+        means that somebody else owned the lease in between, though it may be mine again by now.
+        """
         return (
             row is not None
             and row.actual_owner == self._me
@@ -252,7 +256,7 @@ class HeldLease:
             and not row.is_finished
             and (
                 row.counter == self.lease.counter
-                or (row.counter > self.lease.counter and self._unsettled_since is not None)
+                or (row.counter == self.lease.counter + 1 and self._unsettled_since is not None)
             )
         )
 

@@ -195,6 +195,24 @@ async def test_a_finish_with_nothing_pending_any_more_leaves_the_tenure_its_trus
 
 
 @on_bench
+async def test_a_lease_that_went_and_came_back_while_a_finish_was_unsettled_is_another_tenure(bench: Bench) -> None:
+    """Simulation seed 20063: the row named me again, and the old tenure went on from its old position."""
+    held = bench.hold(owner="next", checkpoint_owner=ME)
+
+    def went_and_came_back() -> None:
+        bench.other(lambda lease: verbs.set_checkpoint(lease, "next", Checkpoint("19")))
+        bench.other(lambda lease: verbs.start_hand_off(lease, ME))
+        bench.other(lambda lease: verbs.finish_hand_off(lease, "next"))
+
+    bench.script.append(Step(lost=True))
+    asyncio.get_running_loop().call_later(1.0, went_and_came_back)
+    with pytest.raises(LeaseLost):
+        await held.finish_hand_off()
+    assert held.over == "lost"
+    assert bench.row.owner == ME
+
+
+@on_bench
 async def test_a_release_against_a_start_becomes_a_finish(bench: Bench) -> None:
     held = bench.hold()
     bench.other(lambda lease: verbs.start_hand_off(lease, "next"))
