@@ -156,7 +156,7 @@ class LeaseLoop:
         Raises LeaseLost, LeaseStoreError.
         """
         for child in children:
-            if held.over is not None:
+            if held.over not in (None, "ended"):
                 raise LeaseLost(f"The lease of {held.key} was lost before its children's rows were written.")
             await self.create(child, owner=self._owner_of_child(held))
         await held.end_shard(tuple(sorted(child.key for child in children)))

@@ -309,6 +309,23 @@ async def test_the_end_of_the_shard_ends_the_tenure_and_names_the_children(bench
 
 
 @on_bench
+async def test_an_end_that_arrives_late_is_not_taken_for_a_renewal(bench: Bench) -> None:
+    """Simulation seed 20216: both write the same counter; the renewed tenure then checkpointed over SHARD_END."""
+    held = bench.hold()
+    bench.script.extend([Step(applied=False, late=2.05), Step(error=LeaseTableThrottled())])
+    with pytest.raises(LeaseTableThrottled):
+        await held.end_shard(())
+    await bench.clock.sleep(1.0)
+    assert bench.row.is_finished
+    bench.sent.clear()
+    await held.renew()
+    assert held.over == "ended"
+    assert bench.row.counter == 8
+    await held.end_shard(())  # asked again: it is done
+    assert bench.sent == ["renew", "read"]
+
+
+@on_bench
 async def test_a_row_made_anew_is_a_loss_even_at_the_same_counter(bench: Bench) -> None:
     held = bench.hold()
     bench.put_item({**(bench.get("s") or {}), "leaseholdCreatedAt": {"S": "2"}, "leaseCounter": {"N": "9"}})
