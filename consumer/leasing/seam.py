@@ -94,13 +94,19 @@ class LeasesInThread:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="leasehold-leases", daemon=True)
         self._thread.start()
-        await self.call(self._inline.start(opened))
+        try:
+            await self.call(self._inline.start(opened))
+        except BaseException:
+            await self.stop()  # who tries again starts another thread
+            raise
 
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             work.close()
             raise RuntimeError("The lease loop is not running.")
-        return await asyncio.shield(asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)))
+        # Through the inline seam, which knows what is under way: ``stop`` ends it, and its caller hears of that.
+        call = asyncio.run_coroutine_threadsafe(self._inline.call(work), self._loop)
+        return await asyncio.shield(asyncio.wrap_future(call))
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         if self._loop is None:
