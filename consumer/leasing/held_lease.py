@@ -238,7 +238,7 @@ class HeldLease:
         now = self._clock.monotonic()
         self.lease = lease
         if lease.is_finished:
-            # A renewal may find that it is not its own counter but a late end's: nothing is written to such a row again.
+            # A renewal may find a late end's counter instead of its own: nothing is written to such a row again.
             self.end("ended")
         if not extends_trust or self.over is not None:
             return

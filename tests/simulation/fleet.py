@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from lease_store.lease import Lease
 from tests.simulation.loop import SimClock, spawn_as
 from tests.simulation.store import Network, SimStore, SimTable
 
-__all__ = ["STREAM", "SimWorker", "Work", "Witness"]
+__all__ = ["STREAM", "SimWorker", "Witness", "Work"]
 
 STREAM = "clicks@1"
 
@@ -126,10 +127,8 @@ class SimWorker:
         while self._consumers:  # user code of tenures that expired may still run
             await self.clock.sleep(0.05)
         self.state = "drained"
-        try:
+        with contextlib.suppress(LeaseStoreError):
             await self._seam.call(self.loop.leave())
-        except LeaseStoreError:
-            pass
         await self._seam.stop()
         await self._seam.stop()
         self.state = "gone"
@@ -213,10 +212,8 @@ class Consumer:
         held, worker, work = self._held, self._worker, self._work()
         if self._stop is not None:
             if self._done > self._stored:
-                try:
+                with contextlib.suppress(LeaseStoreError):  # else the lease leaves at its watermark
                     await self._checkpoint()
-                except LeaseStoreError:
-                    pass  # the lease leaves at its watermark
             called = self._draw.random() < work.shutdown_called
             over = await self._seam.call(worker.loop.let_go(held, called))
             if called and not over:

@@ -23,7 +23,7 @@ class Judge:
     def __init__(self, is_calm: Callable[[], bool]) -> None:
         self.table = SimTable(self.written)
         self.violations: list[str] = []
-        self.last_steps: deque[str] = deque(maxlen=100000)
+        self.last_steps: deque[str] = deque(maxlen=20_000)
         self.digest = 0
         self.closed = False
         self.moves = 0
@@ -34,6 +34,7 @@ class Judge:
         self._is_calm = is_calm
         self._open: dict[str, list[tuple[SimWorker, HeldLease]]] = {}
         self._contested: set[str] = set()
+        self._named: set[str] = set()
         self._slices: dict[str, dict[HeldLease, tuple[SimWorker, float]]] = {}
         self._let_go_at: dict[str, tuple[float, str | None, bool]] = {}
         self.orphaned_at: dict[str, tuple[float, float, list[SimWorker]]] = {}
@@ -78,6 +79,8 @@ class Judge:
         if write.verb in ("finish_hand_off", "take", "release"):
             self.moves += 1
             self.last_move_at = now
+        if write.verb == "take" and before is not None:
+            (self._named.add if before.owner == worker else self._named.discard)(write.key)
         if write.verb == "start_hand_off":
             self._started[write.key] = (now, worker)
 
@@ -128,7 +131,8 @@ class Judge:
         if isinstance(fact, LeaseTaken):
             # What two peers hand over at once may exceed a limit by as much; what it takes itself never does.
             limit, held = worker.settings.max_leases, len(worker.loop.leases.held)
-            if limit is not None and fact.how != "accepted" and held > limit:
+            coming = fact.how == "accepted" or fact.shard_id in self._named
+            if limit is not None and not coming and held > limit:
                 self.breach(f"{worker.name} {fact.how} {fact.shard_id} and holds {held} leases, more than {limit}")
         elif isinstance(fact, TenureEnded):
             self.note(f"{worker.name} ENDS {fact.shard_id}: {fact.reason}")

@@ -170,7 +170,7 @@ class LeaseWorld:
             self.freeze(draw.choice(running), draw.uniform(0.1, 2.0) * self.failover_seconds)
 
     async def _come_to_rest(self) -> float:
-        """No faults any more; one is killed and two drain within 2 s, scans still stale; then rest within a stated time."""
+        """No faults any more; one is killed and two drain within 2 s, scans still stale; then rest in time."""
         draw = self.draw
         self.network, self.work = Calm(self.network.stale_seconds), CALM_WORK
         self.judge.note("the faults stop")
@@ -185,27 +185,29 @@ class LeaseWorld:
         third.drain()
         stopped_at = self.loop.time()
         limit = stopped_at + 2 * self.failover_seconds + HAND_OFF_TIMEOUT_SECONDS + TAKEN_BACK_REST_SECONDS + 20.0
-        quiet_since = None
+        quiet_since, moves = None, self.judge.moves
         why: str | None = "it has not begun"
         while self.loop.time() < limit and not self.judge.violations:
             await asyncio.sleep(0.5)
             why = self.judge.unrest(self.workers) or self._still_leaving()
             if why is not None:
                 quiet_since = None
-            elif quiet_since is None:
-                quiet_since, moves = self.loop.time(), self.judge.moves
-            elif self.judge.moves != moves:
+            elif quiet_since is None or self.judge.moves != moves:
                 quiet_since, moves = self.loop.time(), self.judge.moves
             elif self.loop.time() >= quiet_since + 6.0:
                 return quiet_since - stopped_at
         if not self.judge.violations:
-            self.judge.breach(f"not at rest {limit - stopped_at:.0f} s after the faults stopped: {why or 'leases move'}")
+            self.judge.breach(
+                f"not at rest {limit - stopped_at:.0f} s after the faults stopped: {why or 'leases move'}"
+            )
         return limit - stopped_at
 
     def _still_leaving(self) -> str | None:
         if self.judge.is_full(self.workers):
             return None  # a row that names a draining worker may have nowhere to go: that is for its deadline
-        return next((f"{each.name} still drains" for each in self.workers if each.state in ("draining", "drained")), None)
+        return next(
+            (f"{each.name} still drains" for each in self.workers if each.state in ("draining", "drained")), None
+        )
 
 
 def run_seed(seed: int) -> Report:

@@ -49,7 +49,7 @@ class Network:
         return draw.uniform(self.least_seconds, self.usual_seconds)
 
 
-def Calm(stale_seconds: float = 0.0, usual_seconds: float = 0.02) -> Network:  # noqa: N802 - reads as a kind of Network
+def Calm(stale_seconds: float = 0.0, usual_seconds: float = 0.02) -> Network:
     """Nothing goes wrong; scans may still be stale."""
     return Network(0.001, usual_seconds, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, stale_seconds)
 
@@ -157,8 +157,9 @@ class SimStore:
             raise LeaseTableUnavailable("No reply.") from None
 
     def _send(self, act: Callable[[], T], doubled: float = 0.0) -> Awaitable[T]:
-        """One call on its way; ``doubled`` are the odds that the network carries it twice, if it is not refused: an error
-        says that it was surely not applied.
+        """One call on its way; ``doubled`` are the odds that the network carries it twice.
+
+        A refused one is not: an error says that it was surely not applied.
         """
         network, draw = self._network(), self._draw
         reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()

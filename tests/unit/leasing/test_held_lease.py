@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench
 
 from consumer.errors import CheckpointBackwards, LeaseLost
 from consumer.hooks import LeaseRefused, Throttled
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseTableThrottled, LeaseTableUnreachable
+from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench
 
 TRUST = 9.0  # failover 10 s less a margin of 1 s
 

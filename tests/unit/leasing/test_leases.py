@@ -131,7 +131,11 @@ async def test_a_reply_that_comes_after_its_own_trust_begins_nothing(bench: Benc
 
 @pytest.mark.parametrize(
     "row",
-    [replace(ROW, owner="a"), replace(ROW, owner=ME, checkpoint_owner="a"), replace(ROW, owner=ME, checkpoint=SHARD_END)],
+    [
+        replace(ROW, owner="a"),
+        replace(ROW, owner=ME, checkpoint_owner="a"),
+        replace(ROW, owner=ME, checkpoint=SHARD_END),
+    ],
 )
 def test_only_a_row_whose_actual_owner_i_am_is_accepted(row: Lease) -> None:
     async def test(bench: Bench) -> None:
@@ -233,7 +237,7 @@ async def test_a_lease_taken_back_rests_for_a_minute(bench: Bench) -> None:
 
 @pytest.mark.parametrize("failover", [1.0, 2.0, 10.0, 60.0])
 def test_trust_ends_before_others_may_take_whatever_the_clocks_do(failover: float) -> None:
-    """Observed the moment it was written, by a clock 0.5 % fast, against an owner's 0.5 % slow: still one slice apart."""
+    """Observed the moment it was written, by a clock 0.5 % fast, an owner's 0.5 % slow: still apart."""
     timing = LeaseTiming(failover)
     trust_ends, taken_at = timing.trust_seconds / 0.995, failover / 1.005
     assert trust_ends < taken_at

@@ -21,7 +21,9 @@ def seen(*rows: tuple[Lease, float]) -> Observations:
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.sampled_from(("a", "b", None))), min_size=1))
-def test_an_observation_moves_only_with_a_greater_counter_and_never_goes_back(rows: list[tuple[int, str | None]]) -> None:
+def test_an_observation_moves_only_with_a_greater_counter_and_never_goes_back(
+    rows: list[tuple[int, str | None]],
+) -> None:
     observations, highest = Observations(), -1
     for now, (counter, owner) in enumerate(rows):
         moved = observations.see(replace(ROW, counter=counter, owner=owner), float(now))
