@@ -45,11 +45,9 @@ def main() -> int:
     )
     # For the driver's own clients; workers are given theirs by the stage.
     os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))  # unwind, so that nothing is left behind
     try:
         report = asyncio.run(_run(arguments.measures or list(MEASURES), options))
-    except KeyboardInterrupt:
+    except asyncio.CancelledError:
         progress("Interrupted; every process and file of it is gone.")
         return 130
     except (MinistackMissing, MinistackNotReady) as error:
@@ -72,6 +70,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(names: list[str], options: Options) -> dict[str, Any]:
+    running = asyncio.current_task()
+    assert running is not None
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)  # unwinds: nothing is left behind
     report: dict[str, Any] = {
         "began_at": datetime.fromtimestamp(int(CLOCK.wall()), UTC).isoformat(),
         "command": " ".join(["python -m tests.benchmarks", *sys.argv[1:]]),
