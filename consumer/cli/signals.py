@@ -21,8 +21,9 @@ __all__ = ["StopSignals"]
 _log = logging.getLogger("leasehold.cli")
 
 DRAIN_TIMED_OUT: Final = 4
-# The worker itself gives up at the drain's time-out; only when it can't does this end the process.
-GRACE_SECONDS: Final = 1.0
+# The worker itself gives up at the drain's time-out; only when it can't does this end the process. Less than the second
+# that is promised, so that writing the last words still fits.
+GRACE_SECONDS: Final = 0.8
 _LAST_WORDS_SECONDS: Final = 0.5
 
 
