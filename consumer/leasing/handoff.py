@@ -103,26 +103,31 @@ class OwnerSide:
     def __init__(self, leases: Leases, hand_off_timeout_seconds: float) -> None:
         self._leases = leases
         self._timeout_seconds = hand_off_timeout_seconds
-        self._began: dict[str, float] = {}
+        self._began: dict[HeldLease, float] = {}
 
     async def watch(self, held: HeldLease) -> None:
         """See a pending hand-off to its end: taken back where the receiver dies, drains, or the batch does not end in
         time.
         """
-        leases = self._leases
-        began = self._began[held.key] = leases.clock.monotonic()
-        while held.over is None and (to := held.hand_off_to) is not None and not leases.draining:
-            try:
-                if why := self._hopeless(to, began):
-                    await held.take_back()
-                    self._taken_back(held.key, to, why)
-                    return
-            except LeaseLost:
-                return
-            except LeaseStoreError as error:
-                _log.warning("Could not take back the lease of shard %s, trying again: %s", held.key, error)
-            await self._pause(held)
-        self._began.pop(held.key, None)
+        is_watched = held in self._began
+        self._began[held] = self._leases.clock.monotonic()
+        if is_watched:
+            return  # by a task that has not noticed yet that one hand-off was taken back and another began
+        try:
+            while held.over is None and (to := held.hand_off_to) is not None and not self._leases.draining:
+                if why := self._hopeless(to, self._began[held]):
+                    try:
+                        await held.take_back()
+                    except LeaseStoreError as error:
+                        _log.warning("Could not take back the lease of shard %s, trying again: %s", held.key, error)
+                    else:
+                        self._taken_back(held.key, to, why)
+                        return
+                await self._pause(held)
+        except LeaseLost:
+            return
+        finally:
+            del self._began[held]
 
     def _hopeless(self, to: str, began: float) -> str | None:
         now = self._leases.clock.monotonic()
@@ -156,7 +161,7 @@ class OwnerSide:
     async def _step(self, held: HeldLease, shutdown_called: bool, refused: set[str]) -> None:
         to = held.hand_off_to
         if to is not None and to not in refused and await self._is_ready(to):
-            began = self._began.pop(held.key, None)
+            began = self._began.get(held)
             await held.finish_hand_off()
             if held.over == "handed_off":
                 seconds = 0.0 if began is None else self._leases.clock.monotonic() - began

@@ -138,7 +138,11 @@ class LeaseLoop:
 
     async def leave(self) -> None:
         """After a complete drain: remove this worker's row, so that peers need not wait for it to go stale."""
-        await self._store.delete_worker(self._worker_row())
+        try:
+            async with self._beating:
+                await self._store.delete_worker(self._worker_row())
+        except LeaseStoreError as error:
+            _log.warning("This worker's own row stays behind; a peer sweeps it once it is stale: %s", error)
 
     # -- what the worker asks for
 
@@ -202,24 +206,33 @@ class LeaseLoop:
 
         Returns early, with nothing, when the tenure is over.
         """
-        pause = 0.1
+        pause, look_at = 0.1, self._clock.monotonic()
+        absent: list[str] = []
         while held.over is None:
             finished = self.leases.finished  # taken before the look, so that an end in between is not missed
             waiting = [each for each in held.first_lease.parents if not self._is_finished(each)]
-            absent = []
-            for parent in waiting:
-                try:
-                    if await self.leases.read(parent) is None:
-                        absent.append(parent)
-                except LeaseStoreError as error:
-                    _log.info(
-                        "Shard %s waits for its parent %s, whose row could not be read: %s", held.key, parent, error
-                    )
+            left = look_at - self._clock.monotonic()
+            if left > 0 and not set(waiting) <= set(absent):
+                # Woken by the end of some other shard: a wave of ends must not become a wave of reads for each of them.
+                await wait_for(finished, left, self._clock)
+                continue
+            absent = await self._absent(waiting)
             if all(self._is_finished(each) or each in absent for each in waiting):
                 return tuple(absent)
             pause = min(2.0, 1.5 * pause)
-            await wait_for(finished, self._random.uniform(0.8, 1.0) * pause, self._clock)
+            look_at = self._clock.monotonic() + self._random.uniform(0.8, 1.0) * pause
         return ()
+
+    async def _absent(self, parents: Sequence[str]) -> list[str]:
+        """Those without a row; a row held here is known better than any read could tell."""
+        absent = []
+        for parent in parents:
+            try:
+                if parent not in self.leases.held and await self.leases.read(parent) is None:
+                    absent.append(parent)
+            except LeaseStoreError as error:
+                _log.info("A shard waits for its parent %s, whose row could not be read: %s", parent, error)
+        return absent
 
     def _is_finished(self, key: str) -> bool:
         lease = self.leases.current(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, Final
 
@@ -114,12 +115,19 @@ class TableWatch:
         for lease in moved:
             leases.peers.see_lease_moved(lease.actual_owner, now)
         self._rows = len(scan.leases) + len(scan.workers)
+        self._forget_all_but({lease.key for lease in scan.leases})
         self.last_scan_began = began
         leases.moved.set()
         if any(lease.is_finished for lease in moved):
             leases.tell_finished()
         await self._check_movers(moved, scan)
         return scan
+
+    def _forget_all_but(self, keys: AbstractSet[str]) -> None:
+        """Shards come and go for as long as a worker lives, and what it noted of each must go with it."""
+        for noted in (self._not_before, self._grace):
+            for key in noted.keys() - keys:
+                del noted[key]
 
     def _check(self, scan: TableScan) -> None:
         table = self._leases.store.name

@@ -47,6 +47,7 @@ class Bench(MemoryLeaseStore):
         self.sent: list[str] = []
         self.facts: list[Fact] = []
         self.changes: list[HeldLease] = []
+        self._tasks: list[asyncio.Task[Any]] = []
 
     @property
     def row(self) -> Lease:
@@ -71,6 +72,12 @@ class Bench(MemoryLeaseStore):
     def other(self, make: Callable[[Lease], Write]) -> None:
         """Somebody else's write, at once."""
         assert isinstance(self.apply(make(self.row)), Applied)
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run ``work`` beside the test; its reference is kept."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.append(task)
+        return task
 
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
         self.sent.append(write.verb)
