@@ -194,7 +194,6 @@ class HeldLease:
             self.end("released" if write.verb == "release" else "handed_off")
 
     async def _attempt(self, write: Write, deadline: float, sent: float, ends: bool) -> WriteResult:
-        trusted_until = self.trusted_until
         if ends:
             self.trusted_until = _NEVER
         try:
@@ -206,7 +205,7 @@ class HeldLease:
             # arrive.
             if ends and self._unsettled_since is not None:
                 self._expire("the write that ends it may or may not arrive")
-            self.trusted_until = trusted_until
+            self.trusted_until = deadline
             raise
 
     async def _row_behind(self, result: WriteResult, deadline: float, sent: float) -> tuple[Lease | None, float | None]:

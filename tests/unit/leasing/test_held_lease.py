@@ -213,6 +213,19 @@ async def test_a_lease_that_went_and_came_back_while_a_finish_was_unsettled_is_a
 
 
 @on_bench
+async def test_a_refused_release_whose_second_form_is_throttled_leaves_the_trust_there_was(bench: Bench) -> None:
+    held = bench.hold()
+    trusted_until = held.trusted_until
+    bench.other(lambda lease: verbs.start_hand_off(lease, "b"))
+    bench.script.extend([Step(), Step(error=LeaseTableThrottled())])
+    with pytest.raises(LeaseTableThrottled):
+        await held.release()
+    assert held.trusted_until == trusted_until
+    await held.release()
+    assert held.over == "handed_off"
+
+
+@on_bench
 async def test_a_release_against_a_start_becomes_a_finish(bench: Bench) -> None:
     held = bench.hold()
     bench.other(lambda lease: verbs.start_hand_off(lease, "next"))
