@@ -91,10 +91,13 @@ class Worker:
         self._random = random or Random()
         self._hooks = Hooks(hooks)
         self._seam = seam or LeasesInThread()
-        self._threads = threads or DaemonThreads(config.processor_threads)
+        self._stack = AsyncExitStack()
+        if threads is None:
+            threads = pool = DaemonThreads(config.processor_threads)
+            self._stack.callback(pool.close)
+        self._threads = threads
         self._budget = ByteBudget(config.prefetch_bytes)
         self.worker_id = f"{worker_name(config.worker_id)}-{self._random.getrandbits(40):010x}"
-        self._stack = AsyncExitStack()
         self._stopping = asyncio.Event()
         self._stop_asked = False
         self._own_loop: asyncio.AbstractEventLoop | None = None
@@ -204,17 +207,18 @@ class Worker:
             )
         sync = asyncio.ensure_future(self._sync.run())
         stop = asyncio.ensure_future(self._stopping.wait())
+        drain: asyncio.Future[Outcome] | None = None
+        parts = (self._leasing, self._failure, sync)
         try:
-            parts: list[asyncio.Future[Any]] = [self._leasing, self._failure, sync]
-            await asyncio.wait([*parts, stop], return_when=asyncio.FIRST_COMPLETED)
-            for ended in parts:
-                if ended.done():
-                    await _raised_alone(ended)
-            return await self._drain()
+            await _first_of(stop, parts)
+            drain = asyncio.ensure_future(self._drain())
+            await _first_of(drain, parts)
+            return drain.result()
         finally:
-            sync.cancel()
-            stop.cancel()
-            await asyncio.wait([sync, stop])
+            own = [each for each in (sync, stop, drain) if each is not None]
+            for each in own:
+                each.cancel()
+            await asyncio.wait(own)
 
     def stop(self) -> None:
         """Begin the drain; legal in any thread, before the start, and more than once."""
@@ -267,8 +271,19 @@ class Worker:
         self._seam.post(self._tell, held, reason)
 
     def _begin(self, held: HeldLease) -> None:
+        try:
+            tenure, consumer = self._made_for(held)
+        except Exception as error:  # a callback of the loop has no caller who would hear of it
+            self._fail(held.key, error)
+            return
+        self._tenures[held] = (tenure, consumer)
+        task = asyncio.ensure_future(self._live(held, consumer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _made_for(self, held: HeldLease) -> tuple[HeldTenure, ShardConsumer]:
         tenure = HeldTenure(held, self._loop, self._seam, self._clock, self._sync.wait_for_lineage)
-        consumer = ShardConsumer(
+        return tenure, ShardConsumer(
             tenure,
             self._source,
             self._sync.identity_of(held.first_lease.stream),
@@ -281,31 +296,33 @@ class Worker:
             threads=self._threads,
             budget=self._budget,
         )
-        self._tenures[held] = (tenure, consumer)
-        task = asyncio.ensure_future(self._live(held, consumer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _tell(self, held: HeldLease, reason: StopReason | None) -> None:
         if held in self._tenures:
             self._tenures[held][0].request_stop(reason)
 
     async def _live(self, held: HeldLease, consumer: ShardConsumer) -> None:
-        """One tenure, to the moment when no user code of it runs any more; a defect in it ends the worker, loudly."""
+        """One tenure, to the moment when no user code of it runs any more."""
         try:
             await consumer.run()
         except Exception as error:
-            cause = _first(error)
-            if not isinstance(cause, LeaseholdError):
-                _log.exception("Shard %s ended by a defect; this worker stops, and others take its shards.", held.key)
-            if self._failure is not None and not self._failure.done():
-                self._failure.set_exception(cause)
+            self._fail(held.key, error)
         finally:
             self._processed += consumer.records_processed
             del self._tenures[held]
         await self._seam.call(self._loop.consumer_stopped(held))
         if held.over == "ended" and not held.lease.children:
             self._sync.want()
+
+    def _fail(self, shard_id: str, error: Exception) -> None:
+        """A defect in one tenure ends the worker, loudly: its lease would be renewed and its shard read by nobody."""
+        cause = _first(error)
+        if not isinstance(cause, LeaseholdError):
+            _log.error(
+                "Shard %s ended by a defect; this worker stops, and others take its shards.", shard_id, exc_info=error
+            )
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(cause)
 
     # -- what people see
 
@@ -330,12 +347,15 @@ def worker_name(given: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", metadata or socket.gethostname())[:64]
 
 
-async def _raised_alone(ended: asyncio.Future[None]) -> None:
-    """Raise what ended a part."""
-    try:
-        await ended
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
+async def _first_of(wanted: asyncio.Future[Any], parts: Sequence[asyncio.Future[None]]) -> None:
+    """Wait for ``wanted``; raises what ended one of the worker's ``parts`` before it, or along with it."""
+    await asyncio.wait([wanted, *parts], return_when=asyncio.FIRST_COMPLETED)
+    for ended in parts:
+        if ended.done():
+            try:
+                await ended
+            except BaseExceptionGroup as group:
+                raise _first(group) from group
 
 
 def _first(error: BaseException) -> BaseException:

@@ -9,6 +9,7 @@ from consumer.record import Record
 from consumer.shards.checkpointer import place_of
 from consumer.streams.source import Page, Position
 from lease_store.checkpoint import Checkpoint
+from lease_store.errors import InvalidRow
 from lease_store.lease import Lease
 
 __all__ = ["after", "fresh", "is_at_tip", "lag_seconds", "pause_seconds", "start_position"]
@@ -21,8 +22,8 @@ def start_position(lease: Lease, *, aggregates: bool) -> Position:
     """Where a tenure opens its shard: after the checkpoint, or at the word, or at the instant the word stands for.
 
     ``aggregates`` (Kinesis): one stored record may hold several user records, of which the checkpoint covers only some.
-    Such a shard is opened *at* the checkpoint, as the KCL does, and ``fresh`` drops what is done. Raises ValueError for
-    SHARD_END.
+    Such a shard is opened *at* the checkpoint, as the KCL does, and ``fresh`` drops what is done. Raises InvalidRow for
+    SHARD_END, and for AT_TIMESTAMP without its instant.
     """
     checkpoint = lease.checkpoint
     if checkpoint.is_number:
@@ -35,7 +36,7 @@ def start_position(lease: Lease, *, aggregates: bool) -> Position:
         return Position("AT_TIMESTAMP", timestamp=float(lease.start_at))
     if word == "LATEST":
         return Position("LATEST")
-    raise ValueError(f"Lease {lease.key} can't be opened at {checkpoint} (start instant {lease.start_at}).")
+    raise InvalidRow(f"Lease {lease.key} can't be opened at {checkpoint} (start instant {lease.start_at}).")
 
 
 def after(checkpoint: Checkpoint) -> Position:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from consumer.shards.position import fresh, lag_seconds, pause_seconds, start_position
 from consumer.streams.source import Page, Position
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
+from lease_store.errors import InvalidRow
 from lease_store.lease import Lease
 from tests.unit.shards.shard_fakes import FakeRecord, page, records
 
@@ -35,7 +36,7 @@ def test_a_shard_is_opened_where_its_row_says(checkpoint, start_at, aggregates, 
 
 @pytest.mark.parametrize("checkpoint", [SHARD_END, AT_TIMESTAMP])
 def test_an_ended_shard_and_an_instant_without_its_time_can_not_be_opened(checkpoint):
-    with pytest.raises(ValueError, match="shard-1"):
+    with pytest.raises(InvalidRow, match="shard-1"):
         start_position(lease(checkpoint), aggregates=False)
 
 

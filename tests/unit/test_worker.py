@@ -1,0 +1,184 @@
+"""A whole worker in virtual time: what ends it, and that nothing ends it silently."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import wraps
+from random import Random
+from typing import Any
+
+import pytest
+
+from consumer.clock import Clock, SystemClock
+from consumer.config import InitialPosition, WorkerConfig
+from consumer.delivery.threads import InlineThreads
+from consumer.errors import InvalidRow, LeaseTableConflict, LeaseTableThrottled
+from consumer.hooks import Fact, TenureEnded
+from consumer.leasing.seam import LeasesInline
+from consumer.processor import RecordProcessor
+from consumer.testing.memory_source import MemoryRecordSource
+from consumer.testing.shard_log import ShardLog
+from consumer.testing.virtual_time import VirtualClock, run_virtual
+from consumer.worker import Outcome, Worker
+from lease_store.checkpoint import AT_TIMESTAMP
+from lease_store.lease import WorkerRow
+from lease_store.memory import MemoryLeaseStore
+from lease_store.verbs import create
+
+
+class Table(MemoryLeaseStore):
+    """A table whose deletes of worker rows can be refused for their rate."""
+
+    throttles_deletes = False
+
+    async def delete_worker(self, row: WorkerRow) -> None:
+        if self.throttles_deletes:
+            raise LeaseTableThrottled
+        await super().delete_worker(row)
+
+
+class Stage:
+    """A table of one shard with two records, a lease table, and workers over both."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.table = Table()
+        self.log = ShardLog(clock.wall)
+        self.log.create_table("orders", ["pk"])
+        for total in (1, 2):
+            self.log.put_item("orders", new_image={"pk": {"S": "a"}, "total": {"N": str(total)}})
+        self.facts: list[Fact] = []
+        self.seen = asyncio.Event()
+        self.blocked = asyncio.Event()
+        self.config = WorkerConfig(app="audit", initial_position=InitialPosition("TRIM_HORIZON"))
+
+    def worker(self, factory: Callable[[], RecordProcessor], **config: Any) -> Worker:
+        return Worker(
+            MemoryRecordSource(self.log, "dynamodb:orders", clock=self.clock),
+            self.table,
+            factory,
+            replace(self.config, **config),
+            clock=self.clock,
+            random=Random(1),
+            hooks=[self.facts.append],
+            seam=LeasesInline(),
+            threads=InlineThreads(),
+        )
+
+    def reader(self) -> RecordProcessor:
+        stage = self
+
+        class Reader(RecordProcessor):
+            def process_records(self, records: Any, checkpointer: Any) -> None:
+                stage.seen.set()
+
+        return Reader()
+
+    def blocker(self) -> RecordProcessor:
+        stage = self
+
+        class Blocker(RecordProcessor):
+            async def process_records(self, records: Any, checkpointer: Any) -> None:
+                stage.blocked.set()
+                await asyncio.Event().wait()
+
+        return Blocker()
+
+
+def staged(test: Callable[[Stage], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    async def main() -> None:
+        await test(Stage(VirtualClock()))
+
+    @wraps(test)
+    def run() -> None:
+        run_virtual(main(), limit_seconds=3600)
+
+    del run.__wrapped__  # type: ignore[attr-defined]  # or pytest would look for a fixture named stage
+    return run
+
+
+@staged
+async def test_it_reads_drains_and_leaves_no_row_that_names_it(stage: Stage) -> None:
+    async with stage.worker(stage.reader) as worker:
+        run = asyncio.ensure_future(worker.run())
+        await stage.seen.wait()
+        worker.stop()
+        assert await run is Outcome.CLEAN
+    rows = stage.table.rows()
+    assert [lease.owner for lease in rows.leases] == [None]
+    assert all(lease.checkpoint.is_number for lease in rows.leases)
+    assert rows.workers == ()
+
+
+@staged
+async def test_a_row_that_cannot_be_opened_ends_the_worker_in_place_of_a_shard_that_nobody_reads(stage: Stage) -> None:
+    async with stage.worker(stage.reader) as worker:
+        run = asyncio.ensure_future(worker.run())
+        await stage.seen.wait()
+        worker.stop()
+        await run
+    (lease,) = stage.table.rows().leases
+    stage.table.put_item({**(stage.table.get(lease.key) or {}), "checkpoint": {"S": AT_TIMESTAMP.sequence_number}})
+    async with stage.worker(stage.reader) as worker:
+        with pytest.raises(InvalidRow, match=lease.key):
+            await worker.run()
+
+
+@staged
+async def test_what_ends_the_lease_loop_during_a_drain_is_said_and_not_taken_for_a_slow_drain(stage: Stage) -> None:
+    async with stage.worker(stage.blocker, drain_timeout_seconds=600) as worker:
+        run = asyncio.ensure_future(worker.run())
+        await stage.blocked.wait()
+        worker.stop()
+        await stage.clock.sleep(1.0)
+        (lease,) = stage.table.rows().leases
+        stage.table.apply(create(replace(lease, key="shard-of-a-kcl", stream=None)))
+        with pytest.raises(LeaseTableConflict, match="shard-of-a-kcl"):
+            await run
+
+
+@staged
+async def test_a_drain_ends_at_its_deadline_while_user_code_hangs(stage: Stage) -> None:
+    async with stage.worker(stage.blocker) as worker:
+        run = asyncio.ensure_future(worker.run())
+        await stage.blocked.wait()
+        begun = stage.clock.monotonic()
+        worker.stop()
+        assert await run is Outcome.DRAIN_TIMED_OUT
+        assert stage.clock.monotonic() - begun == pytest.approx(25.0, abs=0.5)
+    assert not [fact for fact in stage.facts if isinstance(fact, TenureEnded) and fact.reason == "released"]
+
+
+@staged
+async def test_a_worker_row_that_stays_behind_does_not_spoil_a_clean_drain(stage: Stage) -> None:
+    async with stage.worker(stage.reader) as worker:
+        run = asyncio.ensure_future(worker.run())
+        await stage.seen.wait()
+        stage.table.throttles_deletes = True
+        worker.stop()
+        assert await run is Outcome.CLEAN
+    assert [row.draining for row in stage.table.rows().workers] == [True]
+
+
+async def test_its_threads_end_with_it() -> None:
+    stage = Stage(SystemClock())
+    loop, seen = asyncio.get_running_loop(), asyncio.Event()
+
+    class Reader(RecordProcessor):
+        def process_records(self, records: Any, checkpointer: Any) -> None:
+            loop.call_soon_threadsafe(seen.set)
+
+    source = MemoryRecordSource(stage.log, "dynamodb:orders", clock=stage.clock)
+    async with Worker(source, stage.table, Reader, replace(stage.config, failover_seconds=1.0)) as worker:
+        run = asyncio.ensure_future(worker.run())
+        await seen.wait()
+        ours = [thread for thread in threading.enumerate() if thread.name.startswith("leasehold")]
+        assert len(ours) == 2
+        worker.stop()
+        assert await run is Outcome.CLEAN
+    for thread in ours:
+        await asyncio.to_thread(thread.join, 10)
+        assert not thread.is_alive()
