@@ -118,6 +118,11 @@ def _check(processor: Any, path: str) -> None:
         )
     if type(processor).process_records is RecordProcessor.process_records:
         raise ConfigError(f"{type(processor).__name__} ({path}) does not define process_records.")
+    if inspect.isgeneratorfunction(processor.process_records) or inspect.isasyncgenfunction(processor.process_records):
+        raise ConfigError(
+            f"process_records of {type(processor).__name__} ({path}) contains yield, so that calling it runs none of "
+            "its lines; write it without yield."
+        )
     unknown = sorted(set(processor.requires) - _IMAGES)
     if unknown:
         raise ConfigError(

@@ -26,7 +26,7 @@ from typing import Any
 from consumer.clock import Clock
 from consumer.delivery.outcome import Outcome, Raised, Returned
 from consumer.delivery.threads import UserThreads
-from consumer.errors import LeaseholdError
+from consumer.errors import ConfigError, LeaseholdError
 from consumer.hooks import BatchFailed, Fact
 from consumer.retry import Backoff
 
@@ -49,6 +49,11 @@ async def call_user_code(threads: UserThreads, call: Callable[[], Any]) -> Outco
 
     def plain() -> Any:
         value = call()
+        if inspect.isgenerator(value) or inspect.isasyncgen(value):
+            raise ConfigError(
+                "It contains yield, so that calling it makes a generator and runs none of its lines: nothing of it was "
+                "done. Write it without yield."
+            )
         if inspect.isawaitable(value):
             made.append(value)
         return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from typing import Any, Protocol, TypeVar
 from consumer.delivery.outcome import Outcome, captured
 
 __all__ = ["DaemonThreads", "InlineThreads", "UserThreads"]
+
+_log = logging.getLogger("leasehold.delivery")
 
 T = TypeVar("T")
 
@@ -100,8 +103,7 @@ class DaemonThreads:
             except asyncio.CancelledError as error:
                 if self._withdraw(job):
                     raise
-                # Threads can't be interrupted: whoever cancels us must still be able to rely on "no user code runs any
-                # more".
+                # Threads can't be interrupted, and whoever cancels us must be able to rely on "no user code runs".
                 cancelled = error
         if cancelled is not None:
             raise cancelled
@@ -121,12 +123,22 @@ class DaemonThreads:
             if self._closed:
                 raise RuntimeError("The pool for user code is closed.")
             self._jobs.append(job)
-            # Counted against waiting jobs, not against zero: an idle thread that was notified and has not woken yet is
-            # spoken for.
+            # Not against zero: an idle thread that was notified and has not woken yet is spoken for.
             if len(self._jobs) > self._idle and self._threads < self._limit:
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
+                self._start_thread(job)
             self._changed.notify()
+
+    def _start_thread(self, job: _Job) -> None:
+        try:
+            threading.Thread(target=self._work, name=f"{self._name}-{self._threads + 1}", daemon=True).start()
+        except RuntimeError as error:  # a container's limit of processes, say
+            if self._threads == 0:
+                self._jobs.remove(job)  # or it would run once there is a thread, with nobody waiting for it
+                raise
+            self._limit = self._threads
+            _log.warning("User code shares %d threads from now on; no further one can be had: %s", self._limit, error)
+        else:
+            self._threads += 1
 
     def _withdraw(self, job: _Job) -> bool:
         with self._changed:

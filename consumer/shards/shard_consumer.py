@@ -15,6 +15,7 @@ from consumer.clock import Clock
 from consumer.config import WorkerConfig
 from consumer.delivery.callbacks import Call, Callbacks
 from consumer.delivery.threads import UserThreads
+from consumer.errors import ConfigError
 from consumer.hooks import BatchProcessed, Fact
 from consumer.leasing.tenure import Tenure
 from consumer.operate.status import ShardStage, ShardStatus
@@ -169,7 +170,7 @@ class ShardConsumer:
                     made = await self._call("the constructor", self._factory)
                     if made is None:
                         continue
-                    self._processor = made.value
+                    self._processor = _checked(made.value)
                 if await self._call("initialize", partial(self._user.initialize, self._context())):
                     return Event.INITIALIZED
 
@@ -358,6 +359,15 @@ class ShardConsumer:
         if self.state is State.PROCESSING and not self._callbacks.is_running and self._callbacks.failing_since is None:
             return "reading"
         return _STAGES[self.state]
+
+
+def _checked(made: object) -> RecordProcessor:
+    if not isinstance(made, RecordProcessor):
+        raise ConfigError(
+            f"The processor factory made an object of type {type(made).__name__}, which is not a RecordProcessor; "
+            "derive its class from consumer.RecordProcessor."
+        )
+    return made
 
 
 def _never() -> bool:

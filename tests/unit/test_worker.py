@@ -15,7 +15,7 @@ import pytest
 from consumer.clock import Clock, SystemClock
 from consumer.config import InitialPosition, WorkerConfig
 from consumer.delivery.threads import InlineThreads
-from consumer.errors import InvalidRow, LeaseTableConflict, LeaseTableThrottled
+from consumer.errors import ConfigError, InvalidRow, LeaseTableConflict, LeaseTableThrottled
 from consumer.hooks import Fact, TenureEnded
 from consumer.leasing.seam import LeasesInline
 from consumer.processor import RecordProcessor
@@ -124,6 +124,13 @@ async def test_a_row_that_cannot_be_opened_ends_the_worker_in_place_of_a_shard_t
     stage.table.put_item({**(stage.table.get(lease.key) or {}), "checkpoint": {"S": AT_TIMESTAMP.sequence_number}})
     async with stage.worker(stage.reader) as worker:
         with pytest.raises(InvalidRow, match=lease.key):
+            await worker.run()
+
+
+@staged
+async def test_a_factory_that_makes_no_processor_ends_the_worker_with_a_sentence(stage: Stage) -> None:
+    async with stage.worker(lambda: None) as worker:  # type: ignore[arg-type,return-value]
+        with pytest.raises(ConfigError, match="of type NoneType, which is not a RecordProcessor"):
             await worker.run()
 
 

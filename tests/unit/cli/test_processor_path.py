@@ -87,6 +87,16 @@ def test_what_is_no_path_is_told_the_form(path: str):
         ("async def make(): pass", "make", "is an async function"),
         ("class Orders(RecordProcessor): pass", "Orders", "does not define process_records"),
         (
+            "class Orders(RecordProcessor):\n  def process_records(self, r, c): yield from r",
+            "Orders",
+            "process_records of Orders .* contains yield",
+        ),
+        (
+            "class Orders(RecordProcessor):\n  async def process_records(self, r, c): yield r",
+            "Orders",
+            "process_records of Orders .* contains yield",
+        ),
+        (
             "class Orders(RecordProcessor):\n  requires = {'image'}\n  def process_records(self, r, c): pass",
             "Orders",
             "requires 'image'; what can be required is 'old_image', 'new_image'",

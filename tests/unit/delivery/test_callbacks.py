@@ -62,6 +62,19 @@ def test_async_user_code_that_raises_is_a_value(error):
     assert isinstance(outcome.error, error)
 
 
+def test_user_code_with_a_yield_is_not_taken_for_done():
+    def plain():
+        yield "never begun"
+
+    async def on_the_loop():
+        yield "never begun"
+
+    for call in (plain, on_the_loop):
+        outcome = run_virtual(call_user_code(InlineThreads(), call))
+        assert isinstance(outcome, Raised)
+        assert "contains yield" in str(outcome.error)
+
+
 def test_an_awaitable_returned_by_plain_code_is_awaited():
     async def answer():
         return 42

@@ -216,3 +216,36 @@ def test_inline_calls_run_one_step_later_and_may_raise_anything():
         assert (begun, threads.waiting) == ([], 0)
 
     run_virtual(main())
+
+
+async def test_where_no_further_thread_can_be_had_calls_wait_for_those_there_are(pool, monkeypatch, caplog):
+    first = Sleeper()
+    running = asyncio.ensure_future(pool.run(first))
+    await first.entered.wait()
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    second = asyncio.ensure_future(pool.run(lambda: "second"))
+    third = asyncio.ensure_future(pool.run(lambda: "third"))
+    await asyncio.sleep(0)
+    assert pool.waiting == 2
+    assert [record.getMessage().partition(" from")[0] for record in caplog.records] == ["User code shares 1 threads"]
+    first.release.set()
+    assert await running == Returned("slept")
+    assert [await second, await third] == [Returned("second"), Returned("third")]
+
+
+async def test_without_any_thread_the_call_fails_and_never_runs(pool, monkeypatch):
+    ran = []
+
+    def refuse(self):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            await pool.run(lambda: ran.append("first"))
+    assert await pool.run(lambda: "second") == Returned("second")
+    assert ran == []
