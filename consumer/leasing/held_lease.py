@@ -177,13 +177,12 @@ class HeldLease:
                 self._settled(result.lease, sent, extends_trust and not ends)
                 break
             row, trust_from = await self._row_behind(result, deadline, sent)
-            if trust_from is not None and row is not None and write.stands_in(to_item(row)):
+            if trust_from is not None and row is not None and self._stands(write, row, ends):
                 self._settled(row, trust_from, extends_trust and not ends)
                 break
             if not self._goes_on_from(row):
                 self._lose(write, row)
-            # Not applied, or an earlier write of mine came late, or a hand-off was started meanwhile: go on from that
-            # row.
+            # Not applied, or an earlier write of mine came late, or a hand-off was started: go on from that row.
             self.lease = row
             write = make(row)
         else:
@@ -201,8 +200,7 @@ class HeldLease:
         except LeaseStoreError as error:
             if isinstance(error, LeaseTableThrottled):
                 self._hooks(Throttled(self.key, write.verb))
-            # Not applied: a tenure that this write was to end goes on, unless an earlier sending of it may still
-            # arrive.
+            # Not applied: a tenure that it was to end goes on, unless an earlier sending of it may still arrive.
             if ends and self._unsettled_since is not None:
                 self._expire("the write that ends it may or may not arrive")
             self.trusted_until = deadline
@@ -248,6 +246,15 @@ class HeldLease:
             self._expire("the reply came after trust had run out")
         self._hooks(LeaseRenewed(self.key, self.trusted_until - now))
         self._on_change(self)
+
+    def _stands(self, write: Write, row: Lease, ends: bool) -> bool:
+        """Whether a row read after a lost reply proves the write: each field as written, and its writer the owner.
+
+        A renewal writes nothing but the counter, which whoever took the lease has moved just as far. A write that ends
+        the tenure names another owner, and over it is in either case.
+        """
+        mine = row.actual_owner == self._me and row.created_at == self.lease.created_at
+        return (ends or mine) and write.stands_in(to_item(row))
 
     def _goes_on_from(self, row: Lease | None) -> TypeGuard[Lease]:
         """Whether this tenure lives in ``row``: mine, not ended, its counter as known or moved by a write of mine.

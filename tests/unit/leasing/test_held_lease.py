@@ -322,6 +322,18 @@ async def test_the_end_of_the_shard_ends_the_tenure_and_names_the_children(bench
 
 
 @on_bench
+async def test_a_take_at_the_same_counter_is_not_taken_for_a_renewal_whose_reply_was_lost(bench: Bench) -> None:
+    """Simulation seed 31156: the thief's row has the very counter that the renewal would have written."""
+    held = bench.hold()
+    bench.script.append(Step(applied=False))
+    asyncio.get_running_loop().call_later(1.0, bench.other, lambda lease: verbs.take(lease, "thief"))
+    with pytest.raises(LeaseLost):
+        await held.renew()
+    assert held.over == "lost"
+    assert held.trusted_until < bench.clock.monotonic()
+
+
+@on_bench
 async def test_an_end_that_arrives_late_is_not_taken_for_a_renewal(bench: Bench) -> None:
     """Simulation seed 20216: both write the same counter; the renewed tenure then checkpointed over SHARD_END."""
     held = bench.hold()
