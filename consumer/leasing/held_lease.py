@@ -121,8 +121,9 @@ class HeldLease:
         await self._write(lambda lease: verbs.take_back(lease, self._me) if lease.is_pending else None)
 
     async def finish_hand_off(self) -> None:
-        """Let go in favour of the next owner; nothing where no hand-off is pending. The send ends the tenure, whatever
-        the reply.
+        """Let go in favour of the next owner; nothing where no hand-off is pending.
+
+        The send ends the tenure, whatever the reply.
         """
         await self._write(lambda lease: verbs.finish_hand_off(lease, self._me) if lease.is_pending else None, ends=True)
 
@@ -157,9 +158,7 @@ class HeldLease:
     async def _write_locked(
         self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True
     ) -> None:
-        """Write until it is known to stand; ``make`` says what is to be written over the row as known, None for nothing
-        more.
-        """
+        """Write until it stands; ``make`` says what is to be written over the row as known, None for nothing more."""
         self._require_tenure()
         deadline = self.trusted_until
         write = make(self.lease)
@@ -203,13 +202,12 @@ class HeldLease:
             # Not applied: a tenure that it was to end goes on, unless an earlier sending of it may still arrive.
             if ends and self._unsettled_since is not None:
                 self._expire("the write that ends it may or may not arrive")
-            self.trusted_until = deadline
+            if self.over is None:
+                self.trusted_until = deadline
             raise
 
     async def _row_behind(self, result: WriteResult, deadline: float, sent: float) -> tuple[Lease | None, float | None]:
-        """The row after a write that was not plainly applied, and the oldest send whose fate that row settles (None: no
-        such).
-        """
+        """The row after a write not plainly applied, and the oldest send whose fate it settles (None: no such)."""
         if isinstance(result, Refused) and self._unsettled_since is None:
             return result.lease, None
         if isinstance(result, Unknown):

@@ -367,3 +367,15 @@ async def test_a_reply_for_a_tenure_that_was_ended_meanwhile_gives_it_no_trust(b
     held.end("restarted")
     await renewing
     assert held.trusted_until < bench.clock.monotonic()
+
+
+@on_bench
+async def test_a_failure_for_a_tenure_that_was_ended_meanwhile_gives_it_no_trust(bench: Bench) -> None:
+    held = bench.hold()
+    bench.script.append(Step(seconds=1.0, error=LeaseTableThrottled()))
+    renewing = asyncio.ensure_future(held.renew())
+    await bench.clock.sleep(0.5)
+    held.end("restarted")
+    with pytest.raises(LeaseTableThrottled):
+        await renewing
+    assert held.trusted_until < bench.clock.monotonic()
