@@ -227,7 +227,10 @@ def _had(
 ) -> bool:
     """Whether the worker was the last to read ``shard`` before the signal, and had not read it to its end."""
     before = [each for each in by_shard[shard] if each.at <= stop.at]
-    goes_on = any(each.at <= stop.at for child in children.get(shard, ()) for each in by_shard.get(child, ()))
+    below = list(children.get(shard, ()))
+    for child in below:  # grows while it is walked: UpdateShardCount leaves shards that never had a record in between
+        below += [each for each in children.get(child, ()) if each not in below]
+    goes_on = any(each.at <= stop.at for child in below for each in by_shard.get(child, ()))
     return bool(before) and before[-1].worker == stop.worker and not goes_on
 
 

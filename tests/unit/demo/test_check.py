@@ -222,6 +222,13 @@ def test_a_parent_that_was_read_to_its_end_before_the_signal_is_not_waited_for()
     assert pauses(lines, Stop("ada", 2.0), {"parent": (), "child": ("parent",)}) == {}
 
 
+def test_a_shard_without_a_record_between_a_parent_and_its_reader_hides_nothing():
+    # UpdateShardCount splits and merges at once: "between" never had a record, and ada had nothing to hand over.
+    lines = [_line("parent", "ada", 1.0), _line("grandchild", "ben", 1.5), _line("grandchild", "ben", 15.0)]
+    parents = {"parent": (), "between": ("parent",), "grandchild": ("between",)}
+    assert pauses(lines, Stop("ada", 2.0), parents) == {}
+
+
 def test_a_child_that_the_drained_worker_still_read_hands_over_from_there():
     lines = [_line("parent", "ada", 1.0), _line("child", "ada", 2.5), _line("child", "ben", 3.0)]
     assert pauses(lines, Stop("ada", 2.0), {"parent": (), "child": ("parent",)}) == {"child": (2.5, 3.0)}
