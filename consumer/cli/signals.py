@@ -24,6 +24,8 @@ DRAIN_TIMED_OUT: Final = 4
 # The worker itself gives up at the drain's time-out; only when it can't does this end the process. Less than the second
 # that is promised, so that writing the last words still fits.
 GRACE_SECONDS: Final = 0.8
+# timeout(1) and some supervisors signal both the process and its group: the same signal twice within an instant is one.
+ECHO_SECONDS: Final = 0.2
 _LAST_WORDS_SECONDS: Final = 0.5
 
 
@@ -49,7 +51,7 @@ class StopSignals:
         self._unfinished = unfinished
         self._end = end
         # SimpleQueue.put is reentrant: a signal may arrive while another one's handler runs. None: the context is
-        # left. At most two signals are ever looked at, so that the queue holds what a user manages to press in a
+        # left. At most three signals are ever looked at, so that the queue holds what a user manages to press in a
         # drain.
         self._signals: SimpleQueue[int | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._watch, name="leasehold-signals", daemon=True)
@@ -81,12 +83,21 @@ class StopSignals:
         _log.info("%s: draining for up to %g s; a second signal stops at once.", name, seconds)
         self._stop()
         try:
-            second = self._signals.get(timeout=seconds + GRACE_SECONDS)
+            second = self._second(first, seconds + GRACE_SECONDS)
         except Empty:
             self._leave(f"The drain did not end in {seconds:g} s, user code is still running")
             return
         if second is not None:
             self._leave(f"{signal.Signals(second).name} again: stopping at once")
+
+    def _second(self, first: int, seconds: float) -> int | None:
+        """The next signal that is not the first one's echo; raises Empty after ``seconds``."""
+        echo_seconds = min(ECHO_SECONDS, seconds)
+        try:
+            soon = self._signals.get(timeout=echo_seconds)
+        except Empty:
+            soon = first
+        return soon if soon != first else self._signals.get(timeout=seconds - echo_seconds)
 
     def _leave(self, cause: str) -> None:
         """Say what is left behind and end the process; user code may hold logging's locks, so nothing waits long."""

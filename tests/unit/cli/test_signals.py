@@ -58,6 +58,32 @@ def test_a_second_signal_ends_the_process_with_4_and_names_what_is_left(caplog: 
     assert "SIGINT again: stopping at once; the leases of shard-1, shard-2 expire in at most 10 s" in caplog.text
 
 
+def test_the_same_signal_delivered_twice_at_once_is_one_and_only_the_next_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    # As `timeout` does it: to the process, then to its group.
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 3_600.0)
+    ended = Ended(7_200.0)
+    with ended.signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.next() == "stop"
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ended.next() == 4
+    assert "SIGINT again" in caplog.text
+
+
+def test_the_same_signal_later_ends_the_process(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
+    ended = Ended(3_600.0)
+    with ended.signals:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended.next() == "stop"
+        ended.signals._signals.put(signal.SIGTERM)
+        ended.signals._signals.put(signal.SIGTERM)
+        assert ended.next() == 4
+
+
 def test_the_deadline_ends_the_process_though_nobody_comes_back(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
