@@ -31,12 +31,12 @@ class InitialPosition:
         if kind == "AT_TIMESTAMP" and equals:
             try:
                 instant = datetime.fromisoformat(stamp)
-            except ValueError:
+                # In UTC, an instant at either end of the calendar may have no date any more: OverflowError.
+                instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+            except (ValueError, OverflowError):
                 raise ConfigError(
                     f"{stamp!r} is not an ISO-8601 time; write AT_TIMESTAMP=2026-11-20T08:00:00Z."
                 ) from None
-            if instant.tzinfo is None:
-                instant = instant.replace(tzinfo=UTC)
             return cls("AT_TIMESTAMP", instant.timestamp())
         if not equals:
             if kind == "TRIM_HORIZON":

@@ -73,7 +73,9 @@ def _import(name: str) -> ModuleType:
         raise ConfigError(
             f"there is no module {name!r}, neither installed nor in the working directory {directory}."
         ) from None
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise  # Ctrl-C, most likely
+    except BaseException as error:
         raise _raised(f"Importing {name}", error) from None
 
 
@@ -100,7 +102,9 @@ def _missing(module: ModuleType, module_name: str, attribute: str) -> str:
 def _make(factory: Callable[[], Any], path: str) -> Any:
     try:
         made = factory()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         raise _raised(f"Making a processor with {path}()", error) from None
     if inspect.iscoroutine(made):
         made.close()
@@ -123,7 +127,11 @@ def _check(processor: Any, path: str) -> None:
             f"process_records of {type(processor).__name__} ({path}) contains yield, so that calling it runs none of "
             "its lines; write it without yield."
         )
-    unknown = sorted(set(processor.requires) - _IMAGES)
+    if not isinstance(processor.requires, set | frozenset | list | tuple):
+        raise ConfigError(
+            f"{path} requires {processor.requires!r}; write a set of names, such as requires = {{'old_image'}}."
+        )
+    unknown = sorted(map(str, set(processor.requires) - _IMAGES))
     if unknown:
         raise ConfigError(
             f"{path} requires {', '.join(map(repr, unknown))}; what can be required is 'old_image', 'new_image'."

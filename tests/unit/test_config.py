@@ -82,7 +82,17 @@ def test_positions_are_parsed(text: str, position: InitialPosition):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "latest", "earliest", "LATEST=1", "TRIM_HORIZON=2026-11-20T08:00:00Z", "AT_TIMESTAMP", "AT_TIMESTAMP=noon"],
+    [
+        "",
+        "latest",
+        "earliest",
+        "LATEST=1",
+        "TRIM_HORIZON=2026-11-20T08:00:00Z",
+        "AT_TIMESTAMP",
+        "AT_TIMESTAMP=noon",
+        "AT_TIMESTAMP=9999-12-31T23:59:59-12:00",
+        "AT_TIMESTAMP=0001-01-01T00:00:00+12:00",
+    ],
 )
 def test_what_is_no_position_is_refused_with_a_form_that_works(text: str):
     with pytest.raises(ConfigError, match=r"TRIM_HORIZON|AT_TIMESTAMP=2026"):

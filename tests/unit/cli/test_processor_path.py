@@ -107,6 +107,22 @@ def test_what_is_no_path_is_told_the_form(path: str):
             r"Orders\(\) raised ValueError: no queue \(.*line 3\)",
         ),
         ("class Orders(RecordProcessor):\n  def __init__(self): raise SystemExit(0)", "Orders", "raised SystemExit: 0"),
+        (
+            "import asyncio\nclass Orders(RecordProcessor):\n  def __init__(self): raise asyncio.CancelledError",
+            "Orders",
+            "raised CancelledError",
+        ),
+        ("import asyncio\nraise asyncio.CancelledError", "Orders", "raised CancelledError"),
+        (
+            "class Orders(RecordProcessor):\n  requires = 'old_image'\n  def process_records(self, r, c): pass",
+            "Orders",
+            "requires 'old_image'; write a set of names",
+        ),
+        (
+            "class Orders(RecordProcessor):\n  requires = None\n  def process_records(self, r, c): pass",
+            "Orders",
+            "requires None; write a set of names",
+        ),
         ("1 / 0", "Orders", r"Importing .* raised ZeroDivisionError: division by zero \(.*line 2\)"),
         ("import nowhere_to_be_found", "Orders", "raised ModuleNotFoundError: No module named 'nowhere_to_be_found'"),
         ("raise SystemExit", "Orders", "raised SystemExit"),
