@@ -30,8 +30,7 @@ class Clock(Protocol):
 
 
 # A monotonic clock that sleeps with the machine would let a suspended worker go on trusting a lease that others took
-# over
-# long ago. Where a kernel has no such clock (macOS's monotonic clock stops, too) this is a documented limit.
+# over long ago. Where a kernel has no other (macOS's monotonic clock stops, too) this is a documented limit.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 

@@ -135,15 +135,11 @@ class PositionRefused(StreamError):
 
 
 class LeaseTableConflict(LeaseholdError):
-    """The lease table belongs to another stream, or a KCL keeps it; give this app a table of its own with
-    --lease-table.
-    """
+    """The lease table belongs to another stream or to a KCL; give this app one of its own with --lease-table."""
 
 
 class LeaseLost(LeaseholdError):
-    """This worker's tenure of the lease is over; nothing was stored, and the new owner goes on from the last
-    checkpoint.
-    """
+    """This worker's tenure of the lease is over; nothing was stored, the new owner goes on from the last checkpoint."""
 
 
 class CheckpointError(LeaseholdError):

@@ -130,8 +130,9 @@ class BatchProcessed(Fact):
 
 @dataclass(frozen=True, slots=True)
 class BatchFailed(Fact):
-    """User code raised; the same call is tried again after ``retry_in_seconds``. ``callback`` names it, ``error`` is
-    the type's name.
+    """User code raised; the same call is tried again after ``retry_in_seconds``.
+
+    ``callback`` names it, ``error`` is the type's name.
     """
 
     callback: str
@@ -163,8 +164,9 @@ class ShardEnded(Fact):
 
 @dataclass(frozen=True, slots=True)
 class GapFound(Fact):
-    """Records were gone before they could be read. ``from_position`` was asked for, ``to_position`` is where reading
-    goes on.
+    """Records were gone before they could be read.
+
+    ``from_position`` was asked for, ``to_position`` is where reading goes on.
 
     ``stopped`` is True under ``on_trimmed=stop``: the shard is left unread until somebody decides.
     """
@@ -183,8 +185,9 @@ class Throttled(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Stuck(Fact):
-    """A shard has made no progress for ``seconds`` at ``stage`` (waiting_for_parents, reading, processing,
-    checkpointing).
+    """A shard has made no progress for ``seconds``.
+
+    ``stage`` is waiting_for_parents, processing, reading, checkpointing, stopping, stopped_at_gap or ending.
     """
 
     stage: str

@@ -1,5 +1,4 @@
-"""What users write: a ``RecordProcessor``, given records and a checkpointer, one object for each tenure of each shard.
-"""
+"""What users write: a ``RecordProcessor``, given records and a checkpointer, one for each tenure of each shard."""
 
 from __future__ import annotations
 
@@ -65,8 +64,7 @@ class RecordProcessor:
         """The lease went to another worker, or expired; checkpointing is no longer possible."""
 
     def shard_ended(self, checkpointer: Checkpointer) -> Any:
-        """Everything in the shard was delivered; under manual checkpointing this must checkpoint, as the default does.
-        """
+        """Everything was delivered; under manual checkpointing this must checkpoint, as the default does."""
         return checkpointer.checkpoint()
 
     def shutdown_requested(self, checkpointer: Checkpointer) -> Any:

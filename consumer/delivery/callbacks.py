@@ -1,5 +1,4 @@
-"""The failure policy around user code: nothing that a callback raises is skipped, and nothing of it is taken for our
-own.
+"""The failure policy around user code: nothing it raises is skipped, and nothing of it is taken for our own.
 
 A ``def`` runs in a thread of ours, one hop a call; an ``async def``, or whatever awaitable a ``def`` returned, runs in
 a task of its own on the worker's loop. Both turn every BaseException into a value *inside* the thread or task: asyncio
@@ -108,9 +107,7 @@ class Call:
 
 
 class Callbacks:
-    """Brings the callbacks of one shard to an end, one at a time: the same call again, with growing pauses, until it
-    returns.
-    """
+    """Brings one shard's callbacks to an end, one at a time: the same call, with growing pauses, until it returns."""
 
     def __init__(
         self,
@@ -123,9 +120,7 @@ class Callbacks:
         retry_limit_seconds: float,
         until: Callable[[Callable[[], object], float], Awaitable[object]],
     ) -> None:
-        """``until(condition, seconds)`` waits for a condition over the shard's state, at most that long
-        (``Signal.until``).
-        """
+        """``until(condition, seconds)`` waits for a condition over the shard's state, as ``Signal.until`` does."""
         self._shard_id = shard_id
         self._threads = threads
         self._clock = clock

@@ -111,8 +111,9 @@ class DaemonThreads:
         return job.outcome
 
     def close(self) -> None:
-        """Let idle threads end; running calls are left alone (daemon threads hold no process). Later calls raise
-        RuntimeError.
+        """Let idle threads end; running calls are left alone (daemon threads hold no process).
+
+        Later calls raise RuntimeError.
         """
         with self._changed:
             self._closed = True

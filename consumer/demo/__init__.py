@@ -1,3 +1,1 @@
-"""``leasehold demo``: real processes on a real table and a stream that rotates and splits, and a check that reads only
-what the writer and the processors wrote down.
-"""
+"""``leasehold demo``: real processes on a real table, and a check that reads only what they wrote down."""

@@ -1,5 +1,6 @@
-"""The demo's record processors: write down every record before saying that it is done. Given to real ``leasehold run``
-processes, with the file's path and the worker's name in the environment.
+"""The demo's record processors: write down every record before saying that it is done.
+
+Given to real ``leasehold run`` processes, with the file's path and the worker's name in the environment.
 """
 
 from __future__ import annotations

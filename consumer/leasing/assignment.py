@@ -74,8 +74,7 @@ class Plan:
 
 
 def plan(view: PlanView) -> Plan:
-    """Free leases go to the least loaded workers, then leases move from the most to the least loaded until they differ
-    by one.
+    """Free leases go to the least loaded workers; then leases move from the most loaded until loads differ by one.
 
     What is balanced stays where it is; ties break by lease key and worker id. A worker that let one of its leases
     expire is about to be found dead: it is given nothing while there is anybody else.
@@ -143,8 +142,7 @@ def _balance(
         load[donor] -= 1
         load[receiver] += 1
         under_way[receiver] += 1
-        # Moves beyond the limit are still reckoned with, so that the rest of the plan stays the same; they come next
-        # time.
+        # Moves beyond the limit are reckoned with all the same, so that the rest of the plan stays; they come next.
         if under_way[receiver] <= HAND_OFFS_TOWARDS_ONE:
             moves.append(HandOff(key, donor, receiver))
     return tuple(moves)

@@ -1,6 +1,4 @@
-"""Leaving: a draining worker hands every lease to a live peer, or releases it, and goes only when no row names it any
-more.
-"""
+"""Leaving: every lease goes to a live peer or is released, and the worker when no row names it any more."""
 
 from __future__ import annotations
 
@@ -76,9 +74,7 @@ class Drain:
             self._spawn(self._leave(held, receivers.get(held.key)))
 
     async def _leave(self, held: HeldLease, receiver: str | None) -> None:
-        """Name the receiver and go on processing until it has noticed, so that its silence is short; then stop the
-        consumer.
-        """
+        """Name the receiver, process on until it has noticed (its silence is short then), and stop the consumer."""
         leases = self._leases
         if receiver is not None and held.hand_off_to is None:
             try:

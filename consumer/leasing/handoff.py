@@ -106,9 +106,7 @@ class OwnerSide:
         self._began: dict[HeldLease, float] = {}
 
     async def watch(self, held: HeldLease) -> None:
-        """See a pending hand-off to its end: taken back where the receiver dies, drains, or the batch does not end in
-        time.
-        """
+        """See a hand-off to its end: taken back if the receiver dies or drains, or the batch takes too long."""
         is_watched = held in self._began
         self._began[held] = self._leases.clock.monotonic()
         if is_watched:
@@ -140,8 +138,7 @@ class OwnerSide:
         return "the next owner is draining" if peer.row.draining else None
 
     async def let_go(self, held: HeldLease, *, shutdown_called: bool) -> bool:
-        """Hand the lease over, or release it (draining only); True when the tenure is over, False when it was taken
-        back.
+        """Hand over, or release (draining only); True when the tenure is over, False when it was taken back.
 
         The caller's user code is idle and its checkpoint stored. Tries on until trust has run out.
         """
@@ -174,8 +171,7 @@ class OwnerSide:
             next_owner = choose_receivers(self._leases, [held.key], besides=frozenset(refused)).get(held.key)
             await (held.release() if next_owner is None else held.start_hand_off(next_owner))
         elif shutdown_called:
-            # KCL contract: a processor that was told to shut down is not used again; the row is mine and is accepted
-            # anew.
+            # KCL contract: a processor told to shut down is not used again; the row is mine and is accepted anew.
             held.end("restarted")
 
     async def _is_ready(self, to: str) -> bool:

@@ -52,9 +52,7 @@ class LeaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """What the lease loop knows of the table, for shard sync and status: rows by key, live workers, and whether I
-    describe.
-    """
+    """What is known of the table, for shard sync and status: rows by key, live workers, and whether I describe."""
 
     leases: tuple[Lease, ...]
     live_workers: int

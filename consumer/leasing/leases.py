@@ -1,6 +1,4 @@
-"""A worker's leases: what it saw of the table, what it holds, and the only place where rows it does not hold are
-written.
-"""
+"""A worker's leases: what it saw of the table, what it holds, and the only writer of rows it does not hold."""
 
 from __future__ import annotations
 
@@ -192,9 +190,7 @@ class Leases:
             self._acquiring.discard(key)
 
     async def accept(self, key: str) -> bool:
-        """Begin a tenure of a row that names me as actual owner and that I do not hold; a counter write of mine begins
-        it.
-        """
+        """Begin, by a counter write, a tenure of a row that names me as actual owner and that I do not hold."""
         if self.draining or not self.may_acquire(key):
             return False
         self._acquiring.add(key)
@@ -205,8 +201,7 @@ class Leases:
 
     async def create(self, lease: Lease) -> bool:
         """Create a row; where it names me as owner, a tenure begins. True where the row exists now, whoever made it."""
-        # A second creator of the row (a retry, the other parent of a merge) must not begin a second tenure beside the
-        # first.
+        # A second creator (a retry, the other parent of a merge) must not begin a second tenure beside the first.
         begins = lease.owner == self.me and self.may_acquire(lease.key)
         if begins:
             self._acquiring.add(lease.key)

@@ -12,9 +12,7 @@ __all__ = ["Observation", "Observations", "Peer", "Peers"]
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """A row as last seen, and the instants (my monotonic clock) at which its counter and its take-back mark were seen
-    to move.
-    """
+    """A row as last seen, and when (my monotonic clock) its counter and its take-back mark were seen to move."""
 
     lease: Lease
     seen_at: float
@@ -82,9 +80,7 @@ class Observations:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Another worker's row, when it or one of its leases was last seen to move, and whether the row itself was ever
-    seen to.
-    """
+    """Another worker's row, when it or one of its leases last moved, and whether the row itself was ever seen to."""
 
     row: WorkerRow
     moved_at: float

@@ -16,8 +16,7 @@ StopReason = Literal["hand_off", "drain", "lost"]
 
 
 class Tenure(Protocol):
-    """One worker's time as owner of one lease, as seen from the worker's own loop; thrown away when over, never
-    revived.
+    """One worker's time as owner of one lease, seen from the worker's own loop; thrown away when over, never revived.
 
     ``lease`` is the row as it was when the tenure began: the position to start from. ``fencing_token`` is its counter
     then.

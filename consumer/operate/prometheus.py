@@ -149,8 +149,7 @@ class PrometheusHook:
     @_on.register
     def _(self, fact: hooks.PageRead) -> None:
         with self._lock:
-            # A reply may still arrive after the tenure has ended: it must not bring a lag back that nobody would take
-            # away.
+            # A reply may arrive after the tenure has ended: it must not bring back a lag that nobody would take away.
             if fact.shard_id in self._held:
                 self._read_at[fact.shard_id] = self._clock.monotonic()
                 if fact.lag_seconds is None:

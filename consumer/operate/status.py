@@ -113,6 +113,5 @@ def _lag(status: WorkerStatus) -> str:
 
 def _age(status: WorkerStatus, now: float) -> str:
     stamps = [shard.last_record_at for shard in status.shards if shard.last_record_at is not None]
-    # A record's timestamp is the service's, a whole second for DynamoDB: it may lie a little ahead of this machine's
-    # clock.
+    # A record's time is the service's, a whole second for DynamoDB: it may lie a little ahead of this machine's.
     return f"last record {max(0.0, now - max(stamps)):.1f} s old" if stamps else "no record yet"

@@ -9,9 +9,7 @@ __all__ = ["ByteBudget", "Grant"]
 
 
 class Grant:
-    """Bytes asked of a budget: reserved at once or in turn, settled to what was really needed, given back when done
-    with.
-    """
+    """Bytes asked of a budget: reserved at once or in turn, settled to what was needed, given back when done with."""
 
     __slots__ = ("_budget", "_wake", "granted", "size_bytes")
 

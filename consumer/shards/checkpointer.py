@@ -1,6 +1,4 @@
-"""The ``Checkpointer`` that user code gets: plain calls block in threads, async code awaits, and both store the same
-way.
-"""
+"""The ``Checkpointer`` that user code gets: plain calls block in threads, async code awaits, both store alike."""
 
 from __future__ import annotations
 
@@ -94,8 +92,7 @@ class ShardCheckpointer:
         if not self.end_marked:
             raise CheckpointError(
                 f"Shard {self._shard_id}: shard_ended returned without calling checkpointer.checkpoint(), so the end "
-                "can't be stored and "
-                "the children can't start; call it once everything of the shard is done."
+                "can't be stored and the children can't start; call it once everything of the shard is done."
             )
 
     def _is_on_loop(self) -> bool:
@@ -133,13 +130,11 @@ class ShardCheckpointer:
         if record is not None and target > self._given:
             raise CheckpointBeyondDelivered(
                 f"Shard {self._shard_id}: checkpoint {target} lies above {self._given}, the last record given to this "
-                "processor; "
-                "checkpoint only records that process_records has received."
+                "processor; checkpoint only records that process_records has received."
             )
         if record is not None and target < self._writer.wanted:
             raise CheckpointBackwards(
                 f"Shard {self._shard_id}: checkpoint {target} lies below {self._writer.wanted}, which is stored "
-                "already or about to be; "
-                "checkpoints never go back."
+                "already or about to be; checkpoints never go back."
             )
         return self._writer.store(target)

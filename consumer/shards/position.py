@@ -66,9 +66,7 @@ def is_at_tip(page: Page) -> bool:
 
 
 def pause_seconds(page: Page, *, empty_in_a_row: int, idle_wait_seconds: float) -> float:
-    """The pause before the next read: none after records, 0.25 s after an empty page, more once the shard is known to
-    be idle.
-    """
+    """The pause before the next read: none after records, 0.25 s after an empty page, more once the shard is idle."""
     if page.records:
         return 0.0
     doublings = empty_in_a_row if page.millis_behind_latest == 0 else empty_in_a_row - EMPTY_PAGES_BEFORE_IDLE

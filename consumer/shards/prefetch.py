@@ -122,9 +122,7 @@ class ShardReader:
         return self._pages[0] if self._pages else None
 
     def release(self) -> None:
-        """The front page is processed; the next one becomes the page that every shard may hold, and is charged no
-        longer.
-        """
+        """The front page is processed; the next one is the page that every shard may hold, and is charged no longer."""
         page = self._pages.popleft()
         for each in (page, *list(self._pages)[:1]):
             if each.grant is not None:
@@ -164,8 +162,7 @@ class ShardReader:
         if len(self._pages) >= _PAGES_HELD:
             await self._signal.until(lambda: len(self._pages) < _PAGES_HELD)
             return
-        grant: Grant | None = self._budget.ask(self._size_guess, self._signal.notify)
-        assert grant is not None
+        grant = self._budget.ask(self._size_guess, self._signal.notify)
         try:
             await self._signal.until(lambda: grant.granted or not self._pages or not self._may_read())
             if self._may_read():
@@ -287,10 +284,8 @@ class ShardReader:
         if stopped:
             _log.error(
                 "Shard %s: the records after %s were trimmed from the stream before they were read, they are lost to "
-                "this group. "
-                "on_trimmed is stop: the shard is left unread and its lease is kept. To go on at the oldest record "
-                "there is, "
-                "restart with --on-trimmed skip.",
+                "this group. on_trimmed is stop: the shard is left unread and its lease is kept. To go on at the "
+                "oldest record there is, restart with --on-trimmed skip.",
                 self._shard_id,
                 place,
             )
@@ -298,8 +293,7 @@ class ShardReader:
             return
         _log.error(
             "Shard %s: records after %s were trimmed from the stream before they were read, they are lost to this "
-            "group. Reading goes "
-            "on at the oldest record there is (--on-trimmed skip).",
+            "group. Reading goes on at the oldest record there is (--on-trimmed skip).",
             self._shard_id,
             place,
         )

@@ -16,8 +16,7 @@ _log = logging.getLogger("leasehold.shards")
 
 
 class Progress:
-    """Stages under way. A stage begins with the first attempt and ends with success: failing again and again does not
-    restart it.
+    """Stages under way, each from its first attempt to its success: failing again and again does not restart it.
 
     ``watch`` reports each occurrence that lasts ``stuck_after_seconds`` once, as a ``Stuck`` fact and a log line.
     """

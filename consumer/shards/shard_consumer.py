@@ -1,6 +1,4 @@
-"""One tenure of one shard on the worker's loop: from waiting for its parents to the lease's end, as the lifecycle table
-says.
-"""
+"""One tenure of one shard on the worker's loop, from waiting for its parents to its end, by the lifecycle table."""
 
 from __future__ import annotations
 

@@ -67,8 +67,7 @@ class ShardEnd:
             if left <= 0:
                 _log.warning(
                     "Shard %s has ended and no child was found within %.0f s (%s); it ends without. Where there are "
-                    "children, the lineage "
-                    "audit finds them; where the stream is disabled or deleted, there are none.",
+                    "children, the lineage audit finds them; where the stream is disabled or deleted, there are none.",
                     self._shard_id,
                     self._child_wait,
                     reason,

@@ -1,5 +1,4 @@
-"""Shard sync: compare what the stream lists with what the table holds, create the rows that are missing, delete the
-done ones.
+"""Shard sync: make the lease rows that a stream's shards lack, delete those that are done with.
 
 One worker of the fleet does it at intervals (the live one with the smallest id), any worker when it starts on a table
 without leases and when a shard ended without its children in sight. What is to be done is decided by
@@ -37,8 +36,9 @@ _SURELY_OLD_SECONDS: Final = 24 * 3600.0
 
 
 class ShardSync:
-    """Keeps the table's rows in step with the stream's shards. Lives on the worker's loop; ``stream`` is the present
-    incarnation.
+    """Keeps the table's rows in step with the stream's shards; ``stream`` is the present incarnation.
+
+    Lives on the worker's loop.
     """
 
     def __init__(
@@ -117,8 +117,7 @@ class ShardSync:
         if stream.label != self.stream.label and base_of(stream.label) == base_of(self.stream.label):
             _log.warning(
                 "Stream %s was re-enabled or recreated as %s: its shards are read once those of %s are done; changes "
-                "made while it was "
-                "off are in neither.",
+                "made while it was off are in neither.",
                 self._source.name,
                 stream.label,
                 self.stream.label,
@@ -145,8 +144,7 @@ class ShardSync:
         state = await self._seam.call(self._loop.state())
         missing = self._missing(listing, state)
         if missing and not any(lease.stream == self.stream.label for lease in state.leases):
-            # The first row settles for the whole group what LATEST stands for; where another worker made it, its pin
-            # counts.
+            # The first row settles what LATEST stands for, for all; where another worker made it, its pin counts.
             await self._create(missing[:1])
             state = await self._seam.call(self._loop.state())
             missing = self._missing(listing, state)
@@ -195,13 +193,11 @@ class ShardSync:
         for lease in missing:
             gone = [parent for parent in lease.parents if parent not in known]
             born_at = shards[lease.key].created_at if lease.key in shards else None
-            # A shard that is older than the group names parents that were trimmed before the group's time: no loss of
-            # its.
+            # A shard older than the group names parents that were trimmed before the group's time: none of its loss.
             if gone and (born_at or self._clock.wall() - _SURELY_OLD_SECONDS) > started_at:
                 _log.error(
                     "Shard %s was found after its parents %s were trimmed away unread: their records are lost to this "
-                    "group; reading "
-                    "goes on at the oldest record there is.",
+                    "group; reading goes on at the oldest record there is.",
                     lease.key,
                     ", ".join(gone),
                 )

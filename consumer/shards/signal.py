@@ -11,8 +11,7 @@ __all__ = ["Signal"]
 
 
 class Signal:
-    """Whoever changes the state of a shard calls ``notify``; whoever waits names a condition, checked again after each
-    change.
+    """Who changes a shard's state calls ``notify``; who waits names a condition, checked again after each change.
 
     State and waiters live on one loop, so that no change falls between a check and the wait.
     """

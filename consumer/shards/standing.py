@@ -50,17 +50,13 @@ class Standing:
         self._signal.notify()
 
     async def trusted(self, give_up: Callable[[], bool]) -> bool:
-        """Whether user code may begin now: waits while the lease is not trusted, until it is again or ``give_up``
-        holds.
-        """
+        """Whether user code may begin: waits while the lease is not trusted, until it is again or ``give_up`` holds."""
         while not self._tenure.is_trusted and not give_up():
             await self._signal.until(give_up, within_seconds=_TRUST_POLL_SECONDS)
         return not give_up()
 
     async def let_go(self, *, shutdown_called: bool) -> bool:
-        """Finish the hand-off or release, however often it takes; False where it was taken back, or the lease was lost
-        first.
-        """
+        """Finish the hand-off or release, however often it takes; False where it was taken back, or lost first."""
         backoff = Backoff(self._random, 0.1, 2.0)
         while not self.is_lost():
             try:

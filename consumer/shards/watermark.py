@@ -1,6 +1,4 @@
-"""Stores how far a shard is done: one write at a time, at most one an interval, never back, never lost while it can be
-stored.
-"""
+"""Stores how far a shard is done: one write at a time, one an interval, never back, never lost while storable."""
 
 from __future__ import annotations
 
@@ -154,6 +152,5 @@ class CheckpointWriter:
     def _over(self) -> LeaseLost:
         return LeaseLost(
             f"Shard {self._shard_id}: this worker's tenure of the lease is over; nothing was stored, and the next "
-            "owner goes on "
-            f"after {self.stored} or a later checkpoint."
+            f"owner goes on after {self.stored} or a later checkpoint."
         )

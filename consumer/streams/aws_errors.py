@@ -100,8 +100,7 @@ _SERVICES: Final = {
     "dynamodbstreams": ("dynamodb", "DynamoDB Streams", "AWS_ENDPOINT_URL_DYNAMODB_STREAMS"),
     "kinesis": ("kinesis", "Kinesis", "AWS_ENDPOINT_URL_KINESIS"),
 }
-# Reading calls name a shard (or hold its iterator): for them "not found" means the shard, which listings show for
-# longer.
+# These name a shard (or hold its iterator): "not found" means the shard, which listings go on to show for a while.
 _SHARD_CALLS: Final = frozenset({"GetRecords", "GetShardIterator"})
 
 

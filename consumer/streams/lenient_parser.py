@@ -9,8 +9,7 @@ from aiobotocore.parsers import AioJSONParser, AioResponseParserFactory
 
 __all__ = ["LenientParser", "LenientParserFactory"]
 
-# Lists whose entries stand for themselves. Inside an item a bad element must not become None: that would change the
-# data.
+# Lists whose entries stand for themselves. In an item a bad element must not become None: that would change the data.
 _SPARSE_LISTS: Final = frozenset({"ChildShardList", "RecordList", "ShardDescriptionList", "ShardList"})
 
 # The stubs of both know nothing but their names.

@@ -14,8 +14,7 @@ __all__ = ["Opened", "Page", "Position", "RecordSource", "Shard", "ShardListing"
 
 @dataclass(frozen=True, slots=True)
 class StreamIdentity:
-    """One incarnation of a stream: re-enabling or recreating it makes another, whose sequence numbers mean something
-    else.
+    """One incarnation of a stream: re-enabling or recreating it makes another, with sequence numbers of its own.
 
     ``label`` is what rows of the lease table carry: for DynamoDB the stream ARN (it ends in the creation label), for
     Kinesis ``<stream ARN>@<creation time, epoch seconds>``, since a recreated Kinesis stream repeats its ARN and its
@@ -31,9 +30,7 @@ class StreamIdentity:
 
 
 def base_of(label: str) -> str:
-    """What all incarnations of one stream share: a DynamoDB table's ARN, a Kinesis stream's ARN; other labels are their
-    own base.
-    """
+    """What all incarnations of one stream share: a table's ARN, a Kinesis stream's ARN, else the label itself."""
     table, mark, _ = label.partition("/stream/")
     return table if mark else label.partition("@")[0]
 
@@ -78,9 +75,7 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An iterator, and for a service without AT_TIMESTAMP the instant (epoch seconds) below which records are to be
-    dropped.
-    """
+    """An iterator, and for a service without AT_TIMESTAMP the instant (epoch seconds) before which to drop records."""
 
     iterator: str
     drop_before: float | None = None
@@ -88,8 +83,9 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One reply of GetRecords. ``next_iterator`` None means the shard has ended, and this page may still carry its last
-    records.
+    """One reply of GetRecords.
+
+    ``next_iterator`` None means the shard has ended, and this page may still carry its last records.
 
     ``children`` are the shards named by the last page of a Kinesis shard, None where the service does not say.
     ``millis_behind_latest`` is None where the service does not say (DynamoDB). ``size_bytes`` counts against the
@@ -118,9 +114,7 @@ class RecordSource(Protocol):
 
     @property
     def max_reads_per_second(self) -> float | None:
-        """The service's limit of GetRecords calls on one shard, for pacing (Kinesis 5); None where there is none to
-        keep.
-        """
+        """The service's limit of GetRecords calls on one shard, for pacing (Kinesis 5); None where there is none."""
         ...
 
     def share(self, workers: int) -> None:

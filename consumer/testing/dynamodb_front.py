@@ -1,6 +1,4 @@
-"""DynamoDB Streams over the shard log: the four operations of the stream API, and DescribeTable for tables fed
-directly.
-"""
+"""DynamoDB Streams over the shard log: its four operations, and DescribeTable for tables fed directly."""
 
 from __future__ import annotations
 

@@ -134,9 +134,7 @@ class Fault:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Fault:
-        """A fault from JSON: the fields of this class by name. Raises ValueError for a field or value that there is
-        not.
-        """
+        """A fault from JSON: the fields of this class by name. Raises ValueError for an unknown field or value."""
         unknown = set(values) - {each.name for each in fields(cls)}
         if unknown or "kind" not in values:
             raise ValueError(f"A fault needs a kind and knows no {', '.join(sorted(unknown)) or 'other way'}.")

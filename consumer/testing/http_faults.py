@@ -1,6 +1,4 @@
-"""What a fault does to a reply on the wire: cut connections, half bodies, error bodies. Shared by the server and the
-proxy.
-"""
+"""What a fault does to a reply on the wire, of the server or the proxy: cut connections, half bodies, errors."""
 
 from __future__ import annotations
 

@@ -17,8 +17,7 @@ _SERIALIZER = TypeSerializer()
 
 
 def to_image(item: Mapping[str, Any]) -> Image:
-    """``item`` in DynamoDB's JSON: unchanged where it is that already, else by boto3's rules (numbers as int or
-    Decimal).
+    """``item`` in DynamoDB's JSON: unchanged where it is that, else by boto3's rules (numbers as int or Decimal).
 
     An item counts as DynamoDB's JSON when every attribute is a mapping of one entry whose name is a type code. Raises
     TypeError for values that DynamoDB has no type for, floats among them.
@@ -35,9 +34,7 @@ def key_text(value: Mapping[str, Any]) -> str:
 
 
 def size_of(image: Image) -> int:
-    """Bytes of an item: the names' UTF-8 length and the values', as the service's documentation on item sizes counts
-    them.
-    """
+    """Bytes of an item, as the service's documentation counts them: UTF-8 lengths of names, and the values."""
     return sum(len(name.encode("utf-8")) + _size(value) for name, value in image.items())
 
 

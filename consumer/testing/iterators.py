@@ -1,6 +1,4 @@
-"""Shard iterators: opaque tokens that say where to read and when they were issued, so that the log keeps nothing for
-them.
-"""
+"""Shard iterators: opaque tokens that say where to read and when they were issued; the log keeps nothing of them."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ _DIGEST_BYTES = 9
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """What a token carries: the next wanted sequence number in one shard of one incarnation of a stream, and the
-    instant of issue.
-    """
+    """What a token carries: the next wanted number in a shard of one incarnation of a stream, and its birth."""
 
     incarnation: str
     shard_id: str

@@ -24,8 +24,9 @@ _RECORD_BYTES = 1_048_576
 
 @dataclass(slots=True)
 class KinesisStream:
-    """One life of a stream. ``created_at`` is a whole second, as the service publishes it; ``status_until`` ends
-    CREATING or UPDATING.
+    """One life of a stream.
+
+    ``created_at`` is a whole second, as the service publishes it; ``status_until`` ends CREATING or UPDATING.
     """
 
     name: str

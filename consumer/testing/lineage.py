@@ -83,16 +83,12 @@ class Lineage:
         self._due_at = min(self._due_at, at + self.options.retention_seconds)
 
     def rotate(self, shard_id: str | None = None) -> tuple[str, ...]:
-        """Close ``shard_id`` (None: every open shard), each followed by one child over the same keys; the children's
-        ids.
-        """
+        """Close ``shard_id`` (None: every open one), each followed by one child over the same keys; their ids."""
         now = self.settle()
         return tuple(self._rotate(shard, now) for shard in self._chosen(shard_id))
 
     def split(self, shard_id: str | None = None, at: int | None = None) -> tuple[str, str]:
-        """Close ``shard_id`` (None: the widest open one) with two children, the second from ``at`` (None: the middle)
-        on.
-        """
+        """Close ``shard_id`` (None: the widest open) with two children, the second from ``at`` (None: the middle)."""
         now = self.settle()
         shards = self._chosen(shard_id)
         if not shards:
@@ -107,9 +103,7 @@ class Lineage:
         return self._merge(self._open_shard(shard_id), self._open_shard(adjacent_shard_id), now)
 
     def reshard(self, count: int) -> None:
-        """End up with ``count`` even open shards, by splits at the new borders, then merges, as UpdateShardCount does
-        it.
-        """
+        """End up with ``count`` even open shards, as UpdateShardCount does: splits at the new borders, then merges."""
         if count < 1:
             raise self._invalid(f"TargetShardCount {count} is below 1.")
         now = self.settle()

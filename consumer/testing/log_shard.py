@@ -123,9 +123,7 @@ class LogShard:
         return self._sequences[index] if index < len(self._sequences) else None
 
     def from_position(self, position: int, limit: int, limit_bytes: int) -> list[LogRecord]:
-        """The records at or above ``position``: at most ``limit``, and no more than ``limit_bytes`` unless the first
-        alone is larger.
-        """
+        """Records at or above ``position``: at most ``limit`` and ``limit_bytes``, but the first may be larger."""
         start = bisect_left(self._sequences, position)
         page: list[LogRecord] = []
         size = 0

@@ -22,9 +22,7 @@ IMPOSTORS: Final = {
 
 
 def mangle(reply: dict[str, Any], fault: Fault, token: str | None = None) -> bytes:
-    """``reply`` as ``fault`` wants it, as the body to send. ``token`` is the iterator that the request came with, where
-    it had one.
-    """
+    """``reply`` as ``fault`` wants it, as the body to send; ``token`` is the iterator of the request, if it had one."""
     if fault.mangling is Mangling.NOT_JSON:
         return b"<html><body>502 Bad Gateway</body></html>"
     changed = copy.deepcopy(reply)

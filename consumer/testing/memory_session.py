@@ -1,6 +1,4 @@
-"""An aiobotocore session without a network: its clients answer from a shard log, through the stream server's own
-fronts.
-"""
+"""An aiobotocore session without a network: its clients answer from a shard log, through the server's own fronts."""
 
 from __future__ import annotations
 
@@ -32,8 +30,9 @@ _ENDPOINT: Final = "memory"
 
 
 class MemorySession:
-    """Stands where the real sources take a session. Every call takes ``latency_seconds`` on ``clock``, half before it
-    acts.
+    """Stands where the real sources take a session.
+
+    Every call takes ``latency_seconds`` on ``clock``, half before it acts.
     """
 
     def __init__(self, log: ShardLog, faults: FaultPlan, *, clock: Clock, latency_seconds: float = 0.0) -> None:

@@ -1,6 +1,4 @@
-"""An in-memory ``RecordSource`` over a shard log: the real sources' own code without sockets, for virtual time and fast
-tests.
-"""
+"""An in-memory ``RecordSource`` over a shard log: the real sources' own code without sockets."""
 
 from __future__ import annotations
 

@@ -1,12 +1,12 @@
-"""A loopback HTTP proxy in front of any local AWS server: replies altered, delayed, dropped, cut, or given in its
-place.
+"""A loopback HTTP proxy for any local AWS server: replies altered, delayed, dropped, cut, or given in its place.
 
 It takes the same ``FaultPlan`` as the stream server, so that a server without faults of its own (ministack,
 kinesis-local) gets them, and keeps the last exchanges for assertions::
 
-async with Proxy(ministack.endpoint_url) as proxy: proxy.faults.arm(Fault.error("AccessDeniedException", "UpdateItem",
-service="dynamodb")) ... # point AWS_ENDPOINT_URL_DYNAMODB at proxy.endpoint_url assert proxy.faults.calls["UpdateItem"]
-== 1
+    async with Proxy(ministack.endpoint_url) as proxy:
+        proxy.faults.arm(Fault.error("AccessDeniedException", "UpdateItem", service="dynamodb"))
+        ...  # point AWS_ENDPOINT_URL_DYNAMODB at proxy.endpoint_url
+        assert proxy.faults.calls["UpdateItem"] == 1
 """
 
 from __future__ import annotations

@@ -1,17 +1,19 @@
-"""pytest fixtures for tests of consumers: put ``pytest_plugins = ["consumer.testing.pytest_plugin"]`` into your
-conftest.py.
+"""pytest fixtures: put ``pytest_plugins = ["consumer.testing.pytest_plugin"]`` into your conftest.py.
 
 With a server, for anything that talks AWS's protocol (the fixture works in plain and in asyncio tests)::
 
-def test_orders(stream_server): arn = stream_server.create_table("orders") stream_server.put_item("orders",
-new_image={"pk": "a", "total": 3}) client = boto3.client("dynamodbstreams", endpoint_url=stream_server.endpoint_url,
-...)
+    def test_orders(stream_server):
+        arn = stream_server.create_table("orders")
+        stream_server.put_item("orders", new_image={"pk": "a", "total": 3})
+        client = boto3.client("dynamodbstreams", endpoint_url=stream_server.endpoint_url, ...)
 
 In memory, for a worker or a source in the same process::
 
-async def test_orders(shard_log, memory_source): shard_log.create_table("orders") source =
-memory_source("dynamodb:orders") shard_log.put_item("orders", new_image={"pk": "a", "total": 3})
-shard_log.stream("orders").lineage.rotate()
+    async def test_orders(shard_log, memory_source):
+        shard_log.create_table("orders")
+        source = memory_source("dynamodb:orders")
+        shard_log.put_item("orders", new_image={"pk": "a", "total": 3})
+        shard_log.stream("orders").lineage.rotate()
 
 Override ``stream_clock`` or ``stream_options`` in your own tests to change the time or how streams behave.
 """

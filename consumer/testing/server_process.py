@@ -1,5 +1,4 @@
-"""A stream server as a process of its own: ``python -m consumer.testing.stream_server``, and how to start one as a
-child.
+"""A stream server as a process of its own, ``python -m consumer.testing.stream_server``, and how to start one.
 
 It prints one line of JSON when it is ready, ``{"endpoint_url": ..., "pid": ..., "streams": {...}}``, serves until
 SIGTERM or SIGINT, and ends when the process that started it is gone.

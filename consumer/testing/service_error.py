@@ -1,6 +1,4 @@
-"""How the emulated services say no: an AWS error code, a message and an HTTP status, raised in the core, shaped by the
-fronts.
-"""
+"""How emulated services say no: a code, a message and a status, raised in the core, shaped by the fronts."""
 
 from __future__ import annotations
 
@@ -11,9 +9,7 @@ _SERVER_SIDE = frozenset({"InternalServerError", "InternalFailureException", "Se
 
 
 class ServiceError(Exception):
-    """One refusal of an emulated call: ``code`` as AWS spells it, ``status`` 400 unless the code is one of the
-    service's own failures.
-    """
+    """One refusal: ``code`` as AWS spells it, ``status`` 400 unless the code is one of the service's own failures."""
 
     def __init__(self, code: str, message: str, status: int | None = None) -> None:
         super().__init__(f"{code}: {message}")

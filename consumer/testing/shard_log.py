@@ -1,6 +1,4 @@
-"""The pure core of ``consumer.testing``: DynamoDB and Kinesis streams as logs of shards, on an injected clock, without
-I/O.
-"""
+"""The pure core of ``consumer.testing``: streams as logs of shards, on an injected clock, without I/O."""
 
 from __future__ import annotations
 

@@ -34,9 +34,7 @@ class StreamRules:
     names_children: bool
 
     def shard_id(self, serial: int, created_at: float, rng: random.Random) -> str:
-        """The id of the ``serial``-th shard of a stream: Kinesis counts, DynamoDB writes the time of birth and eight
-        hex digits.
-        """
+        """The id of the ``serial``-th shard: Kinesis counts, DynamoDB writes its birth and eight hex digits."""
         if self.service == "kinesis":
             return f"shardId-{serial:012d}"
         return f"shardId-{int(created_at * 1000):020d}-{rng.getrandbits(32):08x}"
@@ -109,8 +107,7 @@ class StreamOptions:
 
 @dataclass(frozen=True, slots=True)
 class Staleness:
-    """How far a listing lags behind: what a child's first listings hide, and what a closed shard's first listings do
-    not yet tell.
+    """How far a listing lags: what a child's first listings hide, and what a closed shard's do not yet tell.
 
     A child stays hidden for its first ``child_late_calls`` listings and until it is ``child_late_seconds`` old; a
     closed shard is listed without its end for the first ``end_late_calls`` listings after it closed and

@@ -1,10 +1,11 @@
-"""A local server that speaks DynamoDB Streams and Kinesis to unmodified AWS clients, over a shard log, with faults on
-demand.
+"""A local server that speaks DynamoDB Streams and Kinesis to unmodified AWS clients, with faults on demand.
 
 In a test on asyncio::
 
-async with StreamServer() as server: server.log.create_table("orders") server.log.put_item("orders", new_image={"pk":
-"a", "total": 3}) ... # point AWS_ENDPOINT_URL_DYNAMODB_STREAMS at server.endpoint_url
+    async with StreamServer() as server:
+        server.log.create_table("orders")
+        server.log.put_item("orders", new_image={"pk": "a", "total": 3})
+        ...  # point AWS_ENDPOINT_URL_DYNAMODB_STREAMS at server.endpoint_url
 
 ``consumer.testing.server_thread`` runs one beside blocking code, ``python -m consumer.testing.stream_server`` one on
 its own. The same port answers both services, by the X-Amz-Target header, and ``/_stream/...`` for control

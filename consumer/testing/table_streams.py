@@ -32,8 +32,9 @@ class TableStream:
 
 @dataclass(slots=True)
 class Table:
-    """A table as far as its streams need it. ``key_schema``: (name, type code) of the partition key, then of the sort
-    key.
+    """A table as far as its streams need it.
+
+    ``key_schema``: (name, type code) of the partition key, then of the sort key.
     """
 
     name: str

@@ -146,9 +146,7 @@ class VirtualClock:
 
 
 def run_virtual(main: Coroutine[Any, Any, T], *, seed: int | None = None, limit_seconds: float = 30 * 86_400.0) -> T:
-    """Run ``main`` in virtual time and return its result; tasks still running at its end are cancelled, as
-    ``asyncio.run`` does.
-    """
+    """Run ``main`` in virtual time; tasks still running at its end are cancelled, as ``asyncio.run`` does."""
     loop = VirtualTimeLoop(seed, limit_seconds=limit_seconds)
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         return runner.run(main)
