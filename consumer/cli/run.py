@@ -29,6 +29,7 @@ __all__ = ["run"]
 _log = logging.getLogger("leasehold.cli")
 
 _STATUS_LINE_SECONDS: Final = 60.0
+_SHOW_CONFIG: Final = "LEASEHOLD_SHOW_CONFIG"
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     settings = resolve(vars(arguments), os.environ)
     logs.set_up(settings.get("log_level") or "info", settings.get("log_format") or "text")
     address, factory = _check(arguments.processor, settings)
-    if arguments.show_config:
+    if arguments.show_config or os.environ.get(_SHOW_CONFIG, "").lower() not in ("", "0", "false", "no"):
         for line in show_config.report(arguments.processor, settings):
             print(line)
         return 0

@@ -125,6 +125,20 @@ def test_show_config_prints_each_value_with_its_origin_and_what_scanning_costs(
     assert ["10", "2", "1.0", "s", "2.0", "0.65", "9.72"] in rows
 
 
+@pytest.mark.parametrize(("value", "shown"), [("1", True), ("true", True), ("0", False), ("no", False), ("", False)])
+def test_show_config_may_be_a_variable_as_every_flag(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    value: str,
+    shown: bool,
+):
+    monkeypatch.setattr(run, "_work", lambda *_: 0)
+    monkeypatch.setenv("LEASEHOLD_SHOW_CONFIG", value)
+    assert main(["run", "main_test_orders:Orders", *GOOD]) == 0
+    assert ("orders-audit" in capsys.readouterr().out) is shown
+
+
 def test_the_estimate_follows_from_the_prices_and_stays_within_the_budget():
     config = WorkerConfig(app="orders", initial_position=InitialPosition("LATEST"), scan_read_units_per_second=50.0)
     small = estimate(config, 10, 2)
