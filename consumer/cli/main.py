@@ -77,7 +77,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     settings.add_flags(parser)
     parser.add_argument(
-        "--show-config", action="store_true", help="print every value, where it came from and what it costs, and run nothing"
+        "--show-config",
+        action="store_true",
+        help="print every value, where it came from and what it costs, and run nothing",
     )
     parser.add_argument("--version", action="version", version=f"leasehold {metadata.version('leasehold')}")
 
