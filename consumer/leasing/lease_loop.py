@@ -166,7 +166,8 @@ class LeaseLoop:
     def _owner_of_child(self, held: HeldLease) -> str | None:
         if held.hand_off_to is not None:
             return held.hand_off_to
-        return self.leases.me if not self.leases.draining and self.leases.has_room() else None
+        may_own = not self.leases.draining and self.leases.has_room(self.leases.claimed())
+        return self.leases.me if may_own else None
 
     async def create(self, lease: Lease, *, owner: str | None = None) -> None:
         """Make a row if there is none with its key. Raises LeaseStoreError where it may not exist yet."""

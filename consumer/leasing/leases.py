@@ -151,17 +151,22 @@ class Leases:
             )
         return PlanView(leases, self.workers())
 
-    def has_room(self, key: str | None = None, *, besides: AbstractSet[str] = frozenset()) -> bool:
-        """Whether one more lease (or ``key``) fits this worker's limit.
+    def claimed(self) -> set[str]:
+        """The keys that count against this worker's limit: held, being won, or with a row that names it as next owner.
 
-        Rows that name it as next owner count, and so do ``besides``, keys that it is about to take: each of them once,
-        so that it may take a lease which a dead owner was handing to it.
+        Empty where there is no limit.
         """
         if self.max_leases is None:
-            return True
-        mine = {lease.key for lease in self.current_leases() if lease.owner == self.me and not lease.is_finished}
-        mine = mine | self._acquiring | self.held.keys() | besides
-        return key in mine or len(mine) < self.max_leases
+            return set()
+        named = {lease.key for lease in self.current_leases() if lease.owner == self.me and not lease.is_finished}
+        return named | self._acquiring | self.held.keys()
+
+    def has_room(self, claimed: AbstractSet[str], key: str | None = None) -> bool:
+        """Whether one more lease fits this worker's limit beside ``claimed``; a ``key`` among them always does.
+
+        So a full worker may take a lease which a dead owner was handing to it.
+        """
+        return self.max_leases is None or key in claimed or len(claimed) < self.max_leases
 
     # -- tenures begin and end
 

@@ -202,6 +202,7 @@ class TableWatch:
             return None
         now = leases.clock.monotonic()
         takes = {take.key: take.worker_id for take in plan(leases.view()).takes}
+        claimed = leases.claimed() | self._taking
         due = []
         for observation in leases.observations:
             key = observation.lease.key
@@ -214,7 +215,8 @@ class TableWatch:
                 when = max(when, leases.free_at(observation) + grace)
             if when > now:
                 due.append(when)
-            elif key not in self._taking and leases.may_acquire(key) and leases.has_room(key, besides=self._taking):
+            elif key not in self._taking and leases.may_acquire(key) and leases.has_room(claimed, key):
+                claimed.add(key)
                 self._taking.add(key)
                 self._spawn(self._take(key))
         return min(due, default=None)
