@@ -62,7 +62,7 @@ async def _in_process(stage: Stage, table: Table) -> dict[str, float]:
 async def _first_record(table_name: str) -> dict[str, float]:
     """A worker in this process: when all was imported, and when its processor was given its first record."""
     from consumer.config import InitialPosition, WorkerConfig
-    from consumer.streams.address import open_source
+    from consumer.streams import open_source
     from consumer.worker import Worker
     from lease_store.dynamodb import DynamoDBLeaseStore
 

@@ -78,9 +78,12 @@ class WorkerProcess:
         return CLOCK.monotonic()
 
     async def wait(self, within_seconds: float) -> int:
-        """Its exit code. Raises TimeoutError."""
-        async with CLOCK.timeout(within_seconds):
-            return await self._process.wait()
+        """Its exit code. Raises TimeoutError with its last words."""
+        try:
+            async with CLOCK.timeout(within_seconds):
+                return await self._process.wait()
+        except TimeoutError:
+            raise TimeoutError(f"{self.name} still runs after {within_seconds:g} s:\n{self.log[-1000:]}") from None
 
     async def end(self) -> None:
         """Kill it, if it still runs."""
