@@ -38,6 +38,7 @@ class PrometheusHook:
         self._lock = threading.Lock()
         self._lags: dict[str, float] = {}
         self._read_at: dict[str, float] = {}
+        self._failing_since: dict[str, float] = {}
         self._held: set[str] = set()
         self._make_delivery_metrics()
         self._make_lease_metrics()
@@ -76,6 +77,11 @@ class PrometheusHook:
         self._stuck = self._counter("stuck_reports", "Reports of a shard without progress, by stage.", "stage")
         self._gauge("stream_lag_seconds", "Age of what is still unread in the shard that lags most.", self._worst_lag)
         self._gauge(
+            "oldest_failing_batch_age_seconds",
+            "How long user code has been raising on one batch, of the shard where that is longest; 0 where none does.",
+            self._oldest_failure,
+        )
+        self._gauge(
             "oldest_read_age_seconds",
             "Time since the last answered read, of the shard where that is longest ago.",
             self._oldest_read,
@@ -106,6 +112,10 @@ class PrometheusHook:
         with self._lock:
             return self._clock.monotonic() - min(self._read_at.values()) if self._read_at else 0.0
 
+    def _oldest_failure(self) -> float:
+        with self._lock:
+            return self._clock.monotonic() - min(self._failing_since.values()) if self._failing_since else 0.0
+
     def _leases_held(self) -> float:
         with self._lock:
             return len(self._held)
@@ -126,6 +136,7 @@ class PrometheusHook:
             self._held.discard(fact.shard_id)
             self._lags.pop(fact.shard_id, None)
             self._read_at.pop(fact.shard_id, None)
+            self._failing_since.pop(fact.shard_id, None)
         self._ends.labels(fact.reason).inc()
 
     @_on.register
@@ -166,12 +177,17 @@ class PrometheusHook:
 
     @_on.register
     def _(self, fact: hooks.BatchProcessed) -> None:
+        with self._lock:
+            self._failing_since.pop(fact.shard_id, None)
         self._records.inc(fact.records)
         self._bytes.inc(fact.size_bytes)
         self._batches.observe(fact.seconds)
 
     @_on.register
     def _(self, fact: hooks.BatchFailed) -> None:
+        with self._lock:
+            if fact.callback == "process_records" and fact.shard_id in self._held:
+                self._failing_since.setdefault(fact.shard_id, self._clock.monotonic())
         self._failures.labels(fact.callback).inc()
 
     @_on.register

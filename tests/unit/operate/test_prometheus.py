@@ -96,6 +96,28 @@ def test_the_age_of_the_oldest_read_grows_while_nothing_is_read():
     assert hook.registry.get_sample_value("leasehold_oldest_read_age_seconds") == 42.0
 
 
+def test_the_age_of_the_oldest_failing_batch_grows_until_it_passes_or_the_tenure_ends():
+    clock = SetClock()
+    hook = PrometheusHook(clock=clock)
+
+    def age() -> float | None:
+        return hook.registry.get_sample_value("leasehold_oldest_failing_batch_age_seconds")
+
+    assert age() == 0.0
+    for shard in ("a", "b"):
+        hook(hooks.LeaseTaken(shard, "created", None, 1))
+        for attempt in (1, 2):
+            hook(hooks.BatchFailed(shard, "process_records", "ValueError", attempt, 1.0))
+            clock.now += 10.0
+    assert age() == 40.0
+    hook(hooks.BatchProcessed("a", 1, 1, 0.1, "1", "1"))
+    assert age() == 20.0
+    hook(hooks.TenureEnded("b", "lost"))
+    hook(hooks.BatchFailed("b", "process_records", "ValueError", 3, 0.0))  # of the tenure that is over
+    hook(hooks.BatchFailed("a", "shutdown_requested", "ValueError", 1, 0.0))  # no batch
+    assert age() == 0.0
+
+
 def test_two_workers_in_one_process_keep_their_figures_apart():
     first, second = PrometheusHook(), PrometheusHook()
     first(hooks.CheckpointStored("s", "1"))
