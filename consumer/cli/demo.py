@@ -123,7 +123,7 @@ def _verdict(source: SourceKind, seconds: float, *, plain: bool, keep: str | Non
             children = stack.enter_context(Children(folder))
             return asyncio.run(_play(source, seconds, ministack=ministack, children=children, view=view, folder=folder))
         except MinistackMissing as error:
-            raise DemoFailed(f"{error} `make demo` does that first and then runs this.") from None
+            raise DemoFailed(str(error)) from None
         except (MinistackNotReady, DamagedJournal) as error:
             raise DemoFailed(str(error)) from error
         finally:

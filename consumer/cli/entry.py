@@ -48,7 +48,11 @@ def main() -> int:
         for sentence in foreign:
             print(f"leasehold: {sentence}", file=sys.stderr)
         return BAD_CONFIGURATION
-    code: int = import_module("consumer.cli.main").main()
+    try:
+        code: int = import_module("consumer.cli.main").main()
+    except KeyboardInterrupt:  # while modules were being imported: the command itself catches what comes later
+        print("leasehold: interrupted before anything was begun.", file=sys.stderr)
+        return 1
     if code == DRAIN_TIMED_OUT:
         # Interpreter shutdown would join threads that user code has started and not marked as daemons.
         sys.stdout.flush()

@@ -163,8 +163,9 @@ def find_ministack() -> Path:
     if on_path:
         return Path(on_path).absolute()
     raise MinistackMissing(
-        "ministack, the local DynamoDB, was not found: run `make` in the project, which puts it into .venv-ministack, "
-        "or name its executable in LEASEHOLD_MINISTACK."
+        "ministack, the local DynamoDB, was not found. In Leasehold's checkout `make demo` or `make test` installs it; "
+        "elsewhere, install ministack 1.5.33 into a virtual environment of its own (it pins an old botocore) and name "
+        "its executable in LEASEHOLD_MINISTACK."
     )
 
 

@@ -98,7 +98,7 @@ def test_a_missing_ministack_names_the_way_out(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ):
     def missing() -> Any:
-        raise ministack.MinistackMissing("ministack was not found.")
+        raise ministack.MinistackMissing("ministack was not found. Run `make demo`.")
 
     monkeypatch.setattr(demo.signal, "signal", lambda number, handler: None)
     monkeypatch.setattr(ministack.Ministack, "start", missing)
