@@ -87,7 +87,7 @@ def _at_odds(settings: Settings, address: Address | None, clock: Clock) -> list[
 def _work(settings: Settings, address: Address, factory: ProcessorFactory) -> int:
     # Only here, when the input is known to be good: these take most of a second to import.
     from consumer.operate.prometheus import PrometheusHook
-    from consumer.streams.address import open_source
+    from consumer.streams.named import open_source
     from consumer.worker import Outcome, Worker
     from lease_store.dynamodb import DynamoDBLeaseStore
 

@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from consumer.streams.address import Address, open_source, parse_address
+    from consumer.streams.address import Address, parse_address
     from consumer.streams.dynamodb_record import DynamoDBRecord
     from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
     from consumer.streams.kinesis import KinesisSource
     from consumer.streams.kinesis_record import KinesisRecord
+    from consumer.streams.named import open_source
     from consumer.streams.source import (
         Opened,
         Page,
@@ -45,7 +46,7 @@ _HOMES = {
     "DynamoDBStreamsSource": "dynamodb_streams",
     "KinesisRecord": "kinesis_record",
     "KinesisSource": "kinesis",
-    "open_source": "address",
+    "open_source": "named",
     "parse_address": "address",
 }
 

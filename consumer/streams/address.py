@@ -1,19 +1,14 @@
-"""How a user names a stream, and the source behind the name."""
+"""How a user names a stream."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from consumer.errors import ConfigError
 
-if TYPE_CHECKING:
-    from consumer.clock import Clock
-    from consumer.streams.aws_clients import SessionSource
-    from consumer.streams.source import RecordSource
-
-__all__ = ["Address", "open_source", "parse_address"]
+__all__ = ["Address", "parse_address"]
 
 _TABLE: Final = r"[A-Za-z0-9_.-]{3,255}"
 _STREAM: Final = r"[A-Za-z0-9_.-]{1,128}"
@@ -61,20 +56,6 @@ def parse_address(text: str) -> Address:
             raise _refused(text, "a Kinesis stream's name has 1 to 128 letters, digits, dots, dashes and underscores")
         return Address(text, "kinesis", name)
     raise _refused(text, "it does not say which service it belongs to")
-
-
-def open_source(
-    text: str, *, region_name: str | None = None, session: SessionSource = None, clock: Clock | None = None
-) -> RecordSource:
-    """The source that ``text`` names; nothing is connected before its ``open`` is entered. Raises ConfigError."""
-    address = parse_address(text)
-    if address.service == "kinesis":
-        from consumer.streams.kinesis import KinesisSource
-
-        return KinesisSource(address, region_name=region_name, session=session, clock=clock)
-    from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
-
-    return DynamoDBStreamsSource(address, region_name=region_name, session=session, clock=clock)
 
 
 def _from_arn(text: str) -> Address:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.errors import ConfigError
-from consumer.streams.address import Address, open_source, parse_address
+from consumer.streams.address import Address, parse_address
+from consumer.streams.named import open_source
 
 TABLE_ARN = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders"
 STREAM_ARN = f"{TABLE_ARN}/stream/2026-11-20T08:00:00.000"
