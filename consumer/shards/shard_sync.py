@@ -32,6 +32,7 @@ _log = logging.getLogger("leasehold.shards")
 
 _ROWS_AT_ONCE: Final = 16
 _LISTING_AGE_SECONDS: Final = 2.0
+_SHARE_EVERY_SECONDS: Final = 5.0
 _SURELY_OLD_SECONDS: Final = 24 * 3600.0
 
 
@@ -64,6 +65,7 @@ class ShardSync:
         self._wanted = asyncio.Event()
         self._listing: tuple[float, str, ShardListing] | None = None
         self._listing_lock = asyncio.Lock()
+        self._told: frozenset[shard_graph.Finding] = frozenset()
 
     def identity_of(self, label: str | None) -> StreamIdentity:
         """The incarnation that a row belongs to: the present one, or an older one that is still being drained."""
@@ -84,11 +86,15 @@ class ShardSync:
         """Sync at intervals until cancelled; what fails is tried again and never ends it."""
         backoff = Backoff(self._random, 0.5, self._config.audit_interval_seconds)
         pause = self._config.audit_interval_seconds
+        due = self._clock.monotonic() + pause
         while True:
-            wanted = await self._wait(pause * self._random.uniform(0.9, 1.1))
+            left = max(0.0, due - self._clock.monotonic())
+            wanted = await self._wait(min(left, _SHARE_EVERY_SECONDS) * self._random.uniform(0.9, 1.1))
             try:
                 state = await self._seam.call(self._loop.state())
                 self._source.share(state.live_workers)
+                if not wanted and self._clock.monotonic() < due:
+                    continue
                 if (wanted or state.is_describer) and not state.draining:
                     self._follow_incarnation(await self._source.resolve())
                     await self._sync()
@@ -101,6 +107,7 @@ class ShardSync:
                 )
                 if wanted:
                     self._wanted.set()
+            due = self._clock.monotonic() + pause
 
     async def _wait(self, seconds: float) -> bool:
         """True when somebody wanted a sync, which is granted once a second at most."""
@@ -142,6 +149,7 @@ class ShardSync:
     async def _sync(self) -> None:
         listing = await self.listing(younger_than_seconds=0.0)
         state = await self._seam.call(self._loop.state())
+        self._source.share(state.live_workers)
         missing = self._missing(listing, state)
         if missing and not any(lease.stream == self.stream.label for lease in state.leases):
             # The first row settles what LATEST stands for, for all; where another worker made it, its pin counts.
@@ -156,8 +164,10 @@ class ShardSync:
             state.leases, listing.shards, self.stream.label, server_time=listing.server_time
         ):
             await self._seam.call(self._loop.delete(lease))
-        for finding in shard_graph.audit(listing.shards, state.leases, self.stream.label):
+        findings = frozenset(shard_graph.audit(listing.shards, state.leases, self.stream.label))
+        for finding in sorted(findings - self._told, key=lambda each: each.shard_id):
             _log.info("Shard %s %s", finding.shard_id, finding.sentence)
+        self._told = findings
         if missing:
             await self._seam.call(self._loop.apply_plan())
 
@@ -209,17 +219,18 @@ class ShardSync:
         A parent without a row blocks as long as a complete listing shows it: its row is to be made first.
         """
         lease = held.first_lease
+        if lease.checkpoint.is_number:
+            return  # it has begun, so that was done: a takeover must not wait for a table or a listing to say so again
         backoff = Backoff(self._random, 0.2, 2.0)
         while held.over is None:
             try:
                 absent = await self._seam.call(self._loop.parents_finished(held))
                 state = await self._seam.call(self._loop.state())
-                drained = shard_graph.old_stream_drained(state.leases, lease.stream)
-                if drained and not absent:
+                if not absent and shard_graph.may_start(lease, state.leases, None):
                     return
-                if drained:
+                if absent and shard_graph.old_stream_drained(state.leases, lease.stream):
                     listing = await self.listing()
-                    if not shard_graph.blocking_parents(lease, state.leases, listing.shards):
+                    if shard_graph.may_start(lease, state.leases, listing.shards):
                         _log.info("Shard %s starts: its parents %s are gone from table and stream.", lease.key, absent)
                         return
                     self.want()

@@ -1,0 +1,152 @@
+"""Shard sync by itself: what it asks of whom, what it says, and what a shard waits for."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Coroutine
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from consumer.config import InitialPosition, WorkerConfig
+from consumer.hooks import Fact, Hooks
+from consumer.leasing.lease_loop import TableState
+from consumer.leasing.seam import LeasesInline
+from consumer.shards.shard_sync import ShardSync
+from consumer.streams.source import Shard, ShardListing, StreamIdentity
+from consumer.testing.virtual_time import VirtualClock, run_virtual
+from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
+from lease_store.lease import Lease
+
+STREAM = StreamIdentity("arn:s", "arn:s@2", "arn:s")
+BEGUN = Checkpoint("100")
+
+
+class Table:
+    """What ShardSync asks of the lease loop, over plain rows."""
+
+    def __init__(self, *rows: Lease) -> None:
+        self.rows = {row.key: row for row in rows}
+        self.calls: list[str] = []
+
+    async def state(self) -> TableState:
+        self.calls.append("state")
+        return TableState(tuple(self.rows[key] for key in sorted(self.rows)), 1, True, False)
+
+    async def create(self, lease: Lease) -> None:
+        self.calls.append(f"create {lease.key}")
+        self.rows.setdefault(lease.key, lease)
+
+    async def apply_plan(self) -> None:
+        self.calls.append("plan")
+
+    async def parents_finished(self, held: Any) -> tuple[str, ...]:
+        self.calls.append("parents_finished")
+        return tuple(parent for parent in held.first_lease.parents if parent not in self.rows)
+
+
+class Stage:
+    def __init__(self, *shards: Shard, rows: tuple[Lease, ...] = (), start: str = "TRIM_HORIZON") -> None:
+        self.clock = VirtualClock()
+        self.shards = shards
+        self.listings = 0
+        self.facts: list[Fact] = []
+        self.table = Table(*rows)
+        self.sync = ShardSync(
+            self,  # type: ignore[arg-type]  # all it needs of a source
+            STREAM,
+            self.table,  # type: ignore[arg-type]
+            LeasesInline(),
+            WorkerConfig(app="audit", initial_position=InitialPosition.parse(start)),
+            clock=self.clock,
+            random=random.Random(1),
+            hooks=Hooks([self.facts.append]),
+        )
+
+    name = "kinesis:s"
+
+    def share(self, workers: int) -> None: ...
+
+    async def list_shards(self, stream: StreamIdentity) -> ShardListing:
+        self.listings += 1
+        return ShardListing(self.shards, server_time=1_800_000_000.0)
+
+
+def row(key: str, checkpoint: Checkpoint = TRIM_HORIZON, *parents: str, **fields: Any) -> Lease:
+    return Lease(key=key, checkpoint=checkpoint, parents=parents, stream=STREAM.label, created_at="1-x", **fields)
+
+
+def tenure(lease: Lease) -> Any:
+    return SimpleNamespace(first_lease=lease, over=None)
+
+
+def virtual(main: Coroutine[Any, Any, None]) -> None:
+    run_virtual(main, limit_seconds=600)
+
+
+def test_a_shard_that_has_begun_starts_without_asking_anybody() -> None:
+    """Of a dead worker's shards most have parents that were trimmed away long ago: no read, no listing for those."""
+
+    async def main() -> None:
+        stage = Stage(Shard("b", ("a",)), rows=(row("b", BEGUN, "a"),))
+        await stage.sync.wait_for_lineage(tenure(stage.table.rows["b"]))
+        assert (stage.table.calls, stage.listings) == ([], 0)
+
+    virtual(main())
+
+
+def test_a_shard_without_living_parents_starts_when_a_listing_says_that_they_are_gone() -> None:
+    async def main() -> None:
+        stage = Stage(Shard("b", ("a",)), rows=(row("b", TRIM_HORIZON, "a"),))
+        await stage.sync.wait_for_lineage(tenure(stage.table.rows["b"]))
+        assert stage.listings == 1
+
+    virtual(main())
+
+
+def test_a_shard_waits_while_an_older_incarnation_is_read_and_asks_for_no_listing_meanwhile() -> None:
+    async def main() -> None:
+        old = replace(row("x", BEGUN), stream="arn:s@1")
+        stage = Stage(Shard("b"), rows=(row("b"), old))
+        waits = stage.clock.timeout(30.0)
+        with pytest.raises(TimeoutError):
+            async with waits:
+                await stage.sync.wait_for_lineage(tenure(stage.table.rows["b"]))
+        assert stage.listings == 0
+        stage.table.rows["x"] = replace(old, checkpoint=SHARD_END)
+        await stage.sync.wait_for_lineage(tenure(stage.table.rows["b"]))
+
+    virtual(main())
+
+
+def test_the_first_row_settles_the_instant_of_a_new_group() -> None:
+    async def main() -> None:
+        stage = Stage(Shard("a"), Shard("b"), Shard("c"), start="LATEST")
+        await stage.sync.start()
+        creates = [call for call in stage.table.calls if call.startswith("create")]
+        assert stage.table.calls[1] == creates[0]  # alone, then a look at what stands
+        assert stage.table.calls[2] == "state"
+        assert sorted(creates) == ["create a", "create b", "create c"]
+        assert {each.checkpoint for each in stage.table.rows.values()} == {LATEST}
+        assert {each.start_at for each in stage.table.rows.values()} == {1_799_999_999}
+
+    virtual(main())
+
+
+def test_an_oddity_is_told_once_and_again_when_it_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        stage = Stage(Shard("a", is_open=False), rows=(row("a", SHARD_END),))
+        alone, followed = (Shard("a", is_open=False),), (Shard("a", is_open=False), Shard("b", ("a",)))
+        for listed in (alone, alone, alone, followed, alone):
+            stage.shards = listed
+            stage.table.rows.pop("b", None)
+            await stage.clock.sleep(30.0)
+            await stage.sync.start()
+
+    with caplog.at_level(logging.INFO, "leasehold.shards"):
+        virtual(main())
+    told = [each.getMessage() for each in caplog.records if "no child is listed yet" in each.getMessage()]
+    assert len(told) == 2
