@@ -39,7 +39,6 @@ class Drain:
         self._scan_period_seconds = scan_period_seconds
         self._leaving: set[HeldLease] = set()
         self._marked_at: float | None = None
-        self.is_done = False
 
     async def run(self, mark: Callable[[], Coroutine[Any, Any, None]], last_scan_began: Callable[[], float]) -> None:
         """Mark my row as draining, then let everything go; returns when nothing names me, however long that takes."""
@@ -55,7 +54,6 @@ class Drain:
         while not self._is_over(last_scan_began()):
             self._start_leaving()
             await leases.clock.sleep(_STEP_SECONDS)
-        self.is_done = True
 
     def _is_over(self, scan_began: float) -> bool:
         leases = self._leases

@@ -35,7 +35,10 @@ _MOST_ATTEMPTS: Final = 20
 
 
 class HeldLease:
-    """One tenure. Every method runs on the lease loop; other threads read ``trusted_until`` and ``fencing_token`` only.
+    """One tenure. Every method runs on the lease loop; other threads read attributes that are set once or are values.
+
+    Those are ``key``, ``first_lease``, ``fencing_token``, ``trusted_until`` and, once the tenure is over, ``over`` and
+    ``lease``.
 
     ``on_change`` is called after every reply, with this object: the place to notice a pending hand-off or the end.
     """

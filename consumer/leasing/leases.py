@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from typing import Final, Protocol
 
@@ -283,20 +282,11 @@ class Leases:
             self._signalled[held.key] = reason
         self._listener.stop_changed(held, reason)
 
-    def signalled(self, held: HeldLease) -> StopReason | None:
-        """What the shard's consumer was told last."""
-        return self._signalled.get(held.key)
-
     def consumer_stopped(self, held: HeldLease) -> None:
         """No user code of this tenure runs any more; the lease may be taken or accepted here again."""
         if self._occupied.get(held.key) is held:
             del self._occupied[held.key]
         self.moved.set()
-
-    @property
-    def occupied(self) -> Iterable[str]:
-        """Keys under which user code of some tenure may run."""
-        return self._occupied.keys()
 
     # -- rows that are not held
 

@@ -52,10 +52,9 @@ class Progress:
         finally:
             self.end(name)
 
-    def oldest_seconds(self, *, leaving_out: frozenset[str] = frozenset()) -> float:
+    def oldest_seconds(self) -> float:
         """Age of the oldest stage under way, 0 where there is none."""
-        since = [at for stage, at in self._since.items() if stage not in leaving_out]
-        return self._clock.monotonic() - min(since) if since else 0.0
+        return self._clock.monotonic() - min(self._since.values()) if self._since else 0.0
 
     async def watch(self) -> None:
         """Report stages that last too long, until cancelled; keeps a timer only while something is under way."""

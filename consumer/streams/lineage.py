@@ -101,10 +101,6 @@ class Lineage:
         """Everything that comes from any of ``of``, themselves left out unless they come from another of them."""
         return _reachable(of, self.children)
 
-    def ancestors(self, of: Iterable[str]) -> set[str]:
-        """Everything that any of ``of`` comes from."""
-        return _reachable(of, self.parents)
-
 
 def _inverted(parents: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     children: dict[str, list[str]] = {name: [] for name in parents}

@@ -28,7 +28,6 @@ __all__ = [
     "blocking_parents",
     "child_leases",
     "deletable",
-    "group_pin",
     "leases_to_create",
     "may_start",
     "old_stream_drained",
@@ -50,12 +49,6 @@ def pin_for(start: InitialPosition, server_time: float | None, now: float) -> fl
     if start.kind == "LATEST":
         return math.floor(now if server_time is None else server_time) - 1.0
     return start.timestamp
-
-
-def group_pin(leases: Iterable[Lease], label: str) -> float | None:
-    """The pin that rows of ``label`` carry (the smallest, where two workers started at once); None for none."""
-    pins = [lease.start_at for lease in leases if lease.stream == label and lease.start_at is not None]
-    return float(min(pins)) if pins else None
 
 
 def leases_to_create(

@@ -16,7 +16,6 @@ from consumer.streams.shard_graph import (
     blocking_parents,
     child_leases,
     deletable,
-    group_pin,
     leases_to_create,
     may_start,
     old_stream_drained,
@@ -102,7 +101,6 @@ def test_a_stranger_younger_than_the_pin_starts_at_the_horizon_an_older_one_at_t
     made = leases_to_create(listing, rows, NEWEST, LABEL, pin=99.0)
     assert words(made) == {"young": "TRIM_HORIZON", "old": "LATEST", "unknown": "LATEST"}
     assert {lease.start_at for lease in made} == {Decimal("48.0")}
-    assert group_pin(rows, LABEL) == 48.0
 
 
 def test_the_start_is_used_once_in_a_groups_life() -> None:
