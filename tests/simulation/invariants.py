@@ -80,6 +80,7 @@ class Judge:
             self.moves += 1
             self.last_move_at = now
         if write.verb == "take" and before is not None:
+            self._inherited(write.key)
             (self._named.add if before.owner == worker else self._named.discard)(write.key)
         if write.verb == "start_hand_off":
             self._started[write.key] = (now, worker)
@@ -103,6 +104,11 @@ class Judge:
             self.longest_gap = max(self.longest_gap, now - let_go_at)
             if now - let_go_at > 0.5 and to == worker.name:
                 self.breach(f"{key} was silent for {now - let_go_at:.2f} s at its hand-off to {worker.name}")
+        self._inherited(key)
+
+    def _inherited(self, key: str) -> None:
+        """A dead worker's lease has a new owner."""
+        now = asyncio.get_running_loop().time()
         crashed_at, due, heirs = self.orphaned_at.pop(key, (now, now, []))
         if now > due and any(heir.state == "running" for heir in heirs):
             self.breach(f"{key} was taken over {now - crashed_at:.2f} s after its owner's death")
