@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from consumer.clock import Clock, SystemClock
     from consumer.config import InitialPosition, WorkerConfig
-    from consumer.errors import ConfigError, LeaseholdError, LeaseLost
+    from consumer.errors import CheckpointError, ConfigError, LeaseholdError, LeaseLost
     from consumer.hooks import Fact, Hook
     from consumer.processor import Checkpointer, RecordProcessor, ShardContext
     from consumer.record import Record, Records, ViewType
-    from consumer.worker import Worker
+    from consumer.worker import Outcome, Worker
 
 __all__ = [
+    "CheckpointError",
     "Checkpointer",
     "Clock",
     "ConfigError",
@@ -26,6 +27,7 @@ __all__ = [
     "InitialPosition",
     "LeaseLost",
     "LeaseholdError",
+    "Outcome",
     "Record",
     "RecordProcessor",
     "Records",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "CheckpointError": "errors",
     "Checkpointer": "processor",
     "Clock": "clock",
     "ConfigError": "errors",
@@ -45,6 +48,7 @@ _HOMES: Final = {
     "InitialPosition": "config",
     "LeaseLost": "errors",
     "LeaseholdError": "errors",
+    "Outcome": "worker",
     "Record": "record",
     "RecordProcessor": "processor",
     "Records": "record",

@@ -8,7 +8,7 @@ from typing import Final
 
 from consumer.cli.settings import Settings
 from consumer.config import WorkerConfig
-from consumer.leasing.timing import LeaseTiming, scan_period_seconds
+from consumer.leasing.timing import LeaseTiming, scan_period_seconds, scan_read_units
 
 __all__ = ["Cost", "estimate", "report"]
 
@@ -16,8 +16,6 @@ __all__ = ["Cost", "estimate", "report"]
 _READ_DOLLARS: Final = 0.125e-6
 _WRITE_DOLLARS: Final = 0.625e-6
 _MONTH_SECONDS: Final = 30 * 86_400
-_ROW_BYTES: Final = 600
-_READ_UNIT_BYTES: Final = 4096
 _FLEETS: Final = ((10, 2), (100, 4), (1_000, 10), (10_000, 20))
 
 
@@ -34,8 +32,7 @@ class Cost:
 def estimate(config: WorkerConfig, shards: int, workers: int) -> Cost:
     """For a fleet of ``workers`` over ``shards`` rows: scans by the fleet's budget, one renewal a shard every F/3."""
     period = scan_period_seconds(shards + workers, workers, config.scan_read_units_per_second)
-    # Half a unit for each 4 KiB of an eventually consistent scan, as the period reckons.
-    units = 0.5 * max(1, -(-(shards + workers) * _ROW_BYTES // _READ_UNIT_BYTES)) * workers / period
+    units = scan_read_units(shards + workers) * workers / period
     writes = (shards + workers) / LeaseTiming(config.failover_seconds).renew_seconds
     return Cost(period, units, units * _MONTH_SECONDS * _READ_DOLLARS, writes * _MONTH_SECONDS * _WRITE_DOLLARS)
 

@@ -13,7 +13,7 @@ import random
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from consumer.clock import Clock
 from consumer.errors import LeaseLost
@@ -36,6 +36,10 @@ from lease_store.store import LeaseStore
 __all__ = ["LeaseLoop", "LeaseSettings", "TableState"]
 
 _log = logging.getLogger("leasehold.leasing")
+
+# A wave of ends must leave the table's connections to renewals: a call's time-out runs while it waits for one.
+_BULK_AT_ONCE: Final = 8
+_FAST_BEATS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class LeaseLoop:
         self._early: list[Coroutine[Any, Any, None]] = []
         self._beat = 0
         self._beating = asyncio.Lock()
+        self._bulk = asyncio.Semaphore(_BULK_AT_ONCE)
 
     # -- life
 
@@ -157,11 +162,12 @@ class LeaseLoop:
 
         Raises LeaseLost, LeaseStoreError.
         """
-        for child in children:
-            if held.over not in (None, "ended"):
-                raise LeaseLost(f"The lease of {held.key} was lost before its children's rows were written.")
-            await self.create(child, owner=self._owner_of_child(held))
-        await held.end_shard(tuple(sorted(child.key for child in children)))
+        async with self._bulk:
+            for child in children:
+                if held.over not in (None, "ended"):
+                    raise LeaseLost(f"The lease of {held.key} was lost before its children's rows were written.")
+                await self.create(child, owner=self._owner_of_child(held))
+            await held.end_shard(tuple(sorted(child.key for child in children)))
 
     def _owner_of_child(self, held: HeldLease) -> str | None:
         if held.hand_off_to is not None:
@@ -227,8 +233,9 @@ class LeaseLoop:
         absent = []
         for parent in parents:
             try:
-                if parent not in self.leases.held and await self.leases.read(parent) is None:
-                    absent.append(parent)
+                async with self._bulk:
+                    if parent not in self.leases.held and await self.leases.read(parent) is None:
+                        absent.append(parent)
             except LeaseStoreError as error:
                 _log.info("A shard waits for its parent %s, whose row could not be read: %s", parent, error)
         return absent
@@ -285,7 +292,9 @@ class LeaseLoop:
             try:
                 await self._write_beat()
                 backoff.reset()
-                pause = self.leases.timing.beat_seconds
+                # The first beats come fast: peers hand nothing to a worker whose row they have not seen move.
+                fast = self._beat <= _FAST_BEATS
+                pause = min(1.0, self.leases.timing.beat_seconds) if fast else self.leases.timing.beat_seconds
             except LeaseStoreError as error:
                 pause = backoff.next_seconds()
                 _log.warning("Could not write this worker's own row, trying again: %s", error)

@@ -55,8 +55,13 @@ class LeasesInline:
     async def call(self, work: Coroutine[Any, Any, T]) -> T:
         task = asyncio.ensure_future(work)
         self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
+        task.add_done_callback(self._forget)
         return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._calls.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a caller that was cancelled meanwhile nobody asks
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         self._running = asyncio.ensure_future(work)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LeaseTiming", "scan_period_seconds"]
+__all__ = ["LeaseTiming", "scan_period_seconds", "scan_read_units"]
 
 _SHORTEST_SCAN_PERIOD_SECONDS: Final = 1.0
 _ROW_BYTES: Final = 600
@@ -46,10 +46,11 @@ class LeaseTiming:
         return min(2.0, max(0.25, self.failover_seconds / 4))
 
 
-def scan_period_seconds(rows: int, workers: int, read_units_per_second: float) -> float:
-    """How long a worker waits between scans, so that the scans of all live workers fit the budget; at least 1 s.
+def scan_read_units(rows: int) -> float:
+    """What one eventually consistent scan costs: half a read unit for each 4 KiB, a row being reckoned at 600 bytes."""
+    return 0.5 * max(1, math.ceil(rows * _ROW_BYTES / _READ_UNIT_BYTES))
 
-    An eventually consistent scan costs half a read unit for each 4 KiB; a row is reckoned at 600 bytes.
-    """
-    units = 0.5 * max(1, math.ceil(rows * _ROW_BYTES / _READ_UNIT_BYTES))
-    return max(_SHORTEST_SCAN_PERIOD_SECONDS, max(1, workers) * units / read_units_per_second)
+
+def scan_period_seconds(rows: int, workers: int, read_units_per_second: float) -> float:
+    """How long a worker waits between scans, so that the scans of all live workers fit the budget; at least 1 s."""
+    return max(_SHORTEST_SCAN_PERIOD_SECONDS, max(1, workers) * scan_read_units(rows) / read_units_per_second)

@@ -88,8 +88,7 @@ class ShardSync:
         pause = self._config.audit_interval_seconds
         due = self._clock.monotonic() + pause
         while True:
-            left = max(0.0, due - self._clock.monotonic())
-            wanted = await self._wait(min(left, _SHARE_EVERY_SECONDS) * self._random.uniform(0.9, 1.1))
+            wanted = await self._wait(min(max(0.0, due - self._clock.monotonic()), _SHARE_EVERY_SECONDS))
             try:
                 state = await self._seam.call(self._loop.state())
                 self._source.share(state.live_workers)
@@ -107,7 +106,7 @@ class ShardSync:
                 )
                 if wanted:
                     self._wanted.set()
-            due = self._clock.monotonic() + pause
+            due = self._clock.monotonic() + pause * self._random.uniform(0.9, 1.1)
 
     async def _wait(self, seconds: float) -> bool:
         """True when somebody wanted a sync, which is granted once a second at most."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -57,12 +58,12 @@ class DynamoDBStreamsSource:
             services, self._address.text, clock=clock, session=session, region_name=region_name or self._address.region
         )
         self._describes_per_second = describes_per_second
-        self._describes = RateLimit(clock, describes_per_second, burst=2)
+        self._describes = RateLimit(clock, describes_per_second, burst=1)
         self._knows_timestamps = True
         self._knows_child_filter = True
-        self._joint_listing = JointListing(self._list_all, self._clients.start)
-        self._asking = 0
-        self._pages = 1
+        self._joint_listing = JointListing(self._list_for_askers, self._clients.start)
+        self._asking: Counter[str] = Counter()
+        self._unseen: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -98,24 +99,26 @@ class DynamoDBStreamsSource:
 
     async def list_shards(self, stream: StreamIdentity) -> ShardListing:
         """Every page of DescribeStream. Raises StreamUnavailable rather than return a part."""
-        return await self._list_all(stream.arn)
+        return await self._list(stream.arn, {})
 
     async def children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
         """The children of ``shard_id``: one call with a filter, or one listing for all who ask.
 
-        The listing answers where the service does not know the filter, and where more shards have ended at once than
-        the listing has pages.
+        The listing answers where the service does not know the filter, and where several shards have ended at once.
         """
-        self._asking += 1
+        self._asking[shard_id] += 1
         try:
             shards = await self._shards_with_children(stream, shard_id)
         finally:
-            self._asking -= 1
+            self._asking[shard_id] -= 1
+            self._asking += Counter()  # keeps only who still asks
         # A service that does not know the filter may also ignore it and send everything.
-        return tuple(shard for shard in shards if shard_id in shard.parents and shard.id != shard_id)
+        found = tuple(shard for shard in shards if shard_id in shard.parents and shard.id != shard_id)
+        (self._unseen.discard if found else self._unseen.add)(shard_id)
+        return found
 
     async def _shards_with_children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
-        if self._knows_child_filter and self._asking <= max(_ASKING_ALONE, self._pages):
+        if self._knows_child_filter and len(self._asking) <= _ASKING_ALONE:
             try:
                 only_children = {"ShardFilter": {"Type": "CHILD_SHARDS", "ShardId": shard_id}}
                 return (await self._list(stream.arn, only_children)).shards
@@ -181,20 +184,25 @@ class DynamoDBStreamsSource:
             )
         return arn
 
-    async def _list_all(self, arn: str) -> ShardListing:
-        listing = await self._list(arn, {})
-        self._pages = math.ceil(len(listing.shards) / _SHARDS_A_PAGE)
-        return listing
+    async def _list_for_askers(self, arn: str) -> ShardListing:
+        """The shards after the oldest one whose children are asked for: a page or two of a list that may have many.
 
-    async def _list(self, arn: str, parameters: Mapping[str, Any]) -> ShardListing:
+        Shard ids begin with the time of their creation and lists come in their order, which is not documented: whose
+        children the end of the list did not show is looked for in the whole of it the next time.
+        """
+        asking = set(self._asking)
+        oldest = min(asking, default=None)
+        return await self._list(arn, {}, after=None if asking & self._unseen else oldest)
+
+    async def _list(self, arn: str, parameters: Mapping[str, Any], *, after: str | None = None) -> ShardListing:
         """All pages of one question to DescribeStream; the clock is the first page's, before anything else was seen."""
         shards: list[Shard] = []
         server_time: float | None = None
-        start: str | None = None
+        start = after
         # Ends with the list: each page begins after the shard that ended the last one.
         while True:
-            after = {} if start is None else {"ExclusiveStartShardId": start}
-            described, page_time = await self._describe(arn, {"Limit": _SHARDS_A_PAGE, **parameters, **after})
+            beyond = {} if start is None else {"ExclusiveStartShardId": start}
+            described, page_time = await self._describe(arn, {"Limit": _SHARDS_A_PAGE, **parameters, **beyond})
             server_time = page_time if server_time is None else server_time
             shards += _shards_of(described, arn)
             last = described.get("LastEvaluatedShardId")
