@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-import aiohttp
 from botocore import exceptions as boto
 
+from lease_store.aws_refusals import cause, denied_action, never_connected, way_to_sign
 from lease_store.errors import (
     LeaseStoreError,
     LeaseTableAccessDenied,
@@ -116,7 +113,7 @@ def never_arrived_or_refused(error: BaseException) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return 400 <= status < 500 and status != 408 and not error_code(error).isdigit() and bool(error_code(error))
     if isinstance(error, boto.EndpointConnectionError):
-        return _could_not_connect(error)
+        return never_connected(error)
     if isinstance(error, _NOT_CONNECTED):
         return True
     # The rest of botocore's errors arise before a request is sent; those of the connection and of parsing do not.
@@ -136,16 +133,18 @@ def translate(error: BaseException, call: Call) -> LeaseStoreError:
             f"No AWS region for lease table {call.table}: set AWS_DEFAULT_REGION (any name does for a local endpoint)."
         )
     if isinstance(error, _NO_CREDENTIALS):
-        return LeaseTableCredentials(f"No AWS credentials for lease table {call.table} ({error}). {_way_to_sign(call)}")
+        return LeaseTableCredentials(
+            f"No AWS credentials for lease table {call.table} ({error}). {way_to_sign(call.endpoint)}"
+        )
     if isinstance(error, (boto.EndpointConnectionError, *_NOT_CONNECTED)) and never_arrived_or_refused(error):
         return LeaseTableUnreachable(
-            f"{where} can't be reached for {call.operation} on lease table {call.table}: {_cause(error)}. Nothing was "
+            f"{where} can't be reached for {call.operation} on lease table {call.table}: {cause(error)}. Nothing was "
             "written. Check the network, the region, and AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB."
         )
     if isinstance(error, (boto.ParamValidationError, boto.BaseEndpointResolverError)):
         return LeaseStoreError(f"{call.operation} on lease table {call.table} can't be asked of {where}: {error}")
     return LeaseTableUnavailable(
-        f"{where} gave no usable reply to {call.operation} on lease table {call.table}: {_cause(error)}. Try again."
+        f"{where} gave no usable reply to {call.operation} on lease table {call.table}: {cause(error)}. Try again."
     )
 
 
@@ -160,7 +159,7 @@ def _refusal(error: boto.ClientError, call: Call) -> LeaseStoreError:
             "Slow down and try again; an on-demand table grows with its load."
         )
     if code in _DENIALS:
-        action = _denied_action(said) or f"dynamodb:{call.operation}"
+        action = denied_action(said) or f"dynamodb:{call.operation}"
         return LeaseTableAccessDenied(
             f"These credentials may not {action} on lease table {call.table}: {said}. "
             f"Allow {action} in their IAM policy."
@@ -169,7 +168,7 @@ def _refusal(error: boto.ClientError, call: Call) -> LeaseStoreError:
         hint = "Check this machine's clock, too. " if "ignature" in code else ""
         return LeaseTableCredentials(
             f"DynamoDB does not accept the AWS credentials for lease table {call.table} ({code}: {said}). "
-            f"{hint}{_way_to_sign(call)}"
+            f"{hint}{way_to_sign(call.endpoint)}"
         )
     if code == "ResourceNotFoundException":
         return LeaseTableMissing(
@@ -185,29 +184,3 @@ def _refusal(error: boto.ClientError, call: Call) -> LeaseStoreError:
         f"DynamoDB refused {call.operation} on lease table {call.table} (HTTP {status}, {code}: {said}); "
         "nothing was written."
     )
-
-
-def _could_not_connect(error: boto.EndpointConnectionError) -> bool:
-    """aiobotocore has one class for *never connected* and *broken while in use*; aiohttp's error tells them apart."""
-    return isinstance(error.kwargs.get("error"), (aiohttp.ClientConnectorError, socket.gaierror))
-
-
-def _denied_action(message: str) -> str | None:
-    """The action in AWS's own words: ``... is not authorized to perform: dynamodb:UpdateItem on resource: ...``."""
-    found = re.search(r"not authorized to perform: ([a-z0-9-]+:\w+)", message)
-    return found.group(1) if found else None
-
-
-def _way_to_sign(call: Call) -> str:
-    host = urlsplit(call.endpoint or "").hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127."):
-        return (
-            "A local endpoint takes any values: set AWS_ACCESS_KEY_ID=local, AWS_SECRET_ACCESS_KEY=local and "
-            "AWS_DEFAULT_REGION=us-east-1."
-        )
-    return "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them."
-
-
-def _cause(error: BaseException) -> str:
-    inner = error.kwargs.get("error") if isinstance(error, boto.BotoCoreError) else None
-    return f"{type(error).__name__}: {inner or error}"

@@ -6,13 +6,9 @@ changes nothing, and a shard that is tried again is seen to be stuck, whereas on
 
 from __future__ import annotations
 
-import re
-import socket
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
-import aiohttp
 from botocore import exceptions as boto
 
 from consumer.errors import (
@@ -30,6 +26,7 @@ from consumer.errors import (
     StreamUnavailable,
     StreamUnreachable,
 )
+from lease_store.aws_refusals import cause, denied_action, never_connected, way_to_sign
 
 __all__ = ["Call", "translate"]
 
@@ -146,19 +143,19 @@ def translate(error: BaseException, call: Call) -> LeaseholdError:
             f"No AWS region for {call.resource}: set AWS_DEFAULT_REGION (any region's name does for a local endpoint)."
         )
     if isinstance(error, _NO_CREDENTIALS):
-        return StreamCredentials(f"No AWS credentials for {call.resource} ({error}). {_way_to_sign(call)}")
+        return StreamCredentials(f"No AWS credentials for {call.resource} ({error}). {way_to_sign(call.endpoint)}")
     if isinstance(error, _BAD_SETTINGS):
         return ConfigError(f"The AWS settings for {call.resource} can't be used: {error}")
-    if isinstance(error, _NOT_CONNECTED) or _never_connected(error):
+    if isinstance(error, _NOT_CONNECTED) or never_connected(error):
         return StreamUnreachable(
-            f"{where} can't be reached for {call}: {_cause(error)}. Nothing is lost while it lasts, up to the stream's "
+            f"{where} can't be reached for {call}: {cause(error)}. Nothing is lost while it lasts, up to the stream's "
             f"retention. Check the network, the region, AWS_ENDPOINT_URL and {call.endpoint_variable}."
         )
     if isinstance(error, boto.ParamValidationError):
         # Botocore checked the request against its own model and never sent it.
         kind = PositionRefused if call.operation == "GetShardIterator" else StreamError
         return kind(f"This version of botocore can't send {call}: {error}")
-    return StreamUnavailable(f"{where} gave no usable reply to {call}: {_cause(error)}. It is tried again.")
+    return StreamUnavailable(f"{where} gave no usable reply to {call}: {cause(error)}. It is tried again.")
 
 
 def _refusal(error: boto.ClientError, call: Call) -> StreamError:
@@ -174,7 +171,7 @@ def _refusal(error: boto.ClientError, call: Call) -> StreamError:
             "kms:Decrypt on it; reading goes on from the last checkpoint."
         )
     if code in _DENIALS or (status == 403 and code not in _BAD_CREDENTIALS):
-        action = _denied_action(said) or call.action
+        action = denied_action(said) or call.action
         return StreamAccessDenied(
             f"These credentials may not {action} on {call.resource} ({said}). Allow {action} in their IAM policy."
         )
@@ -182,7 +179,7 @@ def _refusal(error: boto.ClientError, call: Call) -> StreamError:
         clock = "Check this machine's clock, too. " if "ignature" in code or code == "RequestExpired" else ""
         return StreamCredentials(
             f"{call.service_name} does not accept the AWS credentials for {call.resource} ({said}). "
-            f"{clock}{_way_to_sign(call)}"
+            f"{clock}{way_to_sign(call.endpoint)}"
         )
     if code == "ResourceNotFoundException":
         return _not_found(call, said)
@@ -214,31 +211,3 @@ def _not_found(call: Call, said: str) -> StreamError:
         f"{thing} {call.resource} does not exist, not in this account and region or not at {call.endpoint} ({said}). "
         "Check the name, AWS_DEFAULT_REGION and the endpoint."
     )
-
-
-def _never_connected(error: BaseException) -> bool:
-    """aiobotocore has one class for *never connected* and *broken while in use*; aiohttp's error tells them apart."""
-    if not isinstance(error, boto.EndpointConnectionError):
-        return False
-    return isinstance(error.kwargs.get("error"), aiohttp.ClientConnectorError | socket.gaierror)
-
-
-def _denied_action(message: str) -> str | None:
-    """The action in AWS's own words: ``... is not authorized to perform: kinesis:GetRecords on resource: ...``."""
-    found = re.search(r"not authorized to perform: ([a-z0-9-]+:\w+)", message)
-    return found.group(1) if found else None
-
-
-def _way_to_sign(call: Call) -> str:
-    host = urlsplit(call.endpoint or "").hostname or ""
-    if host in ("localhost", "::1") or host.startswith("127."):
-        return (
-            "A local endpoint takes any values: set AWS_ACCESS_KEY_ID=local, AWS_SECRET_ACCESS_KEY=local and "
-            "AWS_DEFAULT_REGION=us-east-1."
-        )
-    return "Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or run where a role gives them."
-
-
-def _cause(error: BaseException) -> str:
-    inner: Any = error.kwargs.get("error") if isinstance(error, boto.BotoCoreError) else None
-    return f"{type(error).__name__}: {inner or error}"
