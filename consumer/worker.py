@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar
 from consumer.clock import Clock, SystemClock
 from consumer.config import WorkerConfig
 from consumer.delivery.threads import DaemonThreads, UserThreads
-from consumer.errors import LeaseholdError, StreamDisabled, ViewTypeMismatch
+from consumer.errors import ConfigError, LeaseholdError, StreamDisabled, ViewTypeMismatch
 from consumer.hooks import Hook, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.held_tenure import HeldTenure
@@ -83,6 +83,11 @@ class Worker:
         seam: LeaseSeam | None = None,
         threads: UserThreads | None = None,
     ) -> None:
+        if not callable(processor_factory):
+            raise ConfigError(
+                f"The processor factory is {type(processor_factory).__name__!r}, which can't be called: give the "
+                "RecordProcessor class itself, or a function that makes one processor for each shard."
+            )
         self._source = source
         self._store = lease_store
         self._factory = processor_factory
@@ -253,6 +258,7 @@ class Worker:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leasing = None
         await self._stack.aclose()
 
     async def _abandon(self) -> None:

@@ -16,7 +16,7 @@ from consumer.cli.settings import HttpAddress, Settings, resolve
 from consumer.cli.signals import StopSignals
 from consumer.clock import Clock, SystemClock
 from consumer.errors import ConfigError
-from consumer.operate.status import WorkerStatus, render
+from consumer.operate.status import WorkerStatus, render, worst_lag_seconds
 
 if TYPE_CHECKING:
     from consumer.operate.prometheus import PrometheusHook
@@ -95,6 +95,7 @@ def _work(settings: Settings, address: Address, factory: ProcessorFactory) -> in
     hook = PrometheusHook()
     store = DynamoDBLeaseStore(config.table, create_table=config.create_table)
     worker = Worker(open_source(address.text), store, factory, config, hooks=(hook,))
+    hook.follow(lambda: worst_lag_seconds(worker.status()))
     signals = StopSignals(
         worker.stop,
         drain_timeout_seconds=config.drain_timeout_seconds,

@@ -61,8 +61,18 @@ class Drain:
             return False
         if any(lease.owner == leases.me and not lease.is_finished for lease in leases.current_leases()):
             return False
+        if not self._has_company():
+            return True
         # Somebody may have named me just before my mark was seen: only a scan begun well after it tells.
         return scan_began >= self._marked_at + _SCANS_AFTER_MARK * self._scan_period_seconds()
+
+    def _has_company(self) -> bool:
+        """Whether anybody is there who could name me: a live peer, or the owner of a lease that still moves."""
+        leases = self._leases
+        others = any(
+            lease.actual_owner not in (None, leases.me) for lease in leases.current_leases() if not lease.is_finished
+        )
+        return others or bool(leases.peers.alive(leases.clock.monotonic(), leases.timing.failover_seconds))
 
     def _start_leaving(self) -> None:
         staying = [held for held in self._leases.held.values() if held not in self._leaving]

@@ -37,6 +37,7 @@ class PrometheusHook:
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._lags: dict[str, float] = {}
+        self._lag_now: Callable[[], float | None] = lambda: None
         self._read_at: dict[str, float] = {}
         self._failing_since: dict[str, float] = {}
         self._held: set[str] = set()
@@ -104,9 +105,14 @@ class PrometheusHook:
         self._checkpoint_failures = self._counter("checkpoint_failures", "Checkpoints to be tried again.")
         self._shards_ended = self._counter("shards_ended", "Shards read to their end, with SHARD_END stored.")
 
+    def follow(self, lag_now: Callable[[], float | None]) -> None:
+        """Ask ``lag_now`` at each scrape, too: a batch that fails or takes long leaves a shard behind without a fact."""
+        self._lag_now = lag_now
+
     def _worst_lag(self) -> float:
         with self._lock:
-            return max(self._lags.values(), default=0.0)
+            told = max(self._lags.values(), default=0.0)
+        return max(told, self._lag_now() or 0.0)
 
     def _oldest_read(self) -> float:
         with self._lock:

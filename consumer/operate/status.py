@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from consumer.config import WorkerConfig
 
-__all__ = ["ShardStage", "ShardStatus", "WorkerStatus", "health", "render"]
+__all__ = ["ShardStage", "ShardStatus", "WorkerStatus", "health", "render", "worst_lag_seconds"]
 
 ShardStage = Literal["waiting_for_parents", "reading", "processing", "checkpointing", "stopping", "stopped_at_gap"]
 """What a held shard is busy with; ``stopped_at_gap`` is where ``on_trimmed=stop`` leaves it unread."""
@@ -101,6 +101,11 @@ def render(status: WorkerStatus, *, now: float, records_before: int, period_seco
     if status.problems:
         parts.append(f"{len(status.problems)} problems, the first: {status.problems[0]}")
     return ", ".join(parts)
+
+
+def worst_lag_seconds(status: WorkerStatus) -> float | None:
+    """The lag of the shard that lags most; None where nothing is known."""
+    return max((shard.lag_seconds for shard in status.shards if shard.lag_seconds is not None), default=None)
 
 
 def _lag(status: WorkerStatus) -> str:
