@@ -15,7 +15,7 @@ import pytest
 
 from consumer.clock import SystemClock
 from consumer.config import InitialPosition, WorkerConfig
-from consumer.hooks import Fact, LeaseTaken, TenureEnded
+from consumer.hooks import Fact, Hook, LeaseTaken, TenureEnded
 from consumer.processor import RecordProcessor, ShardContext
 from consumer.streams import DynamoDBStreamsSource, RecordSource
 from consumer.testing.ministack import Ministack
@@ -146,13 +146,15 @@ class Group:
         """A view of the lease table of its own."""
         return DynamoDBLeaseStore(self.app, endpoint_url=self._ministack.endpoint_url, region_name="us-east-1")
 
-    def worker(self, name: str, processor: Callable[..., RecordProcessor] = Recorder, **config: Any) -> Worker:
-        """A worker that is not running yet; ``processor`` is made with the ledger and the worker's name."""
-        return self._made(name, processor, config)[0]
-
-    def _made(
-        self, name: str, processor: Callable[..., RecordProcessor], config: dict[str, Any]
-    ) -> tuple[Worker, list[Fact]]:
+    async def start(
+        self,
+        name: str,
+        processor: Callable[..., RecordProcessor] = Recorder,
+        *,
+        hooks: Sequence[Hook] = (),
+        **config: Any,
+    ) -> Member:
+        """A worker that runs; ``processor`` is made with the ledger and the worker's name."""
         facts: list[Fact] = []
 
         def hook(fact: Fact) -> None:
@@ -160,12 +162,9 @@ class Group:
             self.ledger.wake()
 
         made = WorkerConfig(**{"app": self.app, "worker_id": name, **self._config, **config})
-        worker = Worker(self._source(), self.lease_store(), lambda: processor(self.ledger, name), made, hooks=(hook,))
-        return worker, facts
-
-    async def start(self, name: str, processor: Callable[..., RecordProcessor] = Recorder, **config: Any) -> Member:
-        """A worker that runs."""
-        worker, facts = self._made(name, processor, config)
+        worker = Worker(
+            self._source(), self.lease_store(), lambda: processor(self.ledger, name), made, hooks=(hook, *hooks)
+        )
         async with AsyncExitStack() as entered:
             await entered.enter_async_context(worker)
             member = Member(name, worker, entered.pop_all(), self.ledger, facts)
@@ -219,7 +218,7 @@ class Orders:
         return {shard["id"]: shard["parents"] for shard in state["shards"]}
 
     @asynccontextmanager
-    async def written_to(self, keys: int = 16, per_second: float = 150.0) -> AsyncIterator[None]:
+    async def written_to(self, keys: int = 64, per_second: float = 150.0) -> AsyncIterator[None]:
         """Changes come, one key after the other, for as long as this is entered."""
 
         async def write() -> None:
