@@ -60,8 +60,7 @@ class LeasesInline:
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._calls.discard(task)
-        if not task.cancelled():
-            task.exception()  # of a caller that was cancelled meanwhile nobody asks
+        _look_at(task)
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         self._running = asyncio.ensure_future(work)
@@ -110,8 +109,9 @@ class LeasesInThread:
             work.close()
             raise RuntimeError("The lease loop is not running.")
         # Through the inline seam, which knows what is under way: ``stop`` ends it, and its caller hears of that.
-        call = asyncio.run_coroutine_threadsafe(self._inline.call(work), self._loop)
-        return await asyncio.shield(asyncio.wrap_future(call))
+        call = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._inline.call(work), self._loop))
+        call.add_done_callback(_look_at)
+        return await asyncio.shield(call)
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Future[None]:
         if self._loop is None:
@@ -136,3 +136,9 @@ class LeasesInThread:
         loop.call_soon_threadsafe(loop.stop)
         await asyncio.get_running_loop().run_in_executor(None, thread.join)
         loop.close()
+
+
+def _look_at(call: asyncio.Future[Any]) -> None:
+    """Of a caller that was cancelled meanwhile nobody asks how its call ended, and asyncio would complain of that."""
+    if not call.cancelled():
+        call.exception()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -98,6 +99,34 @@ async def test_a_caller_that_is_cancelled_does_not_take_the_write_along() -> Non
     may_end.set()
     assert await asyncio.to_thread(ended.wait, 10)
     await seam.stop()
+
+
+async def test_what_a_call_raises_after_its_caller_was_cancelled_is_nobodys_traceback() -> None:
+    seam, begun, may_end, raised = LeasesInThread(), threading.Event(), threading.Event(), threading.Event()
+    await seam.start(connections([]))
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
+
+    async def write() -> None:
+        begun.set()
+        await asyncio.to_thread(may_end.wait, 10)
+        raised.set()
+        raise OSError("the lease was lost meanwhile")
+
+    call = asyncio.ensure_future(seam.call(write()))
+    await asyncio.to_thread(begun.wait, 10)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    may_end.set()
+    # Round trips later than the error: by then this loop has been told of it.
+    assert await asyncio.to_thread(raised.wait, 10)
+    for _ in range(3):
+        await seam.call(asyncio.sleep(0))
+    await seam.stop()
+    del call
+    gc.collect()
+    assert complaints == []
 
 
 async def test_stopping_twice_or_before_the_start_is_legal_and_calls_say_that_nothing_runs() -> None:
