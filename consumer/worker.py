@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar
 from consumer.clock import Clock, SystemClock
 from consumer.config import WorkerConfig
 from consumer.delivery.threads import DaemonThreads, UserThreads
-from consumer.errors import ConfigError, LeaseholdError, StreamDisabled, ViewTypeMismatch
+from consumer.errors import ConfigError, LeaseholdError, StreamDisabled
 from consumer.hooks import Hook, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.held_tenure import HeldTenure
@@ -27,9 +27,9 @@ from consumer.leasing.seam import LeaseSeam, LeasesInThread
 from consumer.leasing.tenure import StopReason
 from consumer.operate.status import WorkerStatus, health
 from consumer.processor import ProcessorFactory
-from consumer.record import ViewType
 from consumer.retry import retrying
 from consumer.shards.budget import ByteBudget
+from consumer.shards.images import check_images
 from consumer.shards.shard_consumer import ShardConsumer
 from consumer.shards.shard_sync import ShardSync
 from consumer.streams.source import RecordSource, StreamIdentity
@@ -44,12 +44,6 @@ T = TypeVar("T")
 
 _START_WITHIN_SECONDS: Final = 8.0
 _ABANDON_SECONDS: Final = 0.5
-_IMAGES: Final = {
-    ViewType.KEYS_ONLY: frozenset[str](),
-    ViewType.NEW_IMAGE: frozenset({"new_image"}),
-    ViewType.OLD_IMAGE: frozenset({"old_image"}),
-    ViewType.NEW_AND_OLD_IMAGES: frozenset({"new_image", "old_image"}),
-}
 
 
 class Outcome(Enum):
@@ -131,7 +125,7 @@ class Worker:
         self._start_by = self._clock.monotonic() + _START_WITHIN_SECONDS
         await self._stack.enter_async_context(self._source.open())
         stream = await self._soon(self._source.resolve)
-        self._check_images(stream)
+        check_images(getattr(self._factory, "requires", ()), stream)
         self._stack.push_async_callback(self._seam.stop)
         await self._soon(lambda: self._seam.start(self._store.open()))
         self._loop = LeaseLoop(
@@ -165,15 +159,6 @@ class Worker:
         """A call of the start: tried again while that may help and time is left, then its error is the caller's."""
         left = self._start_by - self._clock.monotonic()
         return await retrying(call, clock=self._clock, random=self._random, attempts=50, within_seconds=left)
-
-    def _check_images(self, stream: StreamIdentity) -> None:
-        required = frozenset(getattr(self._factory, "requires", ()))
-        if stream.view_type is not None and (missing := required - _IMAGES[stream.view_type]):
-            raise ViewTypeMismatch(
-                f"The processor requires {', '.join(sorted(missing))}, but stream {stream.arn} has view type "
-                f"{stream.view_type}. A stream's view type is fixed: disable the table's stream and enable it again "
-                "with NEW_AND_OLD_IMAGES, or drop the requirement."
-            )
 
     def _check_enabled(self, stream: StreamIdentity, scan: TableScan) -> None:
         """A stream that is switched off is still drained by a group that had begun it, and of no use to a new group."""

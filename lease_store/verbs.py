@@ -9,8 +9,8 @@ verb               condition (the row exists, unless it creates it)          cha
 =================  =======================================================  ==========================================
 create             key absent                                               the whole row
 take               counter = c, checkpoint not SHARD_END                    L = me, remove P, c + 1
-renew              counter = c, actual owner = me                           c + 1
-set_checkpoint     counter = c, actual owner = me                           checkpoint, c + 1
+renew              counter = c, actual owner = me, checkpoint not SHARD_END c + 1
+set_checkpoint     counter = c, actual owner = me, checkpoint not SHARD_END checkpoint, c + 1
 start_hand_off     L = as seen, P absent, checkpoint not SHARD_END          L = next, P = as seen L (counter untouched)
 finish_hand_off    counter = c, L = next, P = me                            remove P, c + 1
 take_back          counter = c, P = me                                      L = me, remove P, taken back = c + 1, c + 1
@@ -148,7 +148,7 @@ def take(lease: Lease, me: str) -> Write:
 
 def renew(lease: Lease, me: str) -> Write:
     """The heartbeat of the actual owner; from a consistent read, also the acceptance of a row that names me."""
-    return Write("renew", lease.key, (_counter(lease), ActualOwner(me)), _bumped(lease))
+    return Write("renew", lease.key, (_counter(lease), ActualOwner(me), _NOT_ENDED), _bumped(lease))
 
 
 def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint) -> Write:
@@ -158,7 +158,7 @@ def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint) -> Write:
         "checkpointSubSequenceNumber": {"N": str(checkpoint.sub_sequence_number)},
         "ownerSwitchesSinceCheckpoint": {"N": "0"},
     }
-    return Write("set_checkpoint", lease.key, (_counter(lease), ActualOwner(me)), sets, _PENDING)
+    return Write("set_checkpoint", lease.key, (_counter(lease), ActualOwner(me), _NOT_ENDED), sets, _PENDING)
 
 
 def start_hand_off(lease: Lease, to: str) -> Write:

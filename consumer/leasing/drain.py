@@ -57,7 +57,7 @@ class Drain:
 
     def _is_over(self, scan_began: float) -> bool:
         leases = self._leases
-        if leases.held or self._marked_at is None:
+        if leases.held or leases.is_acquiring or self._marked_at is None:
             return False
         if any(lease.owner == leases.me and not lease.is_finished for lease in leases.current_leases()):
             return False

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Literal, NoReturn, TypeGuard
 
 from consumer.clock import Clock
-from consumer.errors import CheckpointBackwards, LeaseLost
+from consumer.errors import LeaseLost
 from consumer.hooks import Hooks, LeaseRefused, LeaseRenewed, Throttled
 from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
@@ -108,8 +108,11 @@ class HeldLease:
         async with self._lock:
             self._require_tenure()  # first: a lost tenure shows the new owner's row, whose progress is none of ours
             if checkpoint < self.lease.checkpoint and self.lease.checkpoint.is_number:
-                raise CheckpointBackwards(
-                    f"Checkpoint {checkpoint} of shard {self.key} lies below {self.lease.checkpoint}, which is stored."
+                # Only a hand that edits the table moves a row that is mine forward: begin anew, from where it says.
+                self.end("restarted")
+                raise LeaseLost(
+                    f"The row of shard {self.key} was moved forward to {self.lease.checkpoint}, beyond {checkpoint}, "
+                    "which this worker has reached; delivery goes on from there."
                 )
             await self._write_locked(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint))
 

@@ -209,40 +209,44 @@ class LeaseLoop:
     async def parents_finished(self, held: HeldLease) -> tuple[str, ...]:
         """Wait until each parent's row is at SHARD_END or is absent by a consistent read; returns the absent ones.
 
-        Returns early, with nothing, when the tenure is over.
+        A recreated Kinesis stream repeats its shard ids: the row of another incarnation counts as absent. Returns
+        early, with nothing, when the tenure is over.
         """
         pause, look_at = 0.1, self._clock.monotonic()
+        stream = held.first_lease.stream
         absent: list[str] = []
         while held.over is None:
             finished = self.leases.finished  # taken before the look, so that an end in between is not missed
-            waiting = [each for each in held.first_lease.parents if not self._is_finished(each)]
+            waiting = [each for each in held.first_lease.parents if not self._is_finished(each, stream)]
             left = look_at - self._clock.monotonic()
             if left > 0 and not set(waiting) <= set(absent):
                 # Woken by the end of some other shard: a wave of ends must not become a wave of reads for each of them.
                 await wait_for(finished, left, self._clock)
                 continue
-            absent = await self._absent(waiting)
-            if all(self._is_finished(each) or each in absent for each in waiting):
+            absent = await self._absent(waiting, stream)
+            if all(self._is_finished(each, stream) or each in absent for each in waiting):
                 return tuple(absent)
             pause = min(2.0, 1.5 * pause)
             look_at = self._clock.monotonic() + self._random.uniform(0.8, 1.0) * pause
         return ()
 
-    async def _absent(self, parents: Sequence[str]) -> list[str]:
-        """Those without a row; a row held here is known better than any read could tell."""
+    async def _absent(self, parents: Sequence[str], stream: str | None) -> list[str]:
+        """Those without a row in ``stream``; a row held here is known better than any read could tell."""
         absent = []
         for parent in parents:
             try:
+                held = self.leases.held.get(parent)
                 async with self._bulk:
-                    if parent not in self.leases.held and await self.leases.read(parent) is None:
-                        absent.append(parent)
+                    row = held.lease if held is not None else await self.leases.read(parent)
+                if row is None or row.stream != stream:
+                    absent.append(parent)
             except LeaseStoreError as error:
                 _log.info("A shard waits for its parent %s, whose row could not be read: %s", parent, error)
         return absent
 
-    def _is_finished(self, key: str) -> bool:
+    def _is_finished(self, key: str, stream: str | None) -> bool:
         lease = self.leases.current(key)
-        return lease is not None and lease.is_finished
+        return lease is not None and lease.is_finished and lease.stream == stream
 
     async def state(self) -> TableState:
         """What is known of the table now."""

@@ -169,6 +169,11 @@ class Leases:
 
     # -- tenures begin and end
 
+    @property
+    def is_acquiring(self) -> bool:
+        """Whether a write that may begin a tenure is under way."""
+        return bool(self._acquiring)
+
     def may_acquire(self, key: str) -> bool:
         """Not held, not being won, and no user code of an ended tenure of it runs here."""
         return key not in self.held and key not in self._occupied and key not in self._acquiring
@@ -187,7 +192,7 @@ class Leases:
             result = await self.write(verbs.take(observation.lease, self.me))
             if isinstance(result, Applied) and result.lease is not None:
                 return self._begin(result.lease, sent, "taken", previous)
-            if isinstance(result, Refused):
+            if isinstance(result, Refused) and (result.lease is None or result.lease.actual_owner != self.me):
                 return False
             return await self._accept_read(key)
         finally:

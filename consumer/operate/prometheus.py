@@ -106,7 +106,7 @@ class PrometheusHook:
         self._shards_ended = self._counter("shards_ended", "Shards read to their end, with SHARD_END stored.")
 
     def follow(self, lag_now: Callable[[], float | None]) -> None:
-        """Ask ``lag_now`` at each scrape, too: a batch that fails or takes long leaves a shard behind without a fact."""
+        """Ask ``lag_now`` at each scrape, too: a batch that fails or takes long falls behind without a fact."""
         self._lag_now = lag_now
 
     def _worst_lag(self) -> float:

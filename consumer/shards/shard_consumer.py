@@ -21,6 +21,7 @@ from consumer.processor import ProcessorFactory, RecordProcessor, ShardContext
 from consumer.record import Record, Records
 from consumer.shards.budget import ByteBudget
 from consumer.shards.checkpointer import ShardCheckpointer, place_of
+from consumer.shards.images import check_images
 from consumer.shards.lifecycle import Event, Lifecycle, State
 from consumer.shards.prefetch import EndOfShard, HeldPage, ShardReader
 from consumer.shards.progress import Progress
@@ -169,6 +170,7 @@ class ShardConsumer:
                     if made is None:
                         continue
                     self._processor = _checked(made.value)
+                    check_images(self._processor.requires, self._stream)
                 if await self._call("initialize", partial(self._user.initialize, self._context())):
                     return Event.INITIALIZED
 

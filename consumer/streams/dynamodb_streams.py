@@ -25,10 +25,9 @@ __all__ = ["DynamoDBStreamsSource"]
 
 _log = logging.getLogger("leasehold.streams")
 
-DESCRIBES_PER_SECOND: Final = 7.0
+DESCRIBES_PER_SECOND: Final = 8.0
 _SHARDS_A_PAGE: Final = 100
 _RECORDS_A_PAGE: Final = 1000
-_ASKING_ALONE: Final = 2
 _STATES_OF_LIFE: Final = frozenset({"ENABLED", "ENABLING"})
 # Two words for one thing: shards of DynamoDB have no hash range, and this is what the Java adapter stores for them.
 _HASH_RANGE: Final = ("0", "1")
@@ -61,7 +60,7 @@ class DynamoDBStreamsSource:
         self._describes = RateLimit(clock, describes_per_second, burst=1)
         self._knows_timestamps = True
         self._knows_child_filter = True
-        self._joint_listing = JointListing(self._list_for_askers, self._clients.start)
+        self._joint_listing = JointListing(self._list_for_askers, self._clients.start, self._describes.acquire)
         self._asking: Counter[str] = Counter()
         self._unseen: set[str] = set()
 
@@ -86,6 +85,7 @@ class DynamoDBStreamsSource:
     async def resolve(self) -> StreamIdentity:
         """The table's latest stream, enabled or not. Raises StreamMissing, StreamDisabled for a table without one."""
         arn = self._address.arn if self._address.is_stream_arn and self._address.arn else await self._latest_stream()
+        await self._describes.acquire()
         described, _ = await self._describe(arn, {"Limit": 1})
         status = described.get("StreamStatus")
         view_type = described.get("StreamViewType")
@@ -102,9 +102,9 @@ class DynamoDBStreamsSource:
         return await self._list(stream.arn, {})
 
     async def children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
-        """The children of ``shard_id``: one call with a filter, or one listing for all who ask.
+        """The children of ``shard_id``, from one listing for all who ask at the same time.
 
-        The listing answers where the service does not know the filter, and where several shards have ended at once.
+        It is the end of the list that is looked at first; who was not answered by it asks for itself, with a filter.
         """
         self._asking[shard_id] += 1
         try:
@@ -118,7 +118,7 @@ class DynamoDBStreamsSource:
         return found
 
     async def _shards_with_children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
-        if self._knows_child_filter and len(self._asking) <= _ASKING_ALONE:
+        if self._knows_child_filter and shard_id in self._unseen:
             try:
                 only_children = {"ShardFilter": {"Type": "CHILD_SHARDS", "ShardId": shard_id}}
                 return (await self._list(stream.arn, only_children)).shards
@@ -191,10 +191,19 @@ class DynamoDBStreamsSource:
         children the end of the list did not show is looked for in the whole of it the next time.
         """
         asking = set(self._asking)
-        oldest = min(asking, default=None)
-        return await self._list(arn, {}, after=None if asking & self._unseen else oldest)
+        if not asking or asking & self._unseen:
+            return await self._list(arn, {}, has_turn=True)
+        try:
+            return await self._list(arn, {}, after=min(asking), has_turn=True)
+        except StreamError as error:
+            if type(error) is not StreamError:
+                raise
+            # The plain class: a value of the request was refused, and the place to begin at is the only odd one.
+            return await self._list(arn, {})
 
-    async def _list(self, arn: str, parameters: Mapping[str, Any], *, after: str | None = None) -> ShardListing:
+    async def _list(
+        self, arn: str, parameters: Mapping[str, Any], *, after: str | None = None, has_turn: bool = False
+    ) -> ShardListing:
         """All pages of one question to DescribeStream; the clock is the first page's, before anything else was seen."""
         shards: list[Shard] = []
         server_time: float | None = None
@@ -202,6 +211,9 @@ class DynamoDBStreamsSource:
         # Ends with the list: each page begins after the shard that ended the last one.
         while True:
             beyond = {} if start is None else {"ExclusiveStartShardId": start}
+            if not has_turn:
+                await self._describes.acquire()
+            has_turn = False
             described, page_time = await self._describe(arn, {"Limit": _SHARDS_A_PAGE, **parameters, **beyond})
             server_time = page_time if server_time is None else server_time
             shards += _shards_of(described, arn)
@@ -213,7 +225,7 @@ class DynamoDBStreamsSource:
             start = last
 
     async def _describe(self, arn: str, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], float | None]:
-        await self._describes.acquire()
+        """One page; whoever calls this has waited for a turn."""
         request = {"StreamArn": arn, **parameters}
         reply = await self._clients.call("dynamodbstreams", "DescribeStream", request, resource=arn)
         described = reply.get("StreamDescription")

@@ -13,17 +13,19 @@ from consumer.streams.source import ShardListing
 __all__ = ["JointListing"]
 
 Start = Callable[[Coroutine[Any, Any, ShardListing]], "asyncio.Task[ShardListing]"]
+Turn = Callable[[], Awaitable[None]]
 
 
 class JointListing:
     """Listings by ARN, each shared by all who asked before it began: whoever asks later may need what it can't show.
 
-    ``start`` runs one beside its askers, who may be cancelled without taking it along. Each loop has listings of its
-    own.
+    ``start`` runs one beside its askers, who may be cancelled without taking it along. ``turn`` returns when a call may
+    be made: whoever asks until then is answered by the same listing. Each loop has listings of its own.
     """
 
-    def __init__(self, list_shards: Callable[[str], Awaitable[ShardListing]], start: Start) -> None:
+    def __init__(self, list_shards: Callable[[str], Awaitable[ShardListing]], start: Start, turn: Turn) -> None:
         self._list_shards = list_shards
+        self._turn = turn
         self._start = start
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, _Queue]] = (
             weakref.WeakKeyDictionary()
@@ -45,9 +47,10 @@ class JointListing:
             raise
 
     async def _next(self, queue: _Queue, arn: str) -> ShardListing:
-        """Wait for the listing under way, and become it."""
+        """Wait for the listing under way and for a turn, and become it."""
         if queue.running is not None:
             await asyncio.wait([queue.running])
+        await self._turn()
         queue.running, queue.coming = queue.coming, None
         return await self._list_shards(arn)
 

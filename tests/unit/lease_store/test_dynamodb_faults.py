@@ -247,7 +247,8 @@ async def test_a_checkpoint_is_written_in_full(bench: Bench) -> None:
 
     assert plain(request["ConditionExpression"]) == (
         "attribute_exists(leaseKey) AND leaseCounter = 7 AND "
-        "(checkpointOwner = w1 OR (attribute_not_exists(checkpointOwner) AND leaseOwner = w1))"
+        "(checkpointOwner = w1 OR (attribute_not_exists(checkpointOwner) AND leaseOwner = w1)) AND "
+        "(attribute_not_exists(checkpoint) OR checkpoint <> SHARD_END)"
     )
     assert plain(request["UpdateExpression"]) == (
         "SET leaseCounter = 8, checkpoint = 99, checkpointSubSequenceNumber = 0, ownerSwitchesSinceCheckpoint = 0 "

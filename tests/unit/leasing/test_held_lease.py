@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from consumer.errors import CheckpointBackwards, LeaseLost
+from consumer.errors import LeaseLost
 from consumer.hooks import LeaseRefused, Throttled
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
@@ -284,9 +284,10 @@ async def test_a_checkpoint_saves_the_renewal(bench: Bench) -> None:
 async def test_a_checkpoint_never_goes_back(bench: Bench) -> None:
     held = bench.hold()
     await held.checkpoint(Checkpoint("30"))
-    with pytest.raises(CheckpointBackwards):
+    with pytest.raises(LeaseLost, match="moved forward to 30"):
         await held.checkpoint(Checkpoint("4"))
     assert bench.sent == ["set_checkpoint"]
+    assert held.over == "restarted"
 
 
 @on_bench
