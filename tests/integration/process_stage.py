@@ -1,0 +1,233 @@
+"""Real ``leasehold run`` processes whose user code reports every call on standard output, line by line.
+
+A line is one unbuffered write, made before the call returns: what a killed process was given is known to the last
+record. The processes can't outlive the test (Linux).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import IO, Final
+
+from consumer.demo import tether
+from consumer.testing.proxy import Proxy
+from lease_store.item import lease_of
+from lease_store.lease import Lease
+from tests.integration.ledger import CLOCK, Ledger, Note
+
+__all__ = ["PROCESSOR", "Process", "Processes", "Stored", "is_take", "table_history", "wrong_writes"]
+
+PROCESSOR: Final = """
+import json, os
+from consumer import RecordProcessor
+from consumer.clock import SystemClock
+
+CLOCK = SystemClock()
+
+
+class Orders(RecordProcessor):
+    def tell(self, *entries):
+        now = CLOCK.monotonic()
+        tenure = [self.shard.shard_id, self.shard.fencing_token]
+        lines = [json.dumps([now, kind, *tenure, *rest]) for kind, *rest in entries]
+        os.write(1, "".join(line + "\\n" for line in lines).encode())
+
+    def initialize(self, shard):
+        self.shard = shard
+        self.tell(["initialize"])
+
+    def process_records(self, records, checkpointer):
+        for record in records:
+            entry = ["record", int(record.sequence_number), record.keys["pk"], int(record.new_image["version"])]
+            self.tell(entry)
+
+    def lease_lost(self):
+        self.tell(["lease_lost"])
+
+    def shard_ended(self, checkpointer):
+        self.tell(["shard_ended"])
+        return super().shard_ended(checkpointer)
+
+    def shutdown_requested(self, checkpointer):
+        self.tell(["shutdown_requested"])
+"""
+
+
+class Process:
+    """One worker process; what its user code reports goes into the ledger as it comes."""
+
+    def __init__(self, name: str, popen: subprocess.Popen[bytes], ledger: Ledger, log: Path) -> None:
+        self.name = name
+        self.code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._popen = popen
+        self._ledger = ledger
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._reader = threading.Thread(target=self._read, name=f"output of {name}", daemon=True)
+        self._reader.start()
+
+    @property
+    def has_ended(self) -> bool:
+        return self.code.done()
+
+    def said(self) -> str:
+        """Its log."""
+        return self._log.read_text(errors="replace")
+
+    def send(self, number: signal.Signals) -> float:
+        """Send it a signal; returns when."""
+        now = CLOCK.monotonic()
+        self._popen.send_signal(number)
+        return now
+
+    async def end(self, within_seconds: float = 40.0) -> int:
+        """Its exit code. All that it reported is in the ledger by then."""
+        async with CLOCK.timeout(within_seconds):
+            return await asyncio.shield(self.code)
+
+    def kill(self) -> None:
+        """End it, if it still runs; stopped processes, too."""
+        if self._popen.poll() is None:
+            self._popen.kill()
+        self._popen.wait()
+        self._reader.join(10.0)
+
+    def _read(self) -> None:
+        assert self._popen.stdout is not None
+        with self._popen.stdout as lines:
+            for note in self._notes(lines):
+                self._ledger.take(note)
+        code = self._popen.wait()
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._ended, code)
+
+    def _ended(self, code: int) -> None:
+        self.code.set_result(code)
+        self._ledger.wake()
+
+    def _notes(self, lines: IO[bytes]) -> Iterator[Note]:
+        for line in lines:
+            at, kind, shard_id, tenure, *record = json.loads(line)
+            yield Note(at, self.name, kind, shard_id, tenure, *record)
+
+
+class Processes:
+    """Starts processes of one app and ends what is left of them."""
+
+    def __init__(self, folder: Path, environment: dict[str, str], ledger: Ledger, *flags: str) -> None:
+        self.all: list[Process] = []
+        self._folder = folder
+        self._ledger = ledger
+        self._flags = flags
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LEASEHOLD_"))}
+        self._environment = kept | environment
+        (folder / "user_orders.py").write_text(PROCESSOR)
+
+    def start(self, name: str, **environment: str) -> Process:
+        """A worker of that name; ``environment`` is for it alone."""
+        log = self._folder / f"{name}.log"
+        command = [sys.executable, "-m", "consumer", "run", "user_orders:Orders", "--worker-id", name, *self._flags]
+        with log.open("ab") as errors:
+            popen = subprocess.Popen(
+                tether.command(*command),
+                cwd=self._folder,
+                env=self._environment | environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+            )
+        process = Process(name, popen, self._ledger, log)
+        self.all.append(process)
+        return process
+
+    def shards_of(self, process: Process) -> set[str]:
+        """The shards of which this process has the newest tenure, as user code told it."""
+        newest: dict[str, Note] = {}
+        for note in self._ledger.of("initialize"):
+            if note.shard_id not in newest or note.tenure > newest[note.shard_id].tenure:
+                newest[note.shard_id] = note
+        ended = {note.shard_id for note in self._ledger.of("shard_ended")}
+        return {key for key, note in newest.items() if note.worker == process.name and key not in ended}
+
+    async def until_shared(self, *counts: int, within_seconds: float = 60.0) -> None:
+        """Until the processes that run have that many shards each, in any order, by what their user code was told."""
+
+        def reached() -> bool:
+            running = [each for each in self.all if not each.has_ended]
+            return sorted(len(self.shards_of(each)) for each in running) == sorted(counts)
+
+        await self._ledger.until(reached, f"shards shared {counts}", within_seconds)
+
+    def close(self) -> None:
+        for process in self.all:
+            process.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A lease row as one accepted write of ``by`` left it."""
+
+    by: str
+    lease: Lease
+
+
+def table_history(proxies: Mapping[str, Proxy]) -> dict[str, list[Stored]]:
+    """Every accepted write to each lease, in the order in which the table took them.
+
+    ``proxies`` stand before the table, one for each worker, by its name. The counter tells the order: each write moves
+    it by one, but for the start of a hand-off, which comes after the write whose counter it leaves alone.
+    """
+    history: dict[str, list[Stored]] = {}
+    for name, proxy in proxies.items():
+        for exchange in proxy.exchanges:
+            if exchange.reply is None or exchange.reply.status != 200:
+                continue
+            if exchange.request.operation == "UpdateItem":
+                item = json.loads(exchange.reply.body).get("Attributes")
+            elif exchange.request.operation == "PutItem":
+                item = exchange.fields["Item"]
+            else:
+                continue
+            if item and (lease := lease_of(item)) is not None:
+                history.setdefault(lease.key, []).append(Stored(name, lease))
+    for stored in history.values():
+        stored.sort(key=lambda each: (each.lease.counter, each.lease.is_pending))
+    return history
+
+
+def wrong_writes(history: Iterable[Stored]) -> list[str]:
+    """What must not stand in one lease's history: gaps, checkpoints that go back, writes by who did not own the row."""
+    found = []
+    for before, after in pairwise(history):
+        old, new = before.lease, after.lease
+        what = f"{new.key} at counter {new.counter} by {after.by}"
+        starts_hand_off = new.counter == old.counter and new.is_pending and not old.is_pending
+        if new.counter != old.counter + 1 and not starts_hand_off:
+            found.append(f"{what}: follows counter {old.counter}")
+        if new.checkpoint < old.checkpoint:
+            found.append(f"{what}: checkpoint {new.checkpoint} after {old.checkpoint}")
+        if not (starts_hand_off or is_take(before, after) or is_named(old.actual_owner, after.by)):
+            found.append(f"{what}: owned by {old.actual_owner}")
+    return found
+
+
+def is_take(before: Stored, after: Stored) -> bool:
+    """Whether ``after.by`` became the owner of what somebody else, or nobody, owned."""
+    old, new = before.lease, after.lease
+    return not is_named(old.actual_owner, after.by) and not new.is_pending and is_named(new.owner, after.by)
+
+
+def is_named(worker_id: str | None, name: str) -> bool:
+    """Whether the worker was started under that name."""
+    return (worker_id or "").rpartition("-")[0] == name
