@@ -154,7 +154,10 @@ def find_ministack() -> Path:
     if named:
         if os.access(named, os.X_OK):
             return Path(named).absolute()
-        raise MinistackMissing(f"LEASEHOLD_MINISTACK={named} is not an executable file.")
+        raise MinistackMissing(
+            f"LEASEHOLD_MINISTACK={named} is not an executable file. Name ministack's executable there, or leave the "
+            "variable out: in Leasehold's checkout `make demo` and `make test` install and find it."
+        )
     for folder in (Path.cwd(), Path(__file__).parents[2]):
         candidate = folder / ".venv-ministack" / "bin" / "ministack"
         if os.access(candidate, os.X_OK):
