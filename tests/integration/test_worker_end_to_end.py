@@ -154,15 +154,24 @@ async def test_latest_and_a_crash_before_the_first_checkpoint_lose_nothing(stage
 
 
 async def test_a_stream_switched_on_again_is_followed_once_the_old_one_is_drained(stage: Stage):
+    may_go_on = asyncio.Event()
+
+    class Slow(Recorder):
+        async def process_records(self, records: Any, checkpointer: Any) -> None:
+            super().process_records(records, checkpointer)
+            await may_go_on.wait()
+
     orders = stage.orders(shard_count=2)
     orders.put(*(f"k{number}" for number in range(10)))
     group = stage.group(orders.source, audit_interval_seconds=1.0, child_wait_seconds=0.0, max_records=1)
-    member = await group.start("ada")
-    await stage.ledger.until(lambda: stage.ledger.of("record"), "the first record of the old stream")
+    member = await group.start("ada", Slow)
+    await stage.ledger.until(lambda: len(stage.ledger.of("record")) == 2, "a record of each of the old shards")
     orders.put(*(f"k{number}" for number in range(10)))
     stage.streams.call(stage.streams.server.log.tables.disable, "orders")
     new = stage.streams.call(lambda: stage.streams.server.log.tables.enable("orders", shard_count=2).log.arn)
     orders.put(*(f"k{number}" for number in range(10)))
+    await group.until_held(4)
+    may_go_on.set()
     await stage.ledger.until_all_delivered()
     assert await member.stop() is Outcome.CLEAN
     assert (lost(stage.ledger.notes, stage.ledger.written), repeats(stage.ledger.notes)) == ([], [])

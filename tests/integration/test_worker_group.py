@@ -96,6 +96,37 @@ async def test_two_workers_follow_rotations_and_splits_under_writes(stage: Stage
     assert all(stage.ledger.of("record", worker=member.name) for member in members)
 
 
+async def test_children_that_are_leased_early_wait_for_a_slow_parent_on_another_worker(stage: Stage):
+    may_go_on = threading.Event()
+
+    class Slow(Recorder):
+        def process_records(self, records: Any, checkpointer: Any) -> None:
+            super().process_records(records[:1], checkpointer)
+            assert may_go_on.wait(60.0)
+            super().process_records(records[1:], checkpointer)
+
+    orders = stage.orders(shard_count=2)
+    # The lineage audit finds the children while their parent is still in hand. Where ada takes both, bob asks for the
+    # parent first, whose batch does not end: it is taken back, in the same tenure.
+    group = stage.group(orders.source, audit_interval_seconds=1.0, hand_off_timeout_seconds=0.5)
+    ada, bob = await group.start("ada", Slow), await group.start("bob")
+    await group.until_held(1, 1)
+    orders.put(*(f"k{number}" for number in range(20)))
+    await stage.ledger.until(lambda: stage.ledger.of("record", worker="ada"), "the parent's first record")
+    (parent,) = ada.held
+    children = set(stage.streams.split("orders", parent))
+    orders.put(*(f"k{number}" for number in range(20)))
+    await stage.ledger.until(lambda: children <= ada.held | bob.held and children & bob.held, "the children leased")
+    # Long enough for a worker that does not wait: its next read would be done by the time a renewal of the parent is.
+    renewals = len(ada.told(LeaseRenewed))
+    await stage.ledger.until(lambda: len(ada.told(LeaseRenewed)) > renewals + 1, "renewals of the parent")
+    assert {note.shard_id for note in stage.ledger.of("initialize")}.isdisjoint(children)
+    may_go_on.set()
+    await stage.ledger.until_all_delivered()
+    judge(stage, orders)
+    assert repeats(stage.ledger.notes) == []
+
+
 async def test_a_crashed_workers_shards_are_taken_over_in_time_and_nothing_is_lost(stage: Stage):
     orders = stage.orders(shard_count=4)
     group = stage.group(orders.source, failover_seconds=2.0)
