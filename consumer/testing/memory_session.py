@@ -123,7 +123,7 @@ class _MemoryClient:
         return ClientError(response, operation)
 
     def _headers(self) -> dict[str, str]:
-        return {"date": formatdate(self._session.clock.wall(), usegmt=True)}
+        return {"date": formatdate(self._session.log.now(), usegmt=True)}
 
 
 def _plain(value: Any) -> Any:
