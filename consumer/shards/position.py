@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from consumer.record import Record
 from consumer.shards.checkpointer import place_of
@@ -12,10 +13,21 @@ from lease_store.checkpoint import Checkpoint
 from lease_store.errors import InvalidRow
 from lease_store.lease import Lease
 
-__all__ = ["after", "fresh", "is_at_tip", "lag_seconds", "pause_seconds", "start_position"]
+__all__ = [
+    "Doubt",
+    "after",
+    "doubt_about",
+    "fresh",
+    "is_at_tip",
+    "lag_seconds",
+    "made_at",
+    "pause_seconds",
+    "start_position",
+]
 
 EMPTY_PAUSE_SECONDS = 0.25
 EMPTY_PAGES_BEFORE_IDLE = 5
+LEAST_RETENTION_SECONDS = 24 * 3600.0
 
 
 def start_position(lease: Lease, *, aggregates: bool) -> Position:
@@ -37,6 +49,41 @@ def start_position(lease: Lease, *, aggregates: bool) -> Position:
     if word == "LATEST":
         return Position("LATEST")
     raise InvalidRow(f"Lease {lease.key} can't be opened at {checkpoint} (start instant {lease.start_at}).")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Records behind ``place`` may have been trimmed without a word of the service.
+
+    They were not where the first one that it sends is ``known``, which was read before and is trimmed earlier.
+    """
+
+    place: str
+    known: Checkpoint | None = None
+
+    def is_settled_by(self, first: Checkpoint | None) -> bool:
+        """Whether the first record says that nothing is missing."""
+        if self.known is None or first is None:
+            return False
+        return int(first.sequence_number) <= int(self.known.sequence_number)
+
+
+def doubt_about(lease: Lease, *, aggregates: bool, now: float) -> Doubt | None:
+    """What opening ``lease`` at ``now`` (epoch seconds) leaves unsaid; None where trimming can't be missed.
+
+    DynamoDB refuses a trimmed sequence number. Kinesis goes on at the oldest record, and both do where a shard is
+    opened at a word: a row that has not begun 24 h after it was made, the shortest retention, may have lost its first.
+    """
+    if lease.checkpoint.is_number:
+        return Doubt(str(lease.checkpoint), lease.checkpoint) if aggregates else None
+    born_at = made_at(lease)
+    return Doubt(str(lease.checkpoint)) if born_at and now - born_at > LEAST_RETENTION_SECONDS else None
+
+
+def made_at(lease: Lease) -> float:
+    """When a row was made (epoch seconds), as its mark of creation says; 0 where it carries none of ours."""
+    millis = (lease.created_at or "").partition("-")[0]
+    return int(millis) / 1000 if millis.isdigit() else 0.0
 
 
 def after(checkpoint: Checkpoint) -> Position:

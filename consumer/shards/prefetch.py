@@ -22,7 +22,16 @@ from consumer.record import Record
 from consumer.retry import Backoff, is_transient
 from consumer.shards.budget import ByteBudget, Grant
 from consumer.shards.checkpointer import place_of
-from consumer.shards.position import after, fresh, is_at_tip, lag_seconds, pause_seconds, start_position
+from consumer.shards.position import (
+    Doubt,
+    after,
+    doubt_about,
+    fresh,
+    is_at_tip,
+    lag_seconds,
+    pause_seconds,
+    start_position,
+)
 from consumer.shards.scope import Scope
 from consumer.streams.source import Page, Position, RecordSource, Shard, StreamIdentity
 from lease_store.checkpoint import Checkpoint
@@ -36,6 +45,7 @@ _PAGES_HELD = 4  # one always, three more by budget: tiny pages cost more than t
 _FIRST_GUESS_BYTES = 1024 * 1024  # the most a page of DynamoDB Streams holds
 _CALL_LIMIT_SECONDS = 75.0  # above botocore's own time-outs: only for a call that hangs beyond them
 _LEAST_PAGE_LIMIT = 1000
+_KEPT_SECONDS = 23 * 3600.0  # DynamoDB keeps a shard's records for 24 h, and the shard as long after its end
 _LOG_EVERY_SECONDS = 60.0
 
 
@@ -97,6 +107,7 @@ class ShardReader:
         self._pages: deque[HeldPage] = deque()
         self._pin = start_position(lease, aggregates=stream.view_type is None)
         self._above = lease.checkpoint if lease.checkpoint.is_number else None
+        self._doubt = doubt_about(lease, aggregates=stream.view_type is None, now=scope.clock.wall())
         self._last_read: Checkpoint | None = None
         self._drop_before: float | None = None
         self._iterator: str | None = None
@@ -193,7 +204,7 @@ class ShardReader:
 
     async def _open(self) -> None:
         self._operation = "GetShardIterator"
-        position = self._pin if self._last_read is None else after(self._last_read)
+        position = self._pin if self._last_read is None else self._after(self._last_read)
         opened = await self._source.iterator(self._stream, self._shard_id, position)
         self._iterator = opened.iterator
         if self._last_read is None:
@@ -202,6 +213,13 @@ class ShardReader:
                 # The word slides: an iterator that expires before the first record must not skip what came meanwhile.
                 # Service times are whole seconds; nothing was delivered yet, so that a second too many repeats nothing.
                 self._pin = Position("AT_TIMESTAMP", timestamp=math.floor(self._clock.wall()) - 1.0)
+
+    def _after(self, place: Checkpoint) -> Position:
+        """Behind what was read. Kinesis says nothing when that was trimmed, and is asked for the last record again."""
+        if self._stream.view_type is not None:
+            return after(place)
+        self._above, self._doubt = place, Doubt(str(place), place)
+        return Position("AT_SEQUENCE_NUMBER", sequence_number=place.sequence_number)
 
     async def _read(self) -> Page:
         self._operation = "GetRecords"
@@ -225,6 +243,7 @@ class ShardReader:
         self._lag = lag_seconds(page, self._clock.wall())
         self._lag_at = self._clock.monotonic()
         self._report(page)
+        self._look_for_gap(page)
         if page.records:
             self._keep(page, grant)
         self._iterator = page.next_iterator
@@ -258,6 +277,24 @@ class ShardReader:
         else:
             self._pages.append(HeldPage(records, page.millis_behind_latest))
 
+    def _look_for_gap(self, page: Page) -> None:
+        """Say so where the service may have gone on at its oldest record without a word."""
+        doubt, ends = self._doubt, page.next_iterator is None
+        if doubt is None or not (page.records or ends or page.millis_behind_latest == 0):
+            return
+        self._doubt = None
+        first = place_of(page.records[0]) if page.records else None
+        if doubt.is_settled_by(first) or not (page.records or ends):
+            return  # an open shard without anything new has most likely been idle
+        _log.error(
+            "Shard %s: reading goes on at %s; the records between %s and it, if there were any, were trimmed from the "
+            "stream before they were read, they are lost to this group.",
+            self._shard_id,
+            first or "its end",
+            doubt.place,
+        )
+        self._hooks(GapFound(self._shard_id, doubt.place, str(first or "SHARD_END"), stopped=False))
+
     def _report(self, page: Page) -> None:
         if page.skipped:
             self._hooks(RecordsSkipped(self._shard_id, page.skipped))
@@ -280,7 +317,7 @@ class ShardReader:
         stopped = begun and self._config.on_trimmed == "stop"
         place = self._place()
         self._hooks(GapFound(self._shard_id, place, "TRIM_HORIZON", stopped))
-        self._iterator = None
+        self._iterator = self._doubt = None
         if stopped:
             _log.error(
                 "Shard %s: the records after %s were trimmed from the stream before they were read, they are lost to "
@@ -305,13 +342,16 @@ class ShardReader:
         self._failures += 1
 
     def _gone(self) -> None:
-        """The service does not know the shard any more: its end, and a gap unless the tip had been reached."""
-        if self._at_tip:
+        """The service does not know the shard any more: its end, and a gap unless everything had surely been read."""
+        was_read = self._at_tip and self._clock.monotonic() - self._lag_at < _KEPT_SECONDS
+        if was_read and self._stream.view_type is not None:
             _log.info("Shard %s is gone from the stream; everything in it had been read.", self._shard_id)
             self._finish(EndOfShard())
             return
         begun = self._last_read is not None or self._above is not None
-        stopped = begun and self._config.on_trimmed == "stop"
+        # A Kinesis stream can be deleted at any moment, with what came after the last read: too likely to be nothing
+        # to stop for, too likely to be something to say nothing.
+        stopped = begun and not was_read and self._config.on_trimmed == "stop"
         place = self._place()
         self._hooks(GapFound(self._shard_id, place, "SHARD_END", stopped))
         _log.error(

@@ -1,0 +1,87 @@
+"""Where a service drops records without a word: what says so, and what is no ground to (fleet world's seeds)."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer.errors import IteratorExpired, ShardNotFound
+from consumer.hooks import GapFound
+from consumer.processor import RecordProcessor
+from consumer.shards.lifecycle import Event
+from consumer.streams.source import Page, Position
+from lease_store.checkpoint import LATEST, TRIM_HORIZON, Checkpoint
+from tests.unit.shards.shard_fakes import DYNAMODB, KINESIS, FakeSource, FakeTenure, Stage, at, page, records, virtual
+
+DAY = 86_400_000
+NOW = 1_800_000_000_000
+
+
+class Sink(RecordProcessor):
+    async def process_records(self, records, checkpointer):
+        pass
+
+
+def facts_of(source, *, stream=KINESIS, seconds=5.0, **lease):
+    async def main():
+        stage = Stage(FakeTenure(**lease), source, Sink, stream=stream, child_wait_seconds=0.0)
+        task = stage.start()
+        await at(seconds)
+        stage.tenure.ask("lost")
+        await task
+        return stage.of(GapFound)
+
+    return virtual(main)
+
+
+def at_tip():
+    return Page([], "next", millis_behind_latest=0)
+
+
+BEGUN = {"checkpoint": Checkpoint("5")}
+OLD_ROW = {"created_at": f"{NOW - DAY - 1000}-x"}
+
+
+def test_kinesis_that_goes_on_behind_a_trimmed_checkpoint_is_a_gap_that_stops_nobody():
+    """Seeds 145, 192: GetShardIterator at a trimmed number answers with the oldest record."""
+    assert facts_of(FakeSource(records(9)), **BEGUN) == [GapFound("shard-1", "5", "9", stopped=False)]
+
+
+def test_a_checkpoint_that_is_still_there_is_no_gap_whatever_follows():
+    assert facts_of(FakeSource(records(5, 900)), **BEGUN) == []
+
+
+def test_an_idle_shard_whose_checkpoint_was_trimmed_is_no_gap_once_its_tip_was_seen():
+    assert facts_of(FakeSource(at_tip(), records(9)), **BEGUN) == []
+
+
+def test_a_shard_that_ends_without_its_checkpoint_is_a_gap():
+    """Seed 30: closed and emptied while nobody worked."""
+    assert facts_of(FakeSource(page(last=True)), **BEGUN) == [GapFound("shard-1", "5", "SHARD_END", stopped=False)]
+
+
+def test_kinesis_is_asked_for_the_last_record_again_when_an_iterator_expired():
+    source = FakeSource(records(6, 7), IteratorExpired(), records(7, 8), IteratorExpired(), records(11))
+    assert facts_of(source) == [GapFound("shard-1", "8", "11", stopped=False)]
+    assert source.opened[1:] == [Position("AT_SEQUENCE_NUMBER", "7"), Position("AT_SEQUENCE_NUMBER", "8")]
+
+
+@pytest.mark.parametrize("stream", [DYNAMODB, KINESIS])
+@pytest.mark.parametrize("word", [TRIM_HORIZON, LATEST])
+def test_a_row_that_has_not_begun_a_day_after_it_was_made_may_have_lost_its_first_records(stream, word):
+    """Seeds 3, 1068."""
+    expected = [GapFound("shard-1", word.sequence_number, "9", stopped=False)]
+    assert facts_of(FakeSource(records(9)), stream=stream, checkpoint=word, **OLD_ROW) == expected
+    assert facts_of(FakeSource(records(9)), stream=stream, checkpoint=word, created_at=f"{NOW}-x") == []
+    assert facts_of(FakeSource(records(9)), stream=stream, checkpoint=word) == []
+
+
+def test_a_deleted_kinesis_stream_may_take_records_along_even_after_its_tip_was_seen():
+    """Seed 58: what came between the last read and the deletion."""
+
+    async def main():
+        source = FakeSource(records(1), at_tip(), ShardNotFound())
+        stage = Stage(FakeTenure(), source, Sink, stream=KINESIS, on_trimmed="stop", child_wait_seconds=0.0)
+        assert await stage.start() is Event.END_STORED
+        assert stage.of(GapFound) == [GapFound("shard-1", "1", "SHARD_END", stopped=False)]
+
+    virtual(main)
