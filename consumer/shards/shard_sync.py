@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from dataclasses import replace
 from typing import Final
 
 from consumer.clock import Clock
 from consumer.config import WorkerConfig
-from consumer.errors import LeaseholdError, StreamError
+from consumer.errors import LeaseholdError, StreamError, StreamMissing
 from consumer.hooks import GapFound, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, TableState
 from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff
+from consumer.shards.position import made_at
 from consumer.streams import shard_graph
 from consumer.streams.source import RecordSource, ShardListing, StreamIdentity, base_of
 from lease_store.errors import LeaseStoreError
@@ -32,6 +34,7 @@ _log = logging.getLogger("leasehold.shards")
 
 _ROWS_AT_ONCE: Final = 16
 _LISTING_AGE_SECONDS: Final = 2.0
+_LISTING_LAG_SECONDS: Final = 30.0
 _SHARE_EVERY_SECONDS: Final = 5.0
 _SURELY_OLD_SECONDS: Final = 24 * 3600.0
 
@@ -63,8 +66,9 @@ class ShardSync:
         self._random = random
         self._hooks = hooks
         self._wanted = asyncio.Event()
-        self._listing: tuple[float, str, ShardListing] | None = None
+        self._listings: dict[str, tuple[float, ShardListing | None]] = {}
         self._listing_lock = asyncio.Lock()
+        self._joined: str | None = None
         self._told: frozenset[shard_graph.Finding] = frozenset()
 
     def identity_of(self, label: str | None) -> StreamIdentity:
@@ -121,36 +125,52 @@ class ShardSync:
 
     def _follow_incarnation(self, stream: StreamIdentity) -> None:
         if stream.label != self.stream.label and base_of(stream.label) == base_of(self.stream.label):
-            _log.warning(
-                "Stream %s was re-enabled or recreated as %s: its shards are read once those of %s are done; changes "
-                "made while it was off are in neither.",
-                self._source.name,
-                stream.label,
-                self.stream.label,
-            )
-            self._hooks(GapFound("", f"end of {self.stream.label}", f"start of {stream.label}", stopped=False))
-            self._listing = None
-            self.stream = stream
+            before, self.stream = self.stream.label, stream
+            self._tell_of_new_incarnation(before)
 
-    async def listing(self, *, younger_than_seconds: float = _LISTING_AGE_SECONDS) -> ShardListing:
-        """A complete listing of the present incarnation, shared by all who ask within ``younger_than_seconds``."""
-        asked = self._clock.monotonic()
+    def _tell_of_new_incarnation(self, before: str) -> None:
+        if self._joined == self.stream.label:
+            return
+        self._joined = self.stream.label
+        _log.warning(
+            "Stream %s was re-enabled or recreated as %s: its shards are read once those of %s are done; changes made "
+            "while it was off are in neither.",
+            self._source.name,
+            self.stream.label,
+            before,
+        )
+        self._hooks(GapFound("", f"end of {before}", f"start of {self.stream.label}", stopped=False))
+
+    async def _list(self, label: str | None, *, since: float) -> ShardListing | None:
+        """A complete listing of one incarnation that began at ``since`` (monotonic) or later, shared by all who ask.
+
+        None where an older incarnation is gone. Raises StreamError.
+        """
+        stream = self.identity_of(label)
         async with self._listing_lock:
-            if self._listing is not None:
-                listed_at, label, listing = self._listing
-                if label == self.stream.label and listed_at >= asked - younger_than_seconds:
-                    return listing
+            listed_at, listing = self._listings.get(stream.label, (-math.inf, None))
+            if listed_at >= since:
+                return listing
             began = self._clock.monotonic()
-            listing = await self._source.list_shards(self.stream)
-            self._listing = (began, self.stream.label, listing)
+            try:
+                listing = await self._source.list_shards(stream)
+            except StreamMissing:
+                if stream is self.stream:
+                    raise
+                listing = None
+            self._listings[stream.label] = (began, listing)
             return listing
 
     async def _sync(self) -> None:
-        listing = await self.listing(younger_than_seconds=0.0)
-        state = await self._seam.call(self._loop.state())
+        listing = await self._list(None, since=self._clock.monotonic())
+        assert listing is not None  # the present stream's; where it is missing, that was raised
+        state = await self._complete_older(await self._seam.call(self._loop.state()))
         self._source.share(state.live_workers)
         missing = self._missing(listing, state)
-        if missing and not any(lease.stream == self.stream.label for lease in state.leases):
+        is_new = not any(lease.stream == self.stream.label for lease in state.leases)
+        if is_new and (older := shard_graph.older_labels(state.leases, self.stream.label)):
+            self._tell_of_new_incarnation(older[-1])
+        if missing and is_new:
             # The first row settles what LATEST stands for, for all; where another worker made it, its pin counts.
             await self._create(missing[:1])
             state = await self._seam.call(self._loop.state())
@@ -170,10 +190,30 @@ class ShardSync:
         if missing:
             await self._seam.call(self._loop.apply_plan())
 
+    async def _complete_older(self, state: TableState) -> TableState:
+        """Make rows that older incarnations still lack: a stream that was re-enabled is read to its end first."""
+        older = shard_graph.older_labels(state.leases, self.stream.label)
+        self._listings = {label: seen for label, seen in self._listings.items() if label in {*older, self.stream.label}}
+        created = False
+        for label in older:
+            rows = await self._missing_of(label, state.leases, since=self._clock.monotonic())
+            await self._create(rows)
+            created = created or bool(rows)
+        return await self._seam.call(self._loop.state()) if created else state
+
+    async def _missing_of(self, label: str, leases: tuple[Lease, ...], *, since: float) -> tuple[Lease, ...]:
+        listing = await self._list(label, since=since)
+        if listing is None:
+            return ()
+        start, now = self._config.initial_position, listing.server_time
+        return shard_graph.leases_to_create(listing.shards, leases, start, label, server_time=now)
+
     def _missing(self, listing: ShardListing, state: TableState) -> tuple[Lease, ...]:
         start = self._config.initial_position
         pin = shard_graph.pin_for(start, listing.server_time, self._clock.wall())
-        return shard_graph.leases_to_create(listing.shards, state.leases, start, self.stream.label, pin=pin)
+        return shard_graph.leases_to_create(
+            listing.shards, state.leases, start, self.stream.label, pin=pin, server_time=listing.server_time
+        )
 
     async def _create(self, rows: tuple[Lease, ...]) -> None:
         """Rows in order, few at once: any first part of them leaves a table that converges."""
@@ -198,7 +238,7 @@ class ShardSync:
         """A shard that comes to light after its parents were trimmed, unread, in a group that was already running."""
         shards = {shard.id: shard for shard in listing.shards}
         known = shards.keys() | {lease.key for lease in state.leases}
-        started_at = min((_made_at(lease) for lease in state.leases), default=self._clock.wall())
+        started_at = min((made_at(lease) for lease in state.leases), default=self._clock.wall())
         for lease in missing:
             gone = [parent for parent in lease.parents if parent not in known]
             born_at = shards[lease.key].created_at if lease.key in shards else None
@@ -221,24 +261,36 @@ class ShardSync:
         if lease.checkpoint.is_number:
             return  # it has begun, so that was done: a takeover must not wait for a table or a listing to say so again
         backoff = Backoff(self._random, 0.2, 2.0)
+        began = self._clock.monotonic()
         while held.over is None:
             try:
                 absent = await self._seam.call(self._loop.parents_finished(held))
-                state = await self._seam.call(self._loop.state())
-                if not absent and shard_graph.may_start(lease, state.leases, None):
+                if await self._may_start(lease, absent, began):
                     return
-                if absent and shard_graph.old_stream_drained(state.leases, lease.stream):
-                    listing = await self.listing()
-                    if shard_graph.may_start(lease, state.leases, listing.shards):
-                        _log.info("Shard %s starts: its parents %s are gone from table and stream.", lease.key, absent)
-                        return
-                    self.want()
             except (StreamError, LeaseStoreError) as error:
                 _log.info("Shard %s still waits for what comes before it: %s", lease.key, error)
             await self._clock.sleep(0.1 + backoff.next_seconds())
 
-
-def _made_at(lease: Lease) -> float:
-    """When a row was made (epoch seconds), as its mark of creation says; 0 where it carries none of ours."""
-    millis = (lease.created_at or "").partition("-")[0]
-    return int(millis) / 1000 if millis.isdigit() else 0.0
+    async def _may_start(self, lease: Lease, absent: tuple[str, ...], began: float) -> bool:
+        """Whether nothing comes before ``lease``, whose parents are finished or ``absent``; waiting since ``began``."""
+        leases = (await self._seam.call(self._loop.state())).leases
+        since = max(began, self._clock.monotonic() - _LISTING_AGE_SECONDS)
+        if not shard_graph.old_stream_drained(leases, lease.stream):
+            return False
+        for label in shard_graph.older_labels(leases, lease.stream):
+            if await self._missing_of(label, leases, since=since):
+                self.want()
+                return False
+        if not absent:
+            return shard_graph.may_start(lease, leases, None)
+        listing = await self._list(lease.stream, since=since)
+        # A listing that lags behind the shard itself lags behind its parents, too: it does not show that they are gone.
+        lags = listing is not None and all(shard.id != lease.key for shard in listing.shards)
+        if lags and self._clock.monotonic() - began < _LISTING_LAG_SECONDS:
+            return False
+        shards, now = ((), None) if listing is None else (listing.shards, listing.server_time)
+        if not shard_graph.may_start(lease, leases, shards, server_time=now):
+            self.want()
+            return False
+        _log.info("Shard %s starts: its parents %s are gone from table and stream.", lease.key, absent)
+        return True

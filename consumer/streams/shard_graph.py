@@ -31,13 +31,14 @@ __all__ = [
     "leases_to_create",
     "may_start",
     "old_stream_drained",
+    "older_labels",
     "pin_for",
     "replaceable",
 ]
 
 # Creation times in shard ids and timestamps of records come from different clocks of the service.
 _CLOCK_TOLERANCE_SECONDS: Final = 60.0
-_DYNAMODB_RETENTION_SECONDS: Final = 24 * 3600.0
+_RETENTION_SECONDS: Final = 24 * 3600.0  # of DynamoDB; the shortest of Kinesis
 
 
 def pin_for(start: InitialPosition, server_time: float | None, now: float) -> float | None:
@@ -52,17 +53,24 @@ def pin_for(start: InitialPosition, server_time: float | None, now: float) -> fl
 
 
 def leases_to_create(
-    shards: Iterable[Shard], leases: Iterable[Lease], start: InitialPosition, label: str, *, pin: float | None = None
+    shards: Iterable[Shard],
+    leases: Iterable[Lease],
+    start: InitialPosition,
+    label: str,
+    *,
+    pin: float | None = None,
+    server_time: float | None = None,
 ) -> tuple[Lease, ...]:
     """The rows that are missing, to be created in this order: any first part of them leaves a table that converges.
 
     ``start`` and ``pin`` count only while ``label`` has no row: afterwards the rows say how the group started, and an
     incarnation that follows another starts at TRIM_HORIZON. Of the first row created, a refused ``create`` shows
-    another worker's pin: call again with the new rows. Owner and ``created_at`` are left to the caller. Raises
-    ValueError for a first LATEST or AT_TIMESTAMP without ``pin``.
+    another worker's pin: call again with the new rows. Owner and ``created_at`` are left to the caller. Without
+    ``server_time`` a group counts as young. Raises ValueError for a first LATEST or AT_TIMESTAMP without ``pin``.
     """
     table = _Table.of(leases, label)
-    return tuple(lease for lease in _missing(merged(shards), table, start, pin) if lease.key not in table.keys)
+    missing = _missing(merged(shards), table, start, pin, server_time)
+    return tuple(lease for lease in missing if lease.key not in table.keys)
 
 
 def replaceable(
@@ -95,7 +103,9 @@ def child_leases(children: Iterable[Shard], parent: Lease, leases: Iterable[Leas
     return tuple(sorted(rows, key=lambda row: row.key))
 
 
-def blocking_parents(lease: Lease, leases: Iterable[Lease], shards: Iterable[Shard] | None) -> tuple[str, ...]:
+def blocking_parents(
+    lease: Lease, leases: Iterable[Lease], shards: Iterable[Shard] | None, *, server_time: float | None = None
+) -> tuple[str, ...]:
     """The parents that must reach SHARD_END before ``lease`` may be read, sorted; empty when it may.
 
     A parent without a row blocks while a complete listing (``shards``; None where there was none yet) shows it and it
@@ -114,23 +124,33 @@ def blocking_parents(lease: Lease, leases: Iterable[Lease], shards: Iterable[Sha
     if shards is not None:
         # The group has rows, so how it was told to start plays no part any more.
         table = _Table(lease.stream, rows, frozenset(rows), has_past=False)
-        to_come = {row.key for row in _missing(merged(shards), table, InitialPosition("TRIM_HORIZON"), None)}
+        start = InitialPosition("TRIM_HORIZON")
+        to_come = {row.key for row in _missing(merged(shards), table, start, None, server_time)}
     return tuple(sorted(p for p in waiting if p in related and (p in rows or p in to_come)))
 
 
-def may_start(lease: Lease, leases: Iterable[Lease], shards: Iterable[Shard] | None) -> bool:
+def may_start(
+    lease: Lease, leases: Iterable[Lease], shards: Iterable[Shard] | None, *, server_time: float | None = None
+) -> bool:
     """Whether ``lease`` may be read now: what comes before it, in its lineage and older incarnations, is done."""
     if lease.is_finished:
         return False
     if lease.checkpoint.is_number:
         return True
     leases = tuple(leases)
-    return old_stream_drained(leases, lease.stream) and not blocking_parents(lease, leases, shards)
+    if not old_stream_drained(leases, lease.stream):
+        return False
+    return not blocking_parents(lease, leases, shards, server_time=server_time)
 
 
 def old_stream_drained(leases: Iterable[Lease], label: str | None) -> bool:
     """Whether every row of incarnations older than ``label`` is at SHARD_END; True where there are none."""
     return all(lease.is_finished for lease in leases if _is_older(lease.stream, label))
+
+
+def older_labels(leases: Iterable[Lease], label: str | None) -> tuple[str, ...]:
+    """The incarnations older than ``label`` that have rows, sorted."""
+    return tuple(sorted({str(lease.stream) for lease in leases if _is_older(lease.stream, label)}))
 
 
 def deletable(
@@ -140,8 +160,9 @@ def deletable(
 
     A row stays while its shard is listed, or may still have records by its age (DynamoDB keeps them for 24 h; judged
     where ``server_time`` is given), while a parent's row exists, and until every child has begun (or is gone as well).
-    Rows of older incarnations stay until all of those are finished and ``label`` has rows. The group never loses its
-    last row, which is its memory of having started.
+    Rows of older incarnations stay until all of those are finished and ``label`` has rows; where ``label`` lists a
+    shard of that id again, its row is to be replaced. The group never loses its last row, which is its memory of having
+    started.
     """
     leases = tuple(leases)
     rows = {lease.key: lease for lease in leases if lease.stream == label}
@@ -150,7 +171,7 @@ def deletable(
 
     def is_past(row: Lease) -> bool:
         created_at = shard_created_at(row.key)
-        return server_time is None or created_at is None or server_time - created_at > _DYNAMODB_RETENTION_SECONDS
+        return server_time is None or created_at is None or server_time - created_at > _RETENTION_SECONDS
 
     def is_done_with(child: str) -> bool:
         row = rows.get(child)
@@ -169,7 +190,8 @@ def deletable(
     if len(found) == len(rows):
         found = found[:-1]
     if rows and old_stream_drained(leases, label):
-        found += sorted((row for row in leases if _is_older(row.stream, label)), key=lambda row: row.key)
+        older = (row for row in leases if _is_older(row.stream, label) and row.key not in listed)
+        found += sorted(older, key=lambda row: row.key)
     return tuple(found)
 
 
@@ -225,13 +247,21 @@ class _Table:
         )
 
 
-def _missing(listed: Mapping[str, Shard], table: _Table, start: InitialPosition, pin: float | None) -> list[Lease]:
+def _missing(
+    listed: Mapping[str, Shard],
+    table: _Table,
+    start: InitialPosition,
+    pin: float | None,
+    server_time: float | None = None,
+) -> list[Lease]:
     """Rows to create: at TRIM_HORIZON first, parents before children, then those at the pin, children before parents.
 
     In that order a crash leaves no shard that should start at the pin below one that has a row already, which would
     make it look like a shard that appeared later.
     """
     word, start_at = _group_start(table, start, pin)
+    # By now, what had ended before the start is listed no more, but neither may be what links a shard to any row.
+    is_old = start_at is not None and server_time is not None and server_time - float(start_at) > _RETENTION_SECONDS
     lineage = Lineage(listed.values(), table.rows.values())
     new = [listed[name] for name in lineage.order if name in listed and name not in table.rows]
     if start_at is None:
@@ -241,7 +271,7 @@ def _missing(listed: Mapping[str, Shard], table: _Table, start: InitialPosition,
     for shard in new:
         if shard.id in later or (shard.created_at is not None and shard.created_at >= start_at):
             at_horizon.append(_row(shard, TRIM_HORIZON, table.label, start_at))
-        elif _may_hold(shard, listed, lineage, word, float(start_at)):
+        elif is_old or _may_hold(shard, listed, lineage, word, float(start_at)):
             at_pin.append(_row(shard, word, table.label, start_at))
     return at_horizon + at_pin[::-1]
 

@@ -1,0 +1,136 @@
+"""A stream that was re-enabled or recreated: what is read first, what blocks whom, what is said (fleet world's seeds)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from consumer.config import InitialPosition
+from consumer.errors import StreamMissing
+from consumer.hooks import GapFound
+from consumer.streams import shard_graph
+from consumer.streams.source import Shard, ShardListing, StreamIdentity
+from lease_store import verbs
+from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
+from lease_store.lease import Lease
+from tests.unit.leasing.scripted_store import Bench, on_bench
+from tests.unit.leasing.test_lineage_wait import child_of, loop_on
+from tests.unit.shards.test_shard_sync import BEGUN, STREAM, Stage, row, tenure, virtual
+
+OLD = "arn:s@1"
+
+
+class TwoStreams(Stage):
+    """Lists the older incarnation, too: None where it is gone."""
+
+    def __init__(self, *shards: Shard, old: tuple[Shard, ...] | None, rows: tuple[Lease, ...]) -> None:
+        super().__init__(*shards, rows=rows)
+        self.old = old
+
+    async def list_shards(self, stream: StreamIdentity) -> ShardListing:
+        if stream.label == STREAM.label:
+            return await super().list_shards(stream)
+        if self.old is None:
+            raise StreamMissing
+        return ShardListing(self.old, server_time=1_800_000_000.0)
+
+
+def old_row(key: str, checkpoint: Checkpoint = SHARD_END, *parents: str) -> Lease:
+    return replace(row(key, checkpoint, *parents), stream=OLD)
+
+
+async def waits(stage: Stage, key: str, seconds: float = 60.0) -> bool:
+    """Whether the shard's lineage is still not done with after some time."""
+    wait = asyncio.ensure_future(stage.sync.wait_for_lineage(tenure(stage.table.rows[key])))
+    await stage.clock.sleep(seconds)
+    done = wait.done()
+    wait.cancel()
+    await asyncio.gather(wait, return_exceptions=True)
+    return not done
+
+
+def test_shards_of_the_older_incarnation_that_have_no_row_yet_get_one_and_are_read_first() -> None:
+    """Seed 169: a group that died while it made its first rows, and a stream that was re-enabled meanwhile."""
+
+    async def main() -> None:
+        old = (Shard("x", is_open=False), Shard("y", is_open=False))
+        stage = TwoStreams(Shard("b"), old=old, rows=(old_row("x"), row("b")))
+        assert await waits(stage, "b")
+        await stage.sync.start()
+        assert stage.table.rows["y"].stream == OLD
+        assert await waits(stage, "b")
+        stage.table.rows["y"] = replace(stage.table.rows["y"], checkpoint=SHARD_END)
+        assert not await waits(stage, "b")
+
+    virtual(main())
+
+
+def test_an_older_shards_missing_parent_is_not_looked_for_in_the_present_stream() -> None:
+    """Seed 112: recreated Kinesis streams repeat their shard ids, and both sides waited for each other."""
+
+    async def main() -> None:
+        stage = TwoStreams(Shard("a"), old=None, rows=(old_row("c", TRIM_HORIZON, "a"),))
+        assert not await waits(stage, "c")
+
+    virtual(main())
+
+
+def test_a_listing_that_does_not_show_the_shard_itself_does_not_show_that_its_parents_are_gone() -> None:
+    """Seed 161: a listing from before a resharding, and a child whose other parent had no row yet."""
+
+    async def main() -> None:
+        stage = Stage(Shard("x"), rows=(row("b", TRIM_HORIZON, "a"),))
+        assert await waits(stage, "b", 25.0)
+        assert not await waits(stage, "b", 40.0)  # the shard is gone itself: its reader will say so
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("rows", [(), (row("b"),)])
+def test_a_group_that_finds_its_stream_recreated_at_its_start_says_so_once(rows: tuple[Lease, ...]) -> None:
+    """Seed 1010: nobody worked when it happened."""
+
+    async def main() -> None:
+        stage = TwoStreams(Shard("b"), old=(), rows=(old_row("x", BEGUN), *rows))
+        await stage.sync.start()
+        await stage.sync.start()
+        told = [] if rows else [GapFound("", f"end of {OLD}", f"start of {STREAM.label}", stopped=False)]
+        assert stage.facts == told
+
+    virtual(main())
+
+
+def test_a_finished_row_whose_shard_id_is_listed_again_is_replaced_and_not_deleted() -> None:
+    """Seed 112: a replacement whose reply was lost, and the deletion of what it had not replaced."""
+    leases = (old_row("a"), old_row("z"), row("b"))
+    assert [lease.key for lease in shard_graph.deletable(leases, [Shard("a"), Shard("b")], STREAM.label)] == ["z"]
+
+
+def test_a_closed_kinesis_shard_that_nothing_links_to_a_row_is_read_once_the_group_is_a_day_old() -> None:
+    """Seed 52: at LATEST, after days in which nobody worked, its children do not stand for it."""
+    listed = [Shard("p", is_open=False), Shard("c", ("p",))]
+    leases = [row("a", LATEST, start_at=1_000_000)]
+
+    def missing(server_time: float) -> list[str]:
+        start = InitialPosition("LATEST")
+        made = shard_graph.leases_to_create(listed, leases, start, STREAM.label, server_time=server_time)
+        return sorted(lease.key for lease in made)
+
+    assert missing(1_000_000 + 3_600.0) == ["c"]
+    assert missing(1_000_000 + 90_000.0) == ["c", "p"]
+    child = row("c", LATEST, "p", start_at=1_000_000)
+    assert not shard_graph.may_start(child, [*leases, child], listed, server_time=1_090_000.0)
+
+
+@on_bench
+async def test_a_parents_row_of_another_incarnation_counts_as_absent(bench: Bench) -> None:
+    loop = loop_on(bench)
+    bench.apply(verbs.create(Lease(key="parent", owner="other", created_at="1", stream="later")))
+    bench.apply(verbs.create(Lease(key="ended", checkpoint=SHARD_END, created_at="1", stream="later")))
+    held: Any = await child_of(loop, "child", "ended", "parent")
+    wait = bench.begin(loop.parents_finished(held))
+    await bench.clock.sleep(5.0)
+    assert wait.result() == ("ended", "parent")
