@@ -1,0 +1,353 @@
+"""The whole product under drawn faults: ``python -m tests.simulation.fleet_world --seeds 500`` or ``--seed 7``.
+
+Whole workers share one lease table and one stream, in virtual time. First a phase in which anything may happen: shards
+rotate, split and merge, workers come, go, die and freeze, the stream is made anew. Then the faults stop; the fleet must
+come to rest with everything delivered, go on delivering, follow one more rotation, and drain without a trace.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consumer.testing.faults import FaultPlan
+from consumer.testing.shard_log import ShardLog
+from consumer.testing.virtual_time import Stalled, VirtualClock
+from consumer.worker import Outcome
+from tests.simulation.fleet_world_draw import CALM_CODE, Draw, drawn
+from tests.simulation.fleet_world_judge import StreamJudge
+from tests.simulation.fleet_world_loop import FleetLoop
+from tests.simulation.fleet_world_process import Process, Surroundings
+from tests.simulation.fleet_world_stream import NAME, StreamSide
+from tests.simulation.invariants import shown
+from tests.simulation.store import Calm
+
+__all__ = ["FleetReport", "FleetWorld", "run_fleet_seed"]
+
+_QUIET_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetReport:
+    """What came of one seed; ``counts`` are records written, delivered, delivered again."""
+
+    seed: int
+    violations: tuple[str, ...]
+    last_steps: tuple[str, ...]
+    digest: int
+    draw: Draw
+    settled_after_seconds: float
+    counts: tuple[int, int, int]
+    gaps: int
+    describes_a_second: int
+
+    @property
+    def replay(self) -> str:
+        return f"python -m tests.simulation.fleet_world --seed {self.seed}"
+
+
+class FleetWorld:
+    """One seed's world."""
+
+    def __init__(self, seed: int, loop: FleetLoop) -> None:
+        self.seed = seed
+        self.loop = loop
+        self.draw = draw = drawn(seed)
+        self.chance = random.Random(f"{seed}:world")
+        self.clock = VirtualClock()
+        self.judge = StreamJudge(self.clock.wall)
+        self.log = ShardLog(self.clock.wall, seed=seed, options=draw.options)
+        self.plan = FaultPlan(random.Random(f"{seed}:faults"), now=self.clock.monotonic)
+        self.around = Surroundings(draw, self.log, self.plan, self.judge, f"{draw.service}:{NAME}")
+        self.processes: list[Process] = []
+        self.calm_since = 0.0
+        self.side = StreamSide(seed, self.around, self.chance)
+        self._position = draw.start(0.0)
+        self._writing = True
+
+    # -- processes
+
+    def add(self) -> Process:
+        name = f"w{len(self.processes) + 1}"
+        process = Process(name, self.around, self.loop, random.Random(f"{self.seed}:{name}"), self._position)
+        self.processes.append(process)
+        self.judge.note(f"{name} starts as {process.worker.worker_id}")
+        process.start()
+        return process
+
+    def live(self) -> list[Process]:
+        return [each for each in self.processes if each.state in ("starting", "running") and not each.frozen]
+
+    def crash(self, process: Process) -> None:
+        self.judge.note(f"{process.name} is killed")
+        process.state = "dead"
+        self.loop.freeze(process.name)
+
+    def freeze(self, process: Process, seconds: float) -> None:
+        self.judge.note(f"{process.name} is frozen for {seconds:.1f} s")
+        process.frozen = True
+        self.loop.freeze(process.name)
+
+        def thaw() -> None:
+            if process.state != "dead":
+                self.judge.note(f"{process.name} thaws")
+                process.frozen = False
+                self.loop.thaw(process.name)
+
+        self.loop.call_later(seconds, thaw)
+
+    # -- what happens
+
+    async def _happen(self, what: str) -> None:
+        self.judge.note(f"-- {what}")
+        live, chance = self.live(), self.chance
+        match what:
+            case "rotate" | "split" | "merge" | "reshard":
+                self.side.reshape(what)
+            case "crash" if live:
+                self.crash(chance.choice(live))
+            case "drain" if live:
+                chance.choice(live).drain()
+            case "start" if len(live) < 5:
+                self.add()
+            case "freeze" if live:
+                self.freeze(chance.choice(live), chance.uniform(0.1, 2.5) * self.draw.failover)
+            case "recreate" if len(self.judge.logs) < 3:
+                await self.side.recreate()
+            case "blackout":
+                for each in self.processes:
+                    if each.is_up:
+                        self.crash(each)
+                await self._sleep_through(chance.choice((1.0, 20.0)), chance.choice(self.draw.days))
+                for _ in range(self.draw.workers):
+                    self.add()
+        if not self.live():
+            self.add()
+
+    async def _sleep_through(self, seconds: float, days: float) -> None:
+        """Nobody works for seconds, or for days: then few records are written, but some are trimmed."""
+        await asyncio.sleep(seconds)
+        if days:
+            self.side.slowness = 1_500.0
+            for _ in range(4):
+                await asyncio.sleep(days * 86_400.0 / 4)
+                if not self.around.is_stream_gone:
+                    self.side.reshape(self.chance.choice(("rotate", "split")))
+
+    # -- the run
+
+    async def run(self) -> float:
+        """All phases; returns how long the fleet took to come to rest."""
+        self.side.open()
+        writer = asyncio.ensure_future(self.side.write_forever())
+        await asyncio.sleep(self.chance.uniform(0.0, 8.0))
+        self._position = self.draw.start(self.clock.wall() - self.chance.uniform(-3.0, 6.0))
+        self.draw.arm(self.plan)
+        for _ in range(self.draw.workers):
+            self.add()
+            await asyncio.sleep(self.chance.choice((0.0, 0.0, 2.0)))
+        until = self.loop.time() + self.draw.phase
+        while self.loop.time() < until and not self.judge.violations:
+            await asyncio.sleep(self.chance.uniform(0.2, 2.0) * self.draw.pause)
+            await self._happen(self.chance.choice(self.draw.happenings))
+        self._calm_down()
+        settled = await self._rest("the faults stopped")
+        await self._one_more_rotation()
+        self._writing = False
+        writer.cancel()
+        await self._leave()
+        return settled
+
+    def _calm_down(self) -> None:
+        self.judge.note("the faults stop")
+        self.plan.clear()
+        self.draw.arm_for_good(self.plan)
+        self.around.network = Calm(self.around.network.stale_seconds)
+        self.around.code = CALM_CODE
+        self.side.stop_rotating()
+        self.loop.call_later(0.0, self._keep_alive)
+
+    def _keep_alive(self) -> None:
+        """A supervisor: what ended comes back; under a limit of leases there are enough workers for every shard."""
+        if not self._writing or self.judge.violations:
+            return
+        rows = sum(not lease.is_finished for lease in self.judge.table.rows().leases)
+        limit = self.draw.max_leases
+        enough = 2 if limit is None else max(2, -(-(rows + 2) // limit))
+        for _ in range(enough - len([each for each in self.processes if each.state in ("starting", "running")])):
+            self.add()
+        self.loop.call_later(2.0, self._keep_alive)
+
+    async def _rest(self, after: str) -> float:
+        began = self.loop.time()
+        draw = self.draw
+        limit = 2 * draw.failover + draw.hand_off_timeout + 60.0 + 3 * draw.audit_interval + draw.child_wait + 60.0
+        quiet_since: float | None = None
+        why: str | None = None
+        while self.loop.time() < began + limit and not self.judge.violations:
+            await asyncio.sleep(0.5)
+            why = self._unrest()
+            if why is not None:
+                quiet_since = None
+            elif quiet_since is None:
+                quiet_since = self.loop.time()
+            elif min(self.loop.time() - quiet_since, self.loop.time() - self.judge.moved_at) >= _QUIET_SECONDS:
+                return quiet_since - began
+        if not self.judge.violations:
+            for row in self.judge.table.rows().leases:
+                self.judge.note(f"row {row.key} of {row.stream}, parents {row.parents}: {shown(row)}")
+            self.judge.breach(f"not at rest {limit:.0f} s after {after}: {why or 'leases move'}")
+        return limit
+
+    def _unrest(self) -> str | None:
+        """Why the fleet is not at rest yet: what is missing, not held, out of balance, or still leaving."""
+        missing = list(self.judge.missing(older_than=3.0))
+        if missing:
+            return f"{len(missing)} records did not come, the first: {missing[0]}"
+        live = {each.worker.worker_id: each for each in self.processes if each.state == "running" and not each.frozen}
+        rows = [lease for lease in self.judge.table.rows().leases if not lease.is_finished]
+        for lease in rows:
+            if lease.is_pending or lease.owner not in live or lease.key not in live[lease.owner].leases:
+                return f"{lease.key} of {lease.owner} (from {lease.checkpoint_owner}) is not held by its owner"
+        if self.around.is_stream_gone:
+            return "the stream is gone"
+        stream = self.side.stream
+        unread = {shard.id for shard in stream.open_shards()} - {each.key for each in rows}
+        if unread:
+            return f"{sorted(unread)} have no row"
+        limit = self.draw.max_leases
+        load = [len(each.leases) for each in live.values()]
+        spare = [count for count in load if limit is None or count < limit]
+        if spare and max(load) - min(spare) > 1:
+            return f"unbalanced: {load}"
+        leaving = [each.name for each in self.processes if each.state == "draining"]
+        return f"{leaving} still leave" if leaving else None
+
+    async def _one_more_rotation(self) -> None:
+        """A calm fleet follows its shards within seconds and stays under the limit of DescribeStream."""
+        if self.judge.violations:
+            return
+        self.calm_since = self.clock.monotonic()
+        self.side.reshape("rotate")
+        await asyncio.sleep(12.0)
+        late = list(self.judge.missing(older_than=6.0))
+        if late:
+            self.judge.breach(f"a calm fleet left {len(late)} records for 6 s, the first: {late[0]}")
+        await self._rest("one more rotation")
+
+    async def _leave(self) -> None:
+        """Drain everybody at once: no error, nothing missing, no row that names anybody."""
+        if self.judge.violations:
+            return
+        await asyncio.sleep(3.0)
+        missing = list(self.judge.missing())
+        if missing:
+            self.judge.breach(f"{len(missing)} records never came, the first: {missing[0]}")
+        leaving = [each for each in self.processes if each.is_up]
+        # Each waits for two scans, whose period grows with the fleet: the shortest time-out is too short for many.
+        in_time = self.draw.drain_timeout >= 25.0 or len(leaving) <= 6
+        for each in leaving:
+            each.drain()
+        await asyncio.sleep(self.draw.drain_timeout + 5.0)
+        for each in leaving:
+            if each.state != "gone" or (each.outcome is not Outcome.CLEAN and in_time):
+                self.judge.breach(f"{each.name} did not leave a calm fleet cleanly: {each.state}, {each.outcome}")
+        named = [lease.key for lease in self.judge.table.rows().leases if lease.owner and not lease.is_finished]
+        if named:
+            self.judge.breach(f"{named} still name an owner after everybody left")
+
+    def describes_a_second(self) -> int:
+        """Most DescribeStream calls of the whole fleet within a second of calm."""
+        times = sorted(at for at in self.plan.times("DescribeStream") if at >= self.calm_since > 0.0)
+        most = max((sum(at < each <= at + 1.0 for each in times) for at in times), default=0)
+        if most >= 10:
+            self.judge.breach(f"{most} DescribeStream calls within a second of calm")
+        return most
+
+
+def run_fleet_seed(seed: int) -> FleetReport:
+    """Run one seed to its end or first violation."""
+    loop = FleetLoop(seed)
+    world = FleetWorld(seed, loop)
+    judge = world.judge
+    settled, describes = 0.0, 0
+
+    async def main() -> None:
+        nonlocal settled, describes
+        try:
+            settled = await world.run()
+            describes = world.describes_a_second()
+        except Stalled as error:
+            judge.breach(str(error))
+        finally:
+            judge.closed = True
+            loop.thaw_all()
+
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(main())
+    except Stalled as error:
+        judge.violations.append(str(error))
+    return FleetReport(
+        seed,
+        tuple(judge.violations),
+        tuple(judge.last_steps),
+        judge.digest,
+        world.draw,
+        settled,
+        judge.counts,
+        judge.gaps,
+        describes,
+    )
+
+
+def _run_all(seeds: list[int], report_of: Callable[[int], FleetReport], *, verbose: bool) -> int:
+    red, began, slowest = 0, time.process_time(), 0.0
+    totals = [0, 0, 0]
+    gaps = describes = 0
+    for seed in seeds:
+        try:
+            report = report_of(seed)
+        except Exception:
+            red += 1
+            print(f"seed {seed}: the world itself failed\n{traceback.format_exc()}", flush=True)
+            continue
+        slowest = max(slowest, report.settled_after_seconds)
+        totals = [total + count for total, count in zip(totals, report.counts, strict=True)]
+        gaps, describes = gaps + report.gaps, max(describes, report.describes_a_second)
+        if report.violations or verbose:
+            red += bool(report.violations)
+            print(f"seed {seed}: {'; '.join(report.violations[:3]) or 'no violation'} (digest {report.digest:016x})")
+            if verbose:
+                print(report.draw, *report.last_steps, sep="\n")
+            sys.stdout.flush()
+    seconds = (time.process_time() - began) / max(1, len(seeds))
+    print(
+        f"{len(seeds)} seeds, {red} red; {totals[0]} records written, {totals[1]} delivered, {totals[2]} again, "
+        f"{gaps} gaps; slowest to rest {slowest:.1f} s, {describes} DescribeStream in a calm second at most, "
+        f"{seconds:.2f} s of CPU each"
+    )
+    return min(red, 1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=100, help="how many")
+    parser.add_argument("--start", type=int, default=0, help="the first one")
+    parser.add_argument("--seed", type=int, help="this one only, with its last steps")
+    options = parser.parse_args()
+    logging.disable(logging.CRITICAL)
+    if options.seed is not None:
+        return _run_all([options.seed], run_fleet_seed, verbose=True)
+    return _run_all(list(range(options.start, options.start + options.seeds)), run_fleet_seed, verbose=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

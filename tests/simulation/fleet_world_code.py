@@ -1,0 +1,149 @@
+"""User code of the fleet world: it tells the judge what it saw and is through with, and is as rough as drawn."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from consumer.errors import CheckpointError, LeaseLost
+from consumer.processor import Checkpointer, RecordProcessor, ShardContext
+from consumer.record import Record, Records
+from tests.simulation.fleet_world_draw import Code
+from tests.simulation.fleet_world_judge import StreamJudge
+
+__all__ = ["AsyncCode", "PlainCode", "serial_of"]
+
+_RAISED = (ValueError, KeyError, asyncio.CancelledError, SystemExit, KeyboardInterrupt, LeaseLost)
+
+
+def serial_of(record: Any) -> int:
+    """The number that the writer put into a record."""
+    return int(record.new_image["n"]) if hasattr(record, "new_image") else int(record.data)
+
+
+class _Code(RecordProcessor):
+    """What both kinds share. One object for each tenure; a second initialize is a breach."""
+
+    def __init__(
+        self, worker: str, judge: StreamJudge, code: Callable[[], Code], draw: random.Random, *, manual: bool
+    ) -> None:
+        self._worker = worker
+        self._judge = judge
+        self._code = code
+        self._draw = draw
+        self._manual = manual
+        self._shard_id = ""
+        self._is_over = ""
+        self._is_busy = False
+
+    def initialize(self, shard: ShardContext) -> None:
+        self._maybe_raise()
+        if self._shard_id:
+            self._judge.breach(f"{self._worker}: initialize of {shard.shard_id} after it had returned")
+        self._shard_id = shard.shard_id
+
+    def lease_lost(self) -> None:
+        self._ends("lease_lost")
+
+    def _begins(self) -> None:
+        if self._is_busy or self._is_over or not self._shard_id:
+            self._judge.breach(f"{self._worker}: process_records of {self._shard_id!r} out of turn ({self._is_over})")
+        self._is_busy = True
+
+    def _ends(self, how: str) -> None:
+        self._maybe_raise()
+        if self._is_over == "lease_lost":
+            self._judge.breach(f"{self._worker}: {how} of {self._shard_id} after {self._is_over}")
+        self._is_over = how
+
+    def _maybe_raise(self) -> None:
+        if self._draw.random() < self._code().raises:
+            raise self._draw.choice(_RAISED)
+
+    def _see(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._judge.delivering(self._worker, self._shard_id, serial_of(record), record)
+
+    def _finish(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._judge.done(serial_of(record))
+
+    def _seconds(self) -> float:
+        code = self._code()
+        longest = code.long_seconds if self._draw.random() < code.long else code.usual_seconds
+        return self._draw.uniform(0.0, longest)
+
+
+class PlainCode(_Code):
+    """``def`` methods, which take no virtual time."""
+
+    def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> None:
+        self._begins()
+        try:
+            middle = len(records) // 2
+            self._see(records[: middle + 1])
+            self._maybe_raise()
+            if self._manual and self._draw.random() < self._code().mid_batch:
+                self._finish(records[: middle + 1])
+                checkpointer.checkpoint(records[middle])
+            self._see(records[middle + 1 :])
+            self._maybe_raise()
+            self._finish(records)
+            if self._manual and self._draw.random() < self._code().at_end:
+                checkpointer.checkpoint()
+        finally:
+            self._is_busy = False
+
+    def shard_ended(self, checkpointer: Checkpointer) -> None:
+        self._ends("shard_ended")
+        checkpointer.checkpoint()
+
+    def shutdown_requested(self, checkpointer: Checkpointer) -> None:
+        self._ends("shutdown_requested")
+        checkpointer.checkpoint()
+
+
+class AsyncCode(_Code):
+    """``async def`` methods that take their time by the worker's clock."""
+
+    def __init__(self, *rest: Any, sleep: Callable[[float], Any], manual: bool) -> None:
+        super().__init__(*rest, manual=manual)
+        self._sleep = sleep
+
+    async def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> None:
+        self._begins()
+        try:
+            middle = len(records) // 2
+            self._see(records[: middle + 1])
+            await self._sleep(self._seconds() / 2)
+            self._maybe_raise()
+            if self._manual and self._draw.random() < self._code().mid_batch:
+                self._finish(records[: middle + 1])
+                await self._store(checkpointer, records[middle])
+            self._see(records[middle + 1 :])
+            await self._sleep(self._seconds() / 2)
+            self._maybe_raise()
+            self._finish(records)
+            if self._manual and self._draw.random() < self._code().at_end:
+                await self._store(checkpointer, None)
+        finally:
+            self._is_busy = False
+
+    async def _store(self, checkpointer: Checkpointer, record: Record | None) -> None:
+        storing = checkpointer.checkpoint(record)
+        if self._draw.random() >= self._code().forgets_await:
+            await storing
+
+    async def shard_ended(self, checkpointer: Checkpointer) -> None:
+        await self._sleep(self._seconds())
+        self._ends("shard_ended")
+        await checkpointer.checkpoint()
+
+    async def shutdown_requested(self, checkpointer: Checkpointer) -> None:
+        self._ends("shutdown_requested")
+        try:
+            await checkpointer.checkpoint()
+        except CheckpointError as error:
+            self._judge.breach(f"{self._worker}: checkpoint() of {self._shard_id} was refused: {error}")

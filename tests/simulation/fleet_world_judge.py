@@ -1,0 +1,228 @@
+"""What must hold for every record of the fleet world, whatever goes wrong; a breach is a sentence."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from bisect import insort
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from consumer.hooks import Fact, GapFound, LeaseTaken, TenureEnded
+from consumer.record import Record
+from consumer.testing.stream_log import StreamLog
+from lease_store.lease import Lease
+from lease_store.verbs import Write
+from tests.simulation.invariants import hash_text, shown
+from tests.simulation.store import SimTable
+
+__all__ = ["StreamJudge", "Written"]
+
+Place = tuple[str, str]
+"""Incarnation (a row's ``stream``) and shard id."""
+
+
+@dataclass(slots=True)
+class Written:
+    """One record as the writer knows it. ``is_done``: user code is through with it, as it told its checkpointer."""
+
+    serial: int
+    key: str
+    place: Place
+    sequence: int
+    arrived_at: float
+    delivered: int = 0
+    is_done: bool = False
+
+
+class StreamJudge:
+    """The writer's journal, what was delivered and stored, and what that means.
+
+    ``now`` is the service's wall clock. A record counts as lost for good when it was trimmed or its stream deleted.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.table = SimTable(self.wrote_row)
+        self.violations: list[str] = []
+        self.last_steps: deque[str] = deque(maxlen=4_000)
+        self.digest = 0
+        self.closed = False
+        self.moved_at = 0.0
+        self.logs: dict[str, StreamLog] = {}
+        self.deleted: set[str] = set()
+        self.gaps = 0
+        self._now = now
+        self._journal: dict[int, Written] = {}
+        self._undelivered: dict[int, Written] = {}
+        self._by_place: dict[Place, list[Written]] = {}
+        self._settled: dict[Place, int] = {}
+        self._delivered_of: dict[str, int] = {}
+        self._first_seen: set[Place] = set()
+        self._gap_places: set[str] = set()
+        self._joined: set[str] = set()
+        self._lineage: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._pins: list[float] = []
+        self._joined_at = math.inf  # a start that lies ahead of it may be passed by children of shards that ended
+
+    # -- saying so
+
+    def note(self, what: str) -> None:
+        if self.closed or self.violations:
+            return  # what comes after the first breach explains nothing
+        line = f"{asyncio.get_running_loop().time():9.3f} {what}"
+        self.last_steps.append(line)
+        self.digest = hash_text(self.digest, line)
+
+    def breach(self, what: str) -> None:
+        if not self.closed and len(self.violations) < 5:
+            self.note("VIOLATION " + what)
+            self.violations.append(f"{asyncio.get_running_loop().time():.3f} s: {what}")
+
+    # -- the writer
+
+    def opened(self, log: StreamLog) -> None:
+        self.logs[log.incarnation] = log
+        self.note(f"stream {log.incarnation} begins with {[shard.id for shard in log.open_shards()]}")
+
+    def look(self) -> None:
+        """Remember every shard there is, for the time when none lists it any more."""
+        for incarnation, log in self.logs.items():
+            known = self._lineage.setdefault(incarnation, {})
+            known.update((shard.id, shard.parents) for shard in log.lineage.shards.values())
+
+    def wrote(self, record: Written) -> None:
+        self._journal[record.serial] = self._undelivered[record.serial] = record
+        insort(self._by_place.setdefault(record.place, []), record, key=lambda each: each.sequence)
+
+    # -- user code
+
+    def delivering(self, worker: str, shard_id: str, serial: int, record: Record) -> None:
+        """User code sees a record."""
+        written = self._journal.get(serial)
+        if written is None or written.place[1] != shard_id or str(written.sequence) != record.sequence_number:
+            self.breach(f"{worker} got record {serial} from {shard_id}, which was written as {written}")
+            return
+        place = written.place
+        row = self.table.lease(shard_id)
+        ages = list(self.logs)
+        if row is None or row.stream is None or ages.index(row.stream) < ages.index(place[0]):
+            self.breach(f"{worker} delivers record {serial} of {place} under {row}")
+        if place not in self._first_seen:
+            self._first_seen.add(place)
+            self._check_parents(worker, place)
+        written.delivered += 1
+        if written.delivered > 1:
+            return
+        del self._undelivered[serial]
+        if self._pins and written.arrived_at < math.floor(min(*self._pins, self._joined_at)):
+            self.breach(f"record {serial} from before the start {min(self._pins)} was delivered")
+        newest = self._delivered_of.get(written.key, -1)
+        if serial < newest:
+            self.breach(f"key {written.key}: record {serial} of {place[1]} first came after record {newest}")
+        self._delivered_of[written.key] = max(newest, serial)
+
+    def done(self, serial: int) -> None:
+        self._journal[serial].is_done = True
+
+    def _check_parents(self, worker: str, place: Place) -> None:
+        self.look()
+        for parent in self._lineage[place[0]].get(place[1], ()):
+            row = self.table.lease(parent)
+            if row is not None and row.stream == place[0] and not row.is_finished:
+                self.breach(f"{worker} delivers from {place[1]} while its parent {parent} is {shown(row)}")
+
+    # -- facts
+
+    def fact(self, worker: str, fact: Fact) -> None:
+        if isinstance(fact, GapFound):
+            self.gaps += 1
+            self._gap_places.add(fact.shard_id)
+            self._gap_places.add(fact.from_position.removeprefix("shard "))
+            self.note(f"{worker} reports a gap in {fact.shard_id}: {fact.from_position} to {fact.to_position}")
+        elif isinstance(fact, LeaseTaken):
+            self.note(f"{worker} BEGINS {fact.shard_id} ({fact.how})")
+        elif isinstance(fact, TenureEnded):
+            self.note(f"{worker} ENDS {fact.shard_id}: {fact.reason}")
+
+    def is_excused(self, record: Written) -> bool:
+        """Before the start, or lost for good and a gap was reported in its lineage."""
+        if self._pins and record.arrived_at < max(self._pins):
+            return True
+        if record.place[0] not in self._joined and record.place[0] != next(reversed(self.logs)):
+            # A life of the stream that no worker saw: before the group's time, or in the gap between two others.
+            ages = list(self.logs)
+            earlier = set(ages[: ages.index(record.place[0])])
+            return not self._joined & earlier or "" in self._gap_places
+        log = self.logs[record.place[0]]
+        gone = record.place[0] in self.deleted
+        if gone or log.is_over() or record.arrived_at + log.options.retention_seconds <= self._now():
+            return bool(self._gap_places & {"", *self._kin(record.place)})
+        return False
+
+    def _kin(self, place: Place) -> set[str]:
+        self.look()
+        parents = self._lineage[place[0]]
+        kin = {place[1]}
+        while True:
+            more = {each for each, above in parents.items() if each in kin or kin & set(above)}
+            more |= {parent for each in kin for parent in parents.get(each, ())}
+            if more <= kin:
+                return kin
+            kin |= more
+
+    # -- the table
+
+    def wrote_row(self, worker: str, write: Write, before: Lease | None, after: Lease | None) -> None:
+        """After each write that was applied."""
+        if write.verb != "renew":
+            self.note(f"{worker} {write.verb} {write.key} -> {shown(after)}")
+        if after is None or write.verb == "delete_worker":
+            if before is not None and not before.is_finished:
+                self.breach(f"{worker} deleted the row of {write.key} at {before.checkpoint}")
+            return
+        if write.verb in ("create", "replace") and after.stream is not None:
+            self._joined_at = min(self._joined_at, self._now())
+            self._joined.add(after.stream)
+        if write.verb in ("create", "replace") and after.start_at is not None:
+            self._pins.append(float(after.start_at))
+        if write.verb in ("finish_hand_off", "take", "release"):
+            self.moved_at = asyncio.get_running_loop().time()
+        if before is not None and before.created_at == after.created_at and after.checkpoint < before.checkpoint:
+            self.breach(f"the checkpoint of {write.key} went back from {before.checkpoint} to {after.checkpoint}")
+        if before is None or after.checkpoint != before.checkpoint:
+            self._check_checkpoint(worker, after)
+
+    def _check_checkpoint(self, worker: str, row: Lease) -> None:
+        """Everything at or below a checkpoint is done with."""
+        if not (row.checkpoint.is_number or row.is_finished) or row.stream is None:
+            return
+        place = (row.stream, row.key)
+        records = self._by_place.get(place, [])
+        limit = math.inf if row.is_finished else int(row.checkpoint.sequence_number)
+        settled = self._settled.get(place, 0)
+        while settled < len(records) and records[settled].sequence <= limit:
+            record = records[settled]
+            if not record.is_done and not self.is_excused(record):
+                self.breach(f"{worker} stored {row.checkpoint} for {row.key}, but record {record.serial} is not done")
+                return
+            settled += 1
+        self._settled[place] = settled
+        shard = self.logs[row.stream].lineage.shards.get(row.key)
+        if row.is_finished and shard is not None and shard.is_open and row.stream not in self.deleted:
+            self.breach(f"{worker} stored SHARD_END for {row.key}, which is open")
+
+    # -- at rest
+
+    def missing(self, older_than: float = 0.0) -> Iterator[Written]:
+        """Records that neither came nor are excused, written more than ``older_than`` seconds ago."""
+        latest = self._now() - older_than
+        for record in self._undelivered.values():
+            if record.arrived_at <= latest and not self.is_excused(record):
+                yield record
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Records written, delivered at least once, deliveries beyond the first."""
+        seen = [record.delivered for record in self._journal.values()]
+        return len(seen), sum(1 for each in seen if each), sum(each - 1 for each in seen if each)
