@@ -162,10 +162,11 @@ class ShardSync:
             return listing
 
     async def _sync(self) -> None:
+        # Before the first call: workers that start together must not each take the whole budget for their listings.
+        self._source.share((await self._seam.call(self._loop.state())).live_workers)
         listing = await self._list(None, since=self._clock.monotonic())
         assert listing is not None  # the present stream's; where it is missing, that was raised
         state = await self._complete_older(await self._seam.call(self._loop.state()))
-        self._source.share(state.live_workers)
         missing = self._missing(listing, state)
         is_new = not any(lease.stream == self.stream.label for lease in state.leases)
         if is_new and (older := shard_graph.older_labels(state.leases, self.stream.label)):

@@ -1,4 +1,4 @@
-"""A stream that was re-enabled or recreated: what is read first, what blocks whom, what is said (fleet world's seeds)."""
+"""A stream that was re-enabled or recreated: what is read first, what blocks whom, what is said (fleet seeds)."""
 
 from __future__ import annotations
 
