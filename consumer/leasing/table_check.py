@@ -43,6 +43,6 @@ def conflict_in(scan: TableScan, *, table: str, stream_base: str) -> str | None:
     return None
 
 
-def unknown_movers(moved: Sequence[Lease], known: Collection[str]) -> frozenset[str]:
-    """Owners whose leases moved although no worker row of ours names them: a KCL 2.x worker leaves no other mark."""
-    return frozenset(owner for lease in moved if (owner := lease.actual_owner) is not None and owner not in known)
+def unknown_movers(moved: Sequence[Lease], known: Collection[str]) -> dict[str, str]:
+    """Leases that moved, with their owners, where no worker row of ours names these: a KCL 2.x leaves no other mark."""
+    return {lease.key: owner for lease in moved if (owner := lease.actual_owner) is not None and owner not in known}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, Final
@@ -61,7 +61,7 @@ class TableWatch:
         self._not_before: dict[str, float] = {}
         self._taking: set[str] = set()
         self._grace: dict[str, float] = {}
-        self._suspects: frozenset[str] = frozenset()
+        self._suspects: Mapping[str, str] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._rows = 0
 
@@ -139,15 +139,18 @@ class TableWatch:
         self._told = frozenset(scan.unreadable)
 
     async def _check_movers(self, moved: Sequence[Lease], scan: TableScan) -> None:
-        """A worker of ours has a row before its first lease; who moves leases in two scans running without is a KCL.
+        """A worker of ours has a row before its first lease; who moves one lease twice without having any is a KCL.
 
-        A scan may be late with a row, or show leases of a worker that has left: only consistent reads convict.
+        Once is not enough: a peer may make a row for a worker that has left, or hand one over to it. A scan may be late
+        with a worker's row, or show leases of one that has left: only consistent reads convict.
         """
         known = {row.worker_id for row in scan.workers} | {self._leases.me}
         movers = unknown_movers(moved, known)
-        repeated, self._suspects = movers & self._suspects, movers
-        for owner in sorted(repeated):
-            key = min(lease.key for lease in moved if lease.actual_owner == owner)
+        repeated = {key: owner for key, owner in movers.items() if self._suspects.get(key) == owner}
+        rows = {lease.key for lease in scan.leases}
+        before = {key: owner for key, owner in self._suspects.items() if key in rows and owner not in known}
+        self._suspects = before | movers
+        for key, owner in sorted(repeated.items()):
             if await self._leases.read_worker(owner) is not None:
                 continue
             row = await self._leases.read(key)

@@ -42,4 +42,4 @@ def test_a_table_of_a_kcl_or_of_another_stream_is_refused_by_name_with_the_way_o
 
 def test_an_owner_that_moves_leases_without_a_row_is_named() -> None:
     moved = [OURS, Lease(key="t", owner="b", checkpoint_owner="kcl"), Lease(key="u")]
-    assert unknown_movers(moved, {"a"}) == {"kcl"}
+    assert unknown_movers(moved, {"a"}) == {"t": "kcl"}

@@ -1,0 +1,41 @@
+"""Who writes to the table without a worker's row: a KCL, or a peer of ours that has just left (fleet seed 2025)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consumer.errors import LeaseTableConflict
+from lease_store import verbs
+from lease_store.lease import Lease
+from tests.unit.leasing.scripted_store import Bench, on_bench
+from tests.unit.leasing.test_table_watch import STREAM, watch_on
+
+
+def lease(key: str, owner: str) -> Lease:
+    return Lease(key=key, owner=owner, stream=STREAM, created_at="1")
+
+
+@on_bench
+async def test_rows_that_peers_make_for_a_worker_that_has_left_convict_nobody(bench: Bench) -> None:
+    """A draining worker's shards end one after another, and it gives their children to the peer it had chosen."""
+    spawned: list[Any] = []
+    _, watch = watch_on(bench, spawned)
+    for number in range(5):
+        bench.apply(verbs.create(lease(f"child-{number}", "has-left")))
+        await watch.scan()
+
+
+@on_bench
+async def test_who_moves_one_lease_again_and_again_is_refused_by_name_however_slowly(bench: Bench) -> None:
+    """A KCL renews every few seconds, and scans come once a second."""
+    spawned: list[Any] = []
+    _, watch = watch_on(bench, spawned)
+    row = lease("shard", "kcl-worker")
+    bench.apply(verbs.create(row))
+    await watch.scan()
+    await watch.scan()
+    bench.apply(verbs.renew(row, "kcl-worker"))
+    with pytest.raises(LeaseTableConflict, match="kcl-worker"):
+        await watch.scan()
