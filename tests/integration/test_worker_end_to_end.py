@@ -95,6 +95,7 @@ async def test_rotations_and_splits_under_writes_cost_no_record_no_order_and_no_
     async with orders.written_to():
         for round_number in range(1, 4):
             stage.streams.rotate("orders")
+            stage.clock.ahead += 0.1  # a shard lives for longer than the millisecond that its id tells
             left, right = stage.streams.split("orders")
             await stage.ledger.until(
                 lambda both={left, right}: both <= {note.shard_id for note in stage.ledger.of("initialize")},

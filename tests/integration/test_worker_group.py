@@ -84,6 +84,7 @@ async def test_two_workers_follow_rotations_and_splits_under_writes(stage: Stage
     async with orders.written_to():
         for _ in range(2):
             stage.streams.rotate("orders")
+            stage.clock.ahead += 0.1  # a shard lives for longer than the millisecond that its id tells
             halves = set(stage.streams.split("orders"))
             await stage.ledger.until(
                 lambda halves=halves: halves <= {note.shard_id for note in stage.ledger.of("initialize")}, "the halves"
