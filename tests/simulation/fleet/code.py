@@ -10,8 +10,8 @@ from typing import Any
 from consumer.errors import CheckpointError, LeaseLost
 from consumer.processor import Checkpointer, RecordProcessor, ShardContext
 from consumer.record import Record, Records
-from tests.simulation.fleet_world_draw import Code
-from tests.simulation.fleet_world_judge import StreamJudge
+from tests.simulation.fleet.draw import Code
+from tests.simulation.fleet.judge import StreamJudge
 
 __all__ = ["AsyncCode", "PlainCode", "serial_of"]
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from consumer.testing.service_error import ServiceError
 from consumer.testing.stream_log import StreamLog
-from tests.simulation.fleet_world_judge import Written
-from tests.simulation.fleet_world_process import Surroundings
+from tests.simulation.fleet.judge import Written
+from tests.simulation.fleet.process import Surroundings
 
 __all__ = ["NAME", "StreamSide"]
 

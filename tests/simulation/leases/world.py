@@ -1,4 +1,4 @@
-"""A fleet's leasing under drawn faults: ``python -m tests.simulation.lease_world --seeds 1000`` or ``--seed 7``.
+"""A fleet's leasing under drawn faults: ``python -m tests.simulation.leases.world --seeds 1000`` or ``--seed 7``.
 
 First a phase in which anything may go wrong, then all faults stop, one worker is killed and two drain within 2 s while
 scans stay stale, and the fleet must come to rest.
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from consumer.leasing.lease_loop import LeaseSettings
 from lease_store.lease import Lease
-from tests.simulation.fleet import STREAM, SimWorker, Work
-from tests.simulation.invariants import Judge
+from tests.simulation.leases.judge import Judge
+from tests.simulation.leases.process import STREAM, SimWorker, Work
 from tests.simulation.loop import SimClock, SimLoop
 from tests.simulation.store import Calm, Network
 
@@ -35,14 +35,14 @@ class Report:
     seed: int
     violations: tuple[str, ...]
     last_steps: tuple[str, ...]
-    digest: int
+    digest: str
     tenures: int
     settled_after_seconds: float
     longest_gap_seconds: float
 
     @property
     def replay(self) -> str:
-        return f"python -m tests.simulation.lease_world --seed {self.seed}"
+        return f"python -m tests.simulation.leases.world --seed {self.seed}"
 
 
 class LeaseWorld:
@@ -248,7 +248,7 @@ def main() -> int:
         slowest = max(slowest, report.settled_after_seconds)
         if report.violations or options.seed is not None:
             red += bool(report.violations)
-            print(f"seed {seed}: {'; '.join(report.violations[:3]) or 'no violation'} (digest {report.digest:016x})")
+            print(f"seed {seed}: {'; '.join(report.violations[:3]) or 'no violation'} (digest {report.digest})")
             if options.seed is not None:
                 print("\n".join(report.last_steps))
     seconds = (time.process_time() - began) / len(seeds)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.lease_world import Report, run_seed
+from tests.simulation.leases.world import Report, run_seed
 
 SEEDS = range(40)
 # What each of them found: a second tenure beside the first (93), a limit passed (42, 56, 88), a peer taken for a KCL
@@ -41,8 +41,9 @@ def test_no_invariant_breaks_and_the_fleet_comes_to_rest(seed: int) -> None:
 def test_a_seed_replays_in_a_new_process_under_another_hash_seed() -> None:
     """Catches a decision that iterates a set."""
     code = (
-        "import logging as l; l.disable(50); from tests.simulation.lease_world import run_seed as r; print(r(3).digest)"
+        "import logging as l; l.disable(50); from tests.simulation.leases.world import run_seed as r; "
+        "print(r(3).digest)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "4711"}
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert int(out.stdout) == run_seed(3).digest
+    assert out.stdout.strip() == run_seed(3).digest

@@ -15,10 +15,10 @@ from consumer.testing.faults import FaultPlan
 from consumer.testing.memory_source import MemoryRecordSource
 from consumer.testing.shard_log import ShardLog
 from consumer.worker import Outcome, Worker
-from tests.simulation.fleet_world_code import AsyncCode, PlainCode
-from tests.simulation.fleet_world_draw import Code, Draw
-from tests.simulation.fleet_world_judge import StreamJudge
-from tests.simulation.fleet_world_loop import FleetLoop
+from tests.simulation.fleet.code import AsyncCode, PlainCode
+from tests.simulation.fleet.draw import Code, Draw
+from tests.simulation.fleet.judge import StreamJudge
+from tests.simulation.fleet.loop import FleetLoop
 from tests.simulation.loop import SimClock, spawn_as
 from tests.simulation.store import SimStore
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.simulation.fleet_world import run_fleet_seed
+from tests.simulation.fleet.world import run_fleet_seed
 
 SEEDS = range(14)
 # What each of them found: silent loss behind a trimmed checkpoint (85), in a shard that ended empty (30), in one that
@@ -38,9 +38,9 @@ def test_every_record_is_delivered_in_order_and_the_fleet_comes_to_rest(seed: in
 def test_a_seed_replays_in_a_new_process_under_another_hash_seed() -> None:
     """Catches a decision that iterates a set."""
     code = (
-        "import logging as l; l.disable(50); from tests.simulation.fleet_world import run_fleet_seed as r; "
+        "import logging as l; l.disable(50); from tests.simulation.fleet.world import run_fleet_seed as r; "
         "print(r(5).digest)"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "4711"}
     out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert int(out.stdout) == run_fleet_seed(5).digest
+    assert out.stdout.strip() == run_fleet_seed(5).digest

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 
 from consumer.hooks import Fact, HandOffTakenBack, LeaseTaken, TenureEnded
 from consumer.leasing.held_lease import HeldLease
-from lease_store.item import to_item
 from lease_store.lease import Lease
 from lease_store.verbs import ActualOwner, Write
-from tests.simulation.fleet import SimWorker
+from tests.simulation.leases.process import SimWorker
 from tests.simulation.store import SimTable
+from tests.simulation.trace import Trace, shown
 
 __all__ = ["Judge"]
 
 
-class Judge:
+class Judge(Trace):
     """Collects violations. ``is_calm``: nothing was ever allowed to go wrong, so that the promised times hold."""
 
     def __init__(self, is_calm: Callable[[], bool]) -> None:
+        super().__init__()
         self.table = SimTable(self.written)
-        self.violations: list[str] = []
-        self.last_steps: deque[str] = deque(maxlen=20_000)
-        self.digest = 0
-        self.closed = False
         self.moves = 0
         self.last_move_at = 0.0
         self._started: dict[str, tuple[float, str | None]] = {}
@@ -38,16 +34,6 @@ class Judge:
         self._slices: dict[str, dict[HeldLease, tuple[SimWorker, float]]] = {}
         self._let_go_at: dict[str, tuple[float, str | None, bool]] = {}
         self.orphaned_at: dict[str, tuple[float, float, list[SimWorker]]] = {}
-
-    def note(self, what: str) -> None:
-        line = f"{asyncio.get_running_loop().time():9.3f} {what}"
-        self.last_steps.append(line)
-        self.digest = hash_text(self.digest, line)
-
-    def breach(self, what: str) -> None:
-        if not self.closed:
-            self.note("VIOLATION " + what)
-            self.violations.append(f"{asyncio.get_running_loop().time():.3f} s: {what}")
 
     # -- the table
     def written(self, worker: str, write: Write, before: Lease | None, after: Lease | None) -> None:
@@ -201,18 +187,3 @@ class Judge:
         if open_to_more and max(load.values()) - min(open_to_more) > 1:
             return f"unbalanced: {load}"
         return None
-
-
-def shown(lease: Lease | None) -> str:
-    if lease is None:
-        return "no row"
-    item = to_item(lease)
-    pending = f" from {lease.checkpoint_owner}" if lease.is_pending else ""
-    return f"{item.get('leaseOwner', {}).get('S', 'nobody')}{pending} #{lease.counter} @{lease.checkpoint}"
-
-
-def hash_text(seed: int, text: str) -> int:
-    """A running hash that does not depend on PYTHONHASHSEED."""
-    for byte in text.encode():
-        seed = ((seed ^ byte) * 1_099_511_628_211) & 0xFFFF_FFFF_FFFF_FFFF
-    return seed

@@ -1,4 +1,4 @@
-"""The whole product under drawn faults: ``python -m tests.simulation.fleet_world --seeds 500`` or ``--seed 7``.
+"""The whole product under drawn faults: ``python -m tests.simulation.fleet.world --seeds 500`` or ``--seed 7``.
 
 Whole workers share one lease table and one stream, in virtual time. First a phase in which anything may happen: shards
 rotate, split and merge, workers come, go, die and freeze, the stream is made anew. Then the faults stop; the fleet must
@@ -21,13 +21,13 @@ from consumer.testing.faults import FaultPlan
 from consumer.testing.shard_log import ShardLog
 from consumer.testing.virtual_time import Stalled, VirtualClock
 from consumer.worker import Outcome
-from tests.simulation.fleet_world_draw import CALM_CODE, Draw, drawn
-from tests.simulation.fleet_world_judge import StreamJudge
-from tests.simulation.fleet_world_loop import FleetLoop
-from tests.simulation.fleet_world_process import Process, Surroundings
-from tests.simulation.fleet_world_stream import NAME, StreamSide
-from tests.simulation.invariants import shown
+from tests.simulation.fleet.draw import CALM_CODE, Draw, drawn
+from tests.simulation.fleet.judge import StreamJudge
+from tests.simulation.fleet.loop import FleetLoop
+from tests.simulation.fleet.process import Process, Surroundings
+from tests.simulation.fleet.stream import NAME, StreamSide
 from tests.simulation.store import Calm
+from tests.simulation.trace import shown
 
 __all__ = ["FleetReport", "FleetWorld", "run_fleet_seed"]
 
@@ -41,7 +41,7 @@ class FleetReport:
     seed: int
     violations: tuple[str, ...]
     last_steps: tuple[str, ...]
-    digest: int
+    digest: str
     draw: Draw
     settled_after_seconds: float
     counts: tuple[int, int, int]
@@ -50,7 +50,7 @@ class FleetReport:
 
     @property
     def replay(self) -> str:
-        return f"python -m tests.simulation.fleet_world --seed {self.seed}"
+        return f"python -m tests.simulation.fleet.world --seed {self.seed}"
 
 
 class FleetWorld:
@@ -324,7 +324,7 @@ def _run_all(seeds: list[int], report_of: Callable[[int], FleetReport], *, verbo
         gaps, describes = gaps + report.gaps, max(describes, report.describes_a_second)
         if report.violations or verbose:
             red += bool(report.violations)
-            print(f"seed {seed}: {'; '.join(report.violations[:3]) or 'no violation'} (digest {report.digest:016x})")
+            print(f"seed {seed}: {'; '.join(report.violations[:3]) or 'no violation'} (digest {report.digest})")
             if verbose:
                 print(report.draw, *report.last_steps, sep="\n")
             sys.stdout.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from bisect import insort
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -14,8 +13,8 @@ from consumer.record import Record
 from consumer.testing.stream_log import StreamLog
 from lease_store.lease import Lease
 from lease_store.verbs import Write
-from tests.simulation.invariants import hash_text, shown
 from tests.simulation.store import SimTable
+from tests.simulation.trace import Trace, shown
 
 __all__ = ["StreamJudge", "Written"]
 
@@ -36,18 +35,15 @@ class Written:
     is_done: bool = False
 
 
-class StreamJudge:
+class StreamJudge(Trace):
     """The writer's journal, what was delivered and stored, and what that means.
 
     ``now`` is the service's wall clock. A record counts as lost for good when it was trimmed or its stream deleted.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
+        super().__init__()
         self.table = SimTable(self.wrote_row)
-        self.violations: list[str] = []
-        self.last_steps: deque[str] = deque(maxlen=4_000)
-        self.digest = 0
-        self.closed = False
         self.moved_at = 0.0
         self.logs: dict[str, StreamLog] = {}
         self.deleted: set[str] = set()
@@ -64,20 +60,6 @@ class StreamJudge:
         self._lineage: dict[str, dict[str, tuple[str, ...]]] = {}
         self._pins: list[float] = []
         self._joined_at = math.inf  # a start that lies ahead of it may be passed by children of shards that ended
-
-    # -- saying so
-
-    def note(self, what: str) -> None:
-        if self.closed or self.violations:
-            return  # what comes after the first breach explains nothing
-        line = f"{asyncio.get_running_loop().time():9.3f} {what}"
-        self.last_steps.append(line)
-        self.digest = hash_text(self.digest, line)
-
-    def breach(self, what: str) -> None:
-        if not self.closed and len(self.violations) < 5:
-            self.note("VIOLATION " + what)
-            self.violations.append(f"{asyncio.get_running_loop().time():.3f} s: {what}")
 
     # -- the writer
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.fleet import SimWorker, Work
-from tests.simulation.lease_world import LeaseWorld
+from tests.simulation.leases.process import SimWorker, Work
+from tests.simulation.leases.world import LeaseWorld
 from tests.simulation.loop import SimLoop
 from tests.simulation.store import Calm
 
