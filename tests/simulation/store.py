@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from bisect import insort
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from consumer.clock import Clock
 from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable, LeaseTableUnreachable
-from lease_store.item import lease_of, table_scan, worker_of, worker_to_item
-from lease_store.lease import AttributeValue, Lease, TableScan, WorkerRow
-from lease_store.memory import MemoryLeaseStore
-from lease_store.store import Applied, Unknown, WriteResult
+from lease_store.item import LEASE_KEY, from_item, worker_to_item
+from lease_store.lease import AttributeValue, ForeignRow, Lease, TableScan, WorkerRow
+from lease_store.memory import permits
+from lease_store.store import Applied, Refused, Unknown, WriteResult
 from lease_store.verbs import Write, delete_worker
 from tests.simulation.loop import spawn_as
 
@@ -22,7 +23,10 @@ __all__ = ["Calm", "Network", "SimStore", "SimTable"]
 
 T = TypeVar("T")
 Item = Mapping[str, AttributeValue]
+Row = Lease | WorkerRow | ForeignRow
 Watcher = Callable[[str, Write, Lease | None, Lease | None], None]
+
+_LONGEST_LAG_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,45 +58,95 @@ def Calm(stale_seconds: float = 0.0, usual_seconds: float = 0.02) -> Network:
     return Network(0.001, usual_seconds, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, stale_seconds)
 
 
-class SimTable(MemoryLeaseStore):
-    """The table itself: conditional writes at one instant, and the past of each row for scans that go back."""
+class SimTable:
+    """The table itself: conditional writes at one instant, and the past of each row for scans that go back.
+
+    A row passes through the production codec once, when it is written; all who read it then share one frozen value.
+    """
+
+    name = "simulated"
 
     def __init__(self, watcher: Watcher) -> None:
-        super().__init__("simulated")
         self._watcher = watcher
-        self._past: dict[str, list[tuple[float, Item | None]]] = {}
+        self._items: dict[str, Item] = {}
+        self._rows: dict[str, Row] = {}
+        self._past: dict[str, list[tuple[float, Row | None]]] = {}
+        self._keys: list[str] = []
 
     def write_as(self, worker: str, write: Write) -> WriteResult:
-        before = None if write.verb == "delete_worker" else self.lease(write.key)
-        result = self.apply(write)
-        if isinstance(result, Applied):
-            self._remember(write.key)
-            self._watcher(worker, write, before, result.lease)
-        return result
+        """Judge and apply one write as the table does; the watcher hears of it if it stands."""
+        before = self.lease(write.key)
+        if not permits(write, self._items.get(write.key)):
+            return Refused(before)
+        if write.deletes:
+            self._put(write.key, None)
+        else:
+            after = {**self._items.get(write.key, {}), **(write.sets or {})}
+            for name in write.removes:
+                after.pop(name, None)
+            self._put(write.key, after)
+        self._watcher(worker, write, before, self.lease(write.key))
+        return Applied(self.lease(write.key))
 
     def lease(self, key: str) -> Lease | None:
-        return lease_of(self.get(key))
+        """The lease of ``key`` as it is now."""
+        row = self._rows.get(key)
+        return row if isinstance(row, Lease) else None
+
+    def worker(self, worker_id: str) -> WorkerRow | None:
+        """The row of a worker as it is now."""
+        row = self._rows.get(worker_id)
+        return row if isinstance(row, WorkerRow) else None
+
+    def get(self, key: str) -> Item | None:
+        """One row in wire form."""
+        return self._items.get(key)
 
     def put_item(self, item: Item) -> None:
-        super().put_item(item)
-        self._remember(item["leaseKey"]["S"])
+        """Put a row in wire form, whatever stood there."""
+        self._put(item[LEASE_KEY]["S"], item)
 
-    def _remember(self, key: str) -> None:
+    def _put(self, key: str, item: Item | None) -> None:
+        if item is None:
+            del self._items[key], self._rows[key]
+        else:
+            self._items[key], self._rows[key] = item, from_item(item)
         now = asyncio.get_running_loop().time()
-        past = self._past.setdefault(key, [])
-        past.append((now, self.get(key)))
-        while len(past) > 2 and past[1][0] < now - 30.0:
+        past = self._past.get(key)
+        if past is None:
+            past = self._past[key] = []
+            insort(self._keys, key)
+        past.append((now, self._rows.get(key)))
+        while len(past) > 2 and past[1][0] < now - _LONGEST_LAG_SECONDS:
             past.pop(0)
 
+    def rows(self) -> TableScan:
+        """Every row as it is now."""
+        return _scanned(self._rows[key] for key in self._keys if key in self._rows)
+
     def scan_as_of(self, lag: Callable[[], float]) -> TableScan:
+        """Every row as it was ``lag()`` seconds ago, drawn for each."""
         now = asyncio.get_running_loop().time()
-        items = []
-        for key in sorted(self._past):
+        shown = []
+        for key in self._keys:
             at = now - lag()
-            shown = next((item for since, item in reversed(self._past[key]) if since <= at), None)
-            if shown is not None:
-                items.append(shown)
-        return table_scan(items)
+            row = next((row for since, row in reversed(self._past[key]) if since <= at), None)
+            if row is not None:
+                shown.append(row)
+        return _scanned(shown)
+
+
+def _scanned(rows: Iterable[Row]) -> TableScan:
+    """Rows that come sorted by key, by kind."""
+    leases, workers, foreign = [], [], []
+    for row in rows:
+        if isinstance(row, Lease):
+            leases.append(row)
+        elif isinstance(row, WorkerRow):
+            workers.append(row)
+        else:
+            foreign.append(row)
+    return TableScan(tuple(leases), tuple(workers), tuple(foreign))
 
 
 class SimStore:
@@ -140,7 +194,7 @@ class SimStore:
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
         self._count("read_worker")
-        return await self._ask(lambda: worker_of(self._table.get(worker_id)))
+        return await self._ask(lambda: self._table.worker(worker_id))
 
     async def delete_worker(self, row: WorkerRow) -> None:
         await self._ask(lambda: self._table.write_as(self._worker, delete_worker(row)))

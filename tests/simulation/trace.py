@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from collections import deque
 
-from lease_store.item import to_item
 from lease_store.lease import Lease
 
 __all__ = ["Trace", "shown"]
@@ -45,6 +44,5 @@ def shown(lease: Lease | None) -> str:
     """A row in a few words: its owners, counter and checkpoint."""
     if lease is None:
         return "no row"
-    item = to_item(lease)
     pending = f" from {lease.checkpoint_owner}" if lease.is_pending else ""
-    return f"{item.get('leaseOwner', {}).get('S', 'nobody')}{pending} #{lease.counter} @{lease.checkpoint}"
+    return f"{lease.owner or 'nobody'}{pending} #{lease.counter} @{lease.checkpoint}"
