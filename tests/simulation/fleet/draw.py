@@ -37,7 +37,7 @@ CALM_CODE = Code(False, 0.02, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One seed's configuration; durations in seconds."""
+    """One seed's configuration; durations in seconds. ``safety_only``: end when the faults would stop (mutants)."""
 
     service: Service
     position: Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
@@ -68,6 +68,7 @@ class Draw:
     drain_timeout: float
     hand_off_timeout: float
     skew: float
+    safety_only: bool = False
 
     def start(self, at: float) -> InitialPosition:
         return InitialPosition(self.position, at if self.position == "AT_TIMESTAMP" else None)

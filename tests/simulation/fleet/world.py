@@ -56,10 +56,10 @@ class FleetReport:
 class FleetWorld:
     """One seed's world."""
 
-    def __init__(self, seed: int, loop: FleetLoop) -> None:
+    def __init__(self, seed: int, loop: FleetLoop, draw: Draw) -> None:
         self.seed = seed
         self.loop = loop
-        self.draw = draw = drawn(seed)
+        self.draw = draw
         self.chance = random.Random(f"{seed}:world")
         self.clock = VirtualClock()
         self.judge = StreamJudge(self.clock.wall)
@@ -157,6 +157,9 @@ class FleetWorld:
         while self.loop.time() < until and not self.judge.violations:
             await asyncio.sleep(self.chance.uniform(0.2, 2.0) * self.draw.pause)
             await self._happen(self.chance.choice(self.draw.happenings))
+        if self.draw.safety_only:
+            writer.cancel()
+            return 0.0
         self._calm_down()
         settled = await self._rest("the faults stopped")
         await self._one_more_rotation()
@@ -272,10 +275,10 @@ class FleetWorld:
         return most
 
 
-def run_fleet_seed(seed: int) -> FleetReport:
-    """Run one seed to its end or first violation."""
+def run_fleet_seed(seed: int, draw: Draw | None = None) -> FleetReport:
+    """Run one seed to its end or first violation; ``draw`` stands in for the seed's own configuration."""
     loop = FleetLoop(seed)
-    world = FleetWorld(seed, loop)
+    world = FleetWorld(seed, loop, draw or drawn(seed))
     judge = world.judge
     settled, describes = 0.0, 0
 
