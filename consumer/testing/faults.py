@@ -27,7 +27,7 @@ class FaultKind(StrEnum):
     """What a fault does to a call."""
 
     ERROR = "error"  # an AWS error in place of the reply
-    DELAY = "delay"  # the reply comes late; the call is carried out first
+    DELAY = "delay"  # the reply comes late; or the call, where it is not carried out first
     DROP = "drop"  # the connection closes without a reply
     HALF_BODY = "half_body"  # headers and half of the body, then the connection closes
     MALFORMED = "malformed"  # a reply that is JSON but not what the service model says
@@ -65,8 +65,9 @@ class Fault:
     ``times`` times (None: until cleared), after letting ``skip`` fitting calls pass, each time with ``probability``.
     ``code``, ``message``, ``status``: the error. ``seconds``: the delay, which may also come before an error, drop or
     cut.
-    ``applied``: for DROP, whether the call is carried out before the connection closes. ``mangling``, ``path``: the
-    malformation and the field, dotted, ``*`` for every element: ``Records.*.dynamodb``.
+    ``applied``: for DROP and DELAY, whether the call is carried out first; otherwise a DROP never is, and a DELAY when
+    its time has passed, as by a request that was held up on its way. ``mangling``, ``path``: the malformation and the
+    field, dotted, ``*`` for every element: ``Records.*.dynamodb``.
     """
 
     kind: FaultKind
@@ -153,6 +154,11 @@ class Fault:
             and self.shard_id in (None, call.shard_id)
             and self.detail in (None, call.detail)
         )
+
+    @property
+    def delays_call(self) -> bool:
+        """Whether the call itself comes late, and not only its reply."""
+        return self.kind is FaultKind.DELAY and not self.applied
 
     def as_error(self) -> ServiceError:
         """The error to answer with."""

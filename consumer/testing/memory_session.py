@@ -74,13 +74,17 @@ class _MemoryClient:
         fields = {name: _plain(value) for name, value in request.items()}
         await session.clock.sleep(session.half_latency_seconds)
         fault = session.faults.take(self._front.call(self._service, operation, fields))
+        late = fault.seconds if fault is not None else 0.0
+        if fault is not None and fault.delays_call:
+            await session.clock.sleep(late)
+            late = 0.0
         reply: dict[str, Any] = {}
         failure: Exception | None = None
         try:
             reply = await self._answer(operation, fields, fault)
         except (ServiceError, ValueError) as error:
             failure = self._as_botocore(error, operation)
-        await session.clock.sleep(session.half_latency_seconds + (fault.seconds if fault is not None else 0.0))
+        await session.clock.sleep(session.half_latency_seconds + late)
         if failure is None and fault is not None:
             failure = _cut(fault)
         if failure is not None:

@@ -74,12 +74,13 @@ class ProxiedReply:
 class Exchange:
     """What went through: ``reply`` is the server's (None where it was not asked), ``fault`` what was done about it.
 
-    ``at`` is the clock's monotonic time when the request came.
+    ``at`` is the clock's monotonic time when the request came, ``answered_at`` when the server's reply did.
     """
 
     at: float
     request: ProxiedRequest
     reply: ProxiedReply | None = None
+    answered_at: float | None = None
     fault: Fault | None = None
     fields: dict[str, Any] = field(default_factory=dict)
 
@@ -88,7 +89,8 @@ class Proxy:
     """Listens on a loopback port while it is entered, and passes every request on to ``upstream_url``.
 
     ``alter_request`` and ``alter_reply`` see each request and reply and return it, or another. ``exchanges`` keeps the
-    last 10,000. A server that can't be reached is a 502.
+    last 10,000; ``answered`` is told of each one that the server answered, before its reply goes back. A server that
+    can't be reached is a 502.
     """
 
     def __init__(
@@ -101,12 +103,14 @@ class Proxy:
         faults: FaultPlan | None = None,
         alter_request: Callable[[ProxiedRequest], ProxiedRequest] | None = None,
         alter_reply: Callable[[ProxiedRequest, ProxiedReply], ProxiedReply] | None = None,
+        answered: Callable[[Exchange], None] | None = None,
     ) -> None:
         self.upstream_url = upstream_url.rstrip("/")
         self.clock = clock or SystemClock()
         self.faults = faults or FaultPlan(random.Random(0), now=self.clock.monotonic)
         self.alter_request = alter_request
         self.alter_reply = alter_reply
+        self.answered = answered
         self.exchanges: deque[Exchange] = deque(maxlen=_EXCHANGES_KEPT)
         self._host = host
         self._port = port
@@ -159,11 +163,13 @@ class Proxy:
         exchange = Exchange(self.clock.monotonic(), proxied, fields=_fields(proxied))
         self.exchanges.append(exchange)
         fault = exchange.fault = self.faults.take(call_of(proxied.service, proxied.operation, exchange.fields))
+        if fault is not None and fault.delays_call:
+            await self.clock.sleep(fault.seconds)
         reply = await self._answered(exchange)
         response = web.Response(status=reply.status, body=reply.body, headers=_passed_on(reply.headers))
         if fault is None:
             return response
-        if fault.seconds:
+        if fault.seconds and not fault.delays_call:
             await self.clock.sleep(fault.seconds)
         return await faulty_reply(request, fault, response, exchange.fields)
 
@@ -176,7 +182,9 @@ class Proxy:
         if fault is not None and fault.kind is FaultKind.DROP and not fault.applied:
             return ProxiedReply(502, {}, b"")
         reply = await self._forwarded(exchange.request)
-        exchange.reply = reply
+        exchange.reply, exchange.answered_at = reply, self.clock.monotonic()
+        if self.answered is not None:
+            self.answered(exchange)
         return reply if self.alter_reply is None else self.alter_reply(exchange.request, reply)
 
     async def _forwarded(self, request: ProxiedRequest) -> ProxiedReply:

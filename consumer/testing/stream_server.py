@@ -174,11 +174,13 @@ class StreamServer:
         except ServiceError as error:
             return self._reply(error.status, error_body(error), "application/x-amz-json-1.1")
         fault = self.faults.take(exchange.front.call(exchange.service, exchange.operation, exchange.fields))
+        if fault is not None and fault.delays_call:
+            await self.clock.sleep(fault.seconds)
         status, reply = self._answered(exchange, fault)
         response = self._reply(status, reply, exchange.front.content_type)
         if fault is None:
             return response
-        if fault.seconds:
+        if fault.seconds and not fault.delays_call:
             await self.clock.sleep(fault.seconds)
         return await faulty_reply(request, fault, response, exchange.fields)
 

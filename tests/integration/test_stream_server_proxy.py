@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from consumer.testing.faults import Fault, Mangling
-from consumer.testing.proxy import ProxiedReply, ProxiedRequest, Proxy
+from consumer.testing.proxy import Exchange, ProxiedReply, ProxiedRequest, Proxy
 from consumer.testing.stream_server import StreamServer
 
 
@@ -49,8 +49,8 @@ async def listed(proxy: Proxy, **settings: Any) -> dict[str, Any]:
     return reply
 
 
-async def put(proxy: Proxy) -> dict[str, Any]:
-    kinesis = client(proxy.endpoint_url, "kinesis")
+async def put(proxy: Proxy, **settings: Any) -> dict[str, Any]:
+    kinesis = client(proxy.endpoint_url, "kinesis", **settings)
     reply: dict[str, Any] = await asyncio.to_thread(
         kinesis.put_record, StreamName="clicks", PartitionKey="a", Data=b"x"
     )
@@ -102,6 +102,26 @@ async def test_it_delays(proxy: Proxy) -> None:
     assert time.monotonic() - begun >= 0.5
     with pytest.raises(ReadTimeoutError):
         await listed(proxy, read_timeout=0.2)
+
+
+@pytest.mark.parametrize("place", ["proxy", "server"])
+async def test_a_call_held_up_on_its_way_is_carried_out_long_after_its_caller_has_gone(
+    server: StreamServer, proxy: Proxy, place: str
+) -> None:
+    answered: list[Exchange] = []
+    proxy.answered = answered.append
+    (proxy if place == "proxy" else server).faults.arm(Fault.delay(0.4, "PutRecord", applied=False))
+    begun = time.monotonic()
+    with pytest.raises(ReadTimeoutError):
+        await put(proxy, read_timeout=0.1)
+    assert held(server) == 0
+    assert answered == []
+    while not answered and time.monotonic() < begun + 10:
+        await asyncio.sleep(0.02)
+    assert held(server) == 1
+    assert answered == proxy.of("PutRecord")
+    assert answered[0].answered_at is not None
+    assert answered[0].answered_at - answered[0].at >= 0.4
 
 
 async def test_it_cuts_and_mangles(proxy: Proxy) -> None:

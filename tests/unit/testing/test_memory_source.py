@@ -302,6 +302,18 @@ def test_latency_and_delays_pass_on_the_clock() -> None:
 
 
 @virtual
+async def test_a_call_that_is_late_itself_sees_what_came_meanwhile(world: World) -> None:
+    stream, shard, iterator = await world.opened(world.orders)
+    for applied, seen in ((True, 0), (False, 1)):
+        world.faults.arm(Fault.delay(5.0, "GetRecords", applied=applied))
+        reading = asyncio.ensure_future(world.orders.read(stream, shard, iterator, 10))
+        await world.clock.sleep(1.0)
+        world.log.put_item("orders", new_image={"pk": "a", "applied": applied})
+        assert not reading.done()
+        assert len((await reading).records) == seen + (not applied)
+
+
+@virtual
 async def test_the_fleet_keeps_to_the_limit_of_describe_stream(world: World) -> None:
     fleet = [MemoryRecordSource(world.log, "dynamodb:orders", clock=world.clock, faults=world.faults) for _ in range(4)]
     async with AsyncExitStack() as stack:
