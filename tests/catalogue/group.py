@@ -20,7 +20,6 @@ from lease_store.errors import LeaseStoreError
 from lease_store.lease import Lease, TableScan
 from lease_store.store import WriteResult
 from lease_store.verbs import Write
-
 from tests.catalogue.recorder import Call, Given, Recorder, Work
 from tests.simulation.fleet.judge import StreamJudge, Written
 from tests.simulation.loop import SimClock, spawn_as
@@ -106,7 +105,7 @@ class Member:
     """One worker process of a group, from its start to its end. ``network`` None: the group's."""
 
     def __init__(
-        self, name: str, group: Group, source: str, factory: ProcessorFactory, config: WorkerConfig, clock: SimClock
+        self, name: str, group: Group, source: str, factory: ProcessorFactory, *, config: WorkerConfig, clock: SimClock
     ) -> None:
         stage = group.stage
         self.name = name
@@ -236,7 +235,7 @@ class Group:
             return processor(self, name) if processor is not None else Recorder(self, name, work)
 
         made = WorkerConfig(**{"worker_id": name, **self._config, **config})
-        member = Member(name, self, source or self.source, factory, made, clock or SimClock())
+        member = Member(name, self, source or self.source, factory, config=made, clock=clock or SimClock())
         self.members.append(member)
         try:
             await member.entered()
