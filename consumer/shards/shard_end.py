@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError
+from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError, StreamMissing
 from consumer.hooks import CheckpointFailed, ShardEnded
 from consumer.leasing.tenure import Tenure
 from consumer.retry import Backoff
@@ -59,6 +59,11 @@ class ShardEnd:
             try:
                 async with self._clock.timeout(_CALL_LIMIT_SECONDS):
                     children = await self._source.children(self._stream, self._shard_id)
+            except StreamMissing:
+                _log.info(
+                    "Shard %s has ended and its stream is gone: there are no children to wait for.", self._shard_id
+                )
+                return ()
             except (LeaseholdError, TimeoutError) as error:
                 children, reason = (), f"asking failed with {type(error).__name__}: {error}"
             if children:

@@ -37,6 +37,8 @@ _LISTING_AGE_SECONDS: Final = 2.0
 _LISTING_LAG_SECONDS: Final = 30.0
 _SHARE_EVERY_SECONDS: Final = 5.0
 _SURELY_OLD_SECONDS: Final = 24 * 3600.0
+_GONE_FOR_SECONDS: Final = 600.0
+_UNLISTED: Final[tuple[float, ShardListing | None]] = (-math.inf, None)
 
 
 class ShardSync:
@@ -68,6 +70,7 @@ class ShardSync:
         self._wanted = asyncio.Event()
         self._listings: dict[str, tuple[float, ShardListing | None]] = {}
         self._listing_lock = asyncio.Lock()
+        self._deletable_since: dict[str, float] = {}
         self._joined: str | None = None
         self._told: frozenset[shard_graph.Finding] = frozenset()
 
@@ -148,7 +151,7 @@ class ShardSync:
         """
         stream = self.identity_of(label)
         async with self._listing_lock:
-            listed_at, listing = self._listings.get(stream.label, (-math.inf, None))
+            listed_at, listing = self._listings.get(stream.label, _UNLISTED)
             if listed_at >= since:
                 return listing
             began = self._clock.monotonic()
@@ -180,10 +183,7 @@ class ShardSync:
             self._report_gaps(missing, listing, state)
         await self._create(missing)
         await self._replace(listing, state)
-        for lease in shard_graph.deletable(
-            state.leases, listing.shards, self.stream.label, server_time=listing.server_time
-        ):
-            await self._seam.call(self._loop.delete(lease))
+        await self._delete(listing, state)
         findings = frozenset(shard_graph.audit(listing.shards, state.leases, self.stream.label))
         for finding in sorted(findings - self._told, key=lambda each: each.shard_id):
             _log.info("Shard %s %s", finding.shard_id, finding.sentence)
@@ -235,6 +235,23 @@ class ShardSync:
         for old, new in shard_graph.replaceable(listing.shards, state.leases, start, self.stream.label):
             await self._seam.call(self._loop.replace(old, new))
 
+    async def _delete(self, listing: ShardListing, state: TableState) -> None:
+        """Rows that are done with. Listings may leave a shard out, and a row made anew is read from its start."""
+        older = shard_graph.older_labels(state.leases, self.stream.label)
+        shown = [shown for label in older if (shown := self._listings.get(label, _UNLISTED)[1]) is not None]
+        found = shard_graph.deletable(
+            state.leases,
+            listing.shards,
+            self.stream.label,
+            older_shards=[shard for each in shown for shard in each.shards],
+            server_time=listing.server_time,
+        )
+        now = self._clock.monotonic()
+        self._deletable_since = {lease.key: self._deletable_since.get(lease.key, now) for lease in found}
+        for lease in found:
+            if now - self._deletable_since[lease.key] >= _GONE_FOR_SECONDS:
+                await self._seam.call(self._loop.delete(lease))
+
     def _report_gaps(self, missing: tuple[Lease, ...], listing: ShardListing, state: TableState) -> None:
         """A shard that comes to light after its parents were trimmed, unread, in a group that was already running."""
         shards = {shard.id: shard for shard in listing.shards}
@@ -278,10 +295,12 @@ class ShardSync:
         since = max(began, self._clock.monotonic() - _LISTING_AGE_SECONDS)
         if not shard_graph.old_stream_drained(leases, lease.stream):
             return False
-        for label in shard_graph.older_labels(leases, lease.stream):
-            if await self._missing_of(label, leases, since=since):
-                self.want()
-                return False
+        if not any(row.stream == lease.stream and (row.checkpoint.is_number or row.is_finished) for row in leases):
+            # The first shard of its incarnation: those before it must be known completely, and not only by their rows.
+            for label in shard_graph.older_labels(leases, lease.stream):
+                if await self._missing_of(label, leases, since=since):
+                    self.want()
+                    return False
         if not absent:
             return shard_graph.may_start(lease, leases, None)
         listing = await self._list(lease.stream, since=since)

@@ -33,6 +33,7 @@ __all__ = [
     "old_stream_drained",
     "older_labels",
     "pin_for",
+    "precedes",
     "replaceable",
 ]
 
@@ -85,7 +86,7 @@ def replaceable(
     if not old_stream_drained(leases, label):
         return ()
     table = _Table.of(leases, label)
-    old = {lease.key: lease for lease in leases if _is_older(lease.stream, label) and lease.is_finished}
+    old = {lease.key: lease for lease in leases if precedes(lease.stream, label) and lease.is_finished}
     return tuple((old[row.key], row) for row in _missing(merged(shards), table, start, pin) if row.key in old)
 
 
@@ -145,24 +146,38 @@ def may_start(
 
 def old_stream_drained(leases: Iterable[Lease], label: str | None) -> bool:
     """Whether every row of incarnations older than ``label`` is at SHARD_END; True where there are none."""
-    return all(lease.is_finished for lease in leases if _is_older(lease.stream, label))
+    return all(lease.is_finished for lease in leases if precedes(lease.stream, label))
+
+
+def precedes(label: str | None, other: str | None) -> bool:
+    """Whether ``label`` is an earlier incarnation of the stream that ``other`` is an incarnation of."""
+    if label is None or other is None:
+        return False
+    mine, theirs = _incarnation(label), _incarnation(other)
+    return mine[0] == theirs[0] and mine[1:] < theirs[1:]
 
 
 def older_labels(leases: Iterable[Lease], label: str | None) -> tuple[str, ...]:
     """The incarnations older than ``label`` that have rows, sorted."""
-    return tuple(sorted({str(lease.stream) for lease in leases if _is_older(lease.stream, label)}))
+    return tuple(sorted({str(lease.stream) for lease in leases if precedes(lease.stream, label)}))
 
 
 def deletable(
-    leases: Iterable[Lease], shards: Iterable[Shard], label: str, *, server_time: float | None = None
+    leases: Iterable[Lease],
+    shards: Iterable[Shard],
+    label: str,
+    *,
+    older_shards: Iterable[Shard] = (),
+    server_time: float | None = None,
 ) -> tuple[Lease, ...]:
     """Finished rows that nobody needs any more, by a complete listing of ``label``, the stream's present incarnation.
 
     A row stays while its shard is listed, or may still have records by its age (DynamoDB keeps them for 24 h; judged
     where ``server_time`` is given), while a parent's row exists, and until every child has begun (or is gone as well).
-    Rows of older incarnations stay until all of those are finished and ``label`` has rows; where ``label`` lists a
-    shard of that id again, its row is to be replaced. The group never loses its last row, which is its memory of having
-    started.
+    Rows of older incarnations stay until all of those are finished, ``label`` has rows, and ``older_shards``, what is
+    listed of those incarnations, lacks their shards: deleted earlier they would be made anew, and read again. Where
+    ``label`` lists a shard of that id again, its row is to be replaced. The group never loses its last row, which is
+    its memory of having started.
     """
     leases = tuple(leases)
     rows = {lease.key: lease for lease in leases if lease.stream == label}
@@ -190,7 +205,8 @@ def deletable(
     if len(found) == len(rows):
         found = found[:-1]
     if rows and old_stream_drained(leases, label):
-        older = (row for row in leases if _is_older(row.stream, label) and row.key not in listed)
+        listed |= {shard.id for shard in older_shards}
+        older = (row for row in leases if precedes(row.stream, label) and row.key not in listed)
         found += sorted(older, key=lambda row: row.key)
     return tuple(found)
 
@@ -243,7 +259,7 @@ class _Table:
             label,
             {lease.key: lease for lease in leases if lease.stream == label},
             frozenset(lease.key for lease in leases),
-            any(_is_older(lease.stream, label) for lease in leases),
+            any(precedes(lease.stream, label) for lease in leases),
         )
 
 
@@ -330,11 +346,3 @@ def _incarnation(label: str) -> tuple[str, float, str]:
             return label, 0.0, ""
     base, _, creation_label = label.partition("/stream/")
     return base, 0.0, creation_label
-
-
-def _is_older(label: str | None, than: str | None) -> bool:
-    """Whether ``label`` is an earlier incarnation of the stream that ``than`` is an incarnation of."""
-    if label is None or than is None:
-        return False
-    mine, theirs = _incarnation(label), _incarnation(than)
-    return mine[0] == theirs[0] and mine[1:] < theirs[1:]

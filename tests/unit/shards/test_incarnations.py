@@ -11,16 +11,25 @@ import pytest
 from consumer.config import InitialPosition
 from consumer.errors import StreamMissing
 from consumer.hooks import GapFound
+from consumer.processor import RecordProcessor
 from consumer.streams import shard_graph
 from consumer.streams.source import Shard, ShardListing, StreamIdentity
+from consumer.testing.virtual_time import run_virtual
 from lease_store import verbs
 from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
 from lease_store.lease import Lease
 from tests.unit.leasing.scripted_store import Bench, on_bench
 from tests.unit.leasing.test_lineage_wait import child_of, loop_on
+from tests.unit.shards.shard_fakes import FakeSource, FakeTenure, page, records
+from tests.unit.shards.shard_fakes import Stage as ShardStage
+from tests.unit.shards.shard_fakes import virtual as shard_virtual
 from tests.unit.shards.test_shard_sync import BEGUN, STREAM, Stage, row, tenure, virtual
 
 OLD = "arn:s@1"
+
+
+class Sink(RecordProcessor):
+    async def process_records(self, records: Any, checkpointer: Any) -> None: ...
 
 
 class TwoStreams(Stage):
@@ -29,10 +38,12 @@ class TwoStreams(Stage):
     def __init__(self, *shards: Shard, old: tuple[Shard, ...] | None, rows: tuple[Lease, ...]) -> None:
         super().__init__(*shards, rows=rows)
         self.old = old
+        self.old_listings = 0
 
     async def list_shards(self, stream: StreamIdentity) -> ShardListing:
         if stream.label == STREAM.label:
             return await super().list_shards(stream)
+        self.old_listings += 1
         if self.old is None:
             raise StreamMissing
         return ShardListing(self.old, server_time=1_800_000_000.0)
@@ -109,6 +120,59 @@ def test_a_finished_row_whose_shard_id_is_listed_again_is_replaced_and_not_delet
     assert [lease.key for lease in shard_graph.deletable(leases, [Shard("a"), Shard("b")], STREAM.label)] == ["z"]
 
 
+def test_rows_of_an_older_incarnation_stay_while_it_is_listed_or_they_are_made_anew_and_read_again() -> None:
+    """Seed 2: a disabled stream is listed for a day; one worker deleted its rows, the next one missed them."""
+
+    async def main() -> None:
+        old = (Shard("x", is_open=False), Shard("y", ("x",), is_open=False))
+        stage = TwoStreams(Shard("b"), old=old, rows=(old_row("x"), old_row("y", SHARD_END, "x"), row("b", BEGUN)))
+        for _ in range(50):
+            await stage.sync.start()
+            await stage.clock.sleep(30.0)
+        assert set(stage.table.rows) == {"x", "y", "b"}
+        stage.old = None
+        for _ in range(50):
+            await stage.sync.start()
+            await stage.clock.sleep(30.0)
+        assert set(stage.table.rows) == {"b"}
+        assert not [call for call in stage.table.calls if call.startswith("create")]
+
+    run_virtual(main())
+
+
+def test_a_row_goes_only_when_its_shard_was_in_no_listing_for_ten_minutes() -> None:
+    """A listing may leave shards out; a row deleted meanwhile would be made anew, its shard read from its start."""
+
+    async def main() -> None:
+        a, b = Shard("a", is_open=False), Shard("b", ("a",))
+        stage = Stage(a, b, rows=(row("a", SHARD_END), row("b", BEGUN, "a")))
+        for turn in range(60):
+            stage.shards = (a, b) if turn % 10 == 0 else (b,)
+            await stage.sync.start()
+            await stage.clock.sleep(30.0)
+        assert "delete a" not in stage.table.calls
+        stage.shards = (b,)
+        for _ in range(25):
+            await stage.sync.start()
+            await stage.clock.sleep(30.0)
+        assert set(stage.table.rows) == {"b"}
+
+    run_virtual(main())
+
+
+@pytest.mark.parametrize(("has_begun", "asks"), [(False, True), (True, False)])
+def test_only_the_first_shard_of_an_incarnation_looks_for_what_the_older_ones_lack(has_begun: bool, asks: bool) -> None:
+    """Once its incarnation has begun, a shard need not list the old one, which is listed for a day longer."""
+
+    async def main() -> None:
+        begun = (row("a", BEGUN),) if has_begun else ()
+        stage = TwoStreams(Shard("a"), Shard("b"), old=(), rows=(old_row("x"), row("b"), *begun))
+        assert not await waits(stage, "b", 10.0)
+        assert (stage.old_listings > 0) is asks
+
+    virtual(main())
+
+
 def test_a_closed_kinesis_shard_that_nothing_links_to_a_row_is_read_once_the_group_is_a_day_old() -> None:
     """Seed 52: at LATEST, after days in which nobody worked, its children do not stand for it."""
     listed = [Shard("p", is_open=False), Shard("c", ("p",))]
@@ -125,6 +189,21 @@ def test_a_closed_kinesis_shard_that_nothing_links_to_a_row_is_read_once_the_gro
     assert not shard_graph.may_start(child, [*leases, child], listed, server_time=1_090_000.0)
 
 
+@pytest.mark.parametrize(
+    ("label", "other", "expected"),
+    [
+        ("arn:s@1", "arn:s@2", True),
+        ("arn:s@2", "arn:s@1", False),
+        ("arn:s@9", "arn:s@10", True),
+        ("arn:s@1", "arn:t@2", False),
+        ("t/stream/2026-01-01", "t/stream/2026-01-02", True),
+        (None, "arn:s@2", False),
+    ],
+)
+def test_which_incarnation_precedes_which(label: str | None, other: str, expected: bool) -> None:
+    assert shard_graph.precedes(label, other) is expected
+
+
 @on_bench
 async def test_a_parents_row_of_another_incarnation_counts_as_absent(bench: Bench) -> None:
     loop = loop_on(bench)
@@ -134,3 +213,17 @@ async def test_a_parents_row_of_another_incarnation_counts_as_absent(bench: Benc
     wait = bench.begin(loop.parents_finished(held))
     await bench.clock.sleep(5.0)
     assert wait.result() == ("ended", "parent")
+
+
+def test_a_shard_whose_stream_is_gone_ends_without_waiting_for_children() -> None:
+    """Seed 5097: each generation of a deleted stream's shards took another ``child_wait_seconds``."""
+
+    async def main() -> float:
+        source = FakeSource(page(records(1), last=True))
+        source.child_answers.append(StreamMissing())
+        stage = ShardStage(FakeTenure(), source, Sink)
+        await stage.start()
+        assert stage.tenure.children == ()
+        return asyncio.get_running_loop().time()
+
+    assert shard_virtual(main) < 1.0

@@ -40,6 +40,10 @@ class Table:
         self.calls.append(f"create {lease.key}")
         self.rows.setdefault(lease.key, lease)
 
+    async def delete(self, lease: Lease) -> None:
+        self.calls.append(f"delete {lease.key}")
+        self.rows.pop(lease.key, None)
+
     async def apply_plan(self) -> None:
         self.calls.append("plan")
 
