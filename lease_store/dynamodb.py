@@ -23,10 +23,10 @@ from lease_store.dynamodb_errors import (
 from lease_store.dynamodb_expressions import create_table_request, render_write
 from lease_store.dynamodb_table import ensure_table
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
-from lease_store.item import LEASE_KEY, lease_of, table_scan, worker_of, worker_to_item
+from lease_store.item import LEASE_KEY, lease_of, table_scan, worker_of
 from lease_store.lease import AttributeValue, Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, Unknown, WriteResult, applied
-from lease_store.verbs import Write, delete_worker
+from lease_store.verbs import Write, delete_worker, put_worker
 
 __all__ = ["DynamoDBLeaseStore"]
 
@@ -152,14 +152,17 @@ class DynamoDBLeaseStore:
                 raise LeaseTableUnavailable(f"The scan of lease table {self._table_name} does not move past {start}.")
             request["ExclusiveStartKey"] = start
 
-    async def write_worker(self, row: WorkerRow) -> None:
-        """Put a worker's own row unconditionally, tried once: the next beat is the second try."""
+    async def write_worker(self, row: WorkerRow) -> bool:
+        """Put a worker's own row, unless its beat is as high already; tried once: the next beat is the second try."""
+        operation, request = render_write(put_worker(row), self._table_name)
         connections = self._connections()
-        request = {"TableName": self._table_name, "Item": worker_to_item(row)}
         try:
-            await connections.ask_once("PutItem", request)
+            await connections.ask_once(operation, request)
         except Exception as error:
-            raise translate(error, self._call("PutItem", connections)) from error
+            if error_code(error) == _CONDITION_FAILED:
+                return False
+            raise translate(error, self._call(operation, connections)) from error
+        return True
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
         """One worker's row by a consistent read."""
@@ -280,7 +283,7 @@ def _outcome(write: Write, reply: Mapping[str, Any]) -> WriteResult:
     if write.deletes:
         return Applied(None)
     # A reply to PutItem is empty: the row is what was put.
-    item = write.sets if write.creates else reply.get("Attributes")
+    item = write.sets if write.puts else reply.get("Attributes")
     if not item:
         return Unknown(f"the reply to {write.verb} of {write.key} lacks the row it should carry")
     return applied(item)

@@ -7,7 +7,7 @@ from typing import Any
 
 from lease_store.item import LEASE_KEY
 from lease_store.lease import AttributeValue
-from lease_store.verbs import Absent, ActualOwner, Expect, Is, IsNot, Write
+from lease_store.verbs import Absent, ActualOwner, Below, Expect, Is, IsNot, Write
 
 __all__ = ["create_table_request", "render_write"]
 
@@ -20,9 +20,10 @@ def render_write(write: Write, table_name: str) -> tuple[str, dict[str, Any]]:
     """
     terms = _Terms()
     request: dict[str, Any] = {"TableName": table_name, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-    if write.creates:
+    if write.puts:
         request["Item"] = dict(write.sets or {})
-        request["ConditionExpression"] = f"attribute_not_exists({terms.name(LEASE_KEY)})"
+        if write.expects:
+            request["ConditionExpression"] = " AND ".join(_condition(expect, terms) for expect in write.expects)
         return "PutItem", request | terms.bindings()
     request["Key"] = {LEASE_KEY: {"S": write.key}}
     # The key must exist: without this a condition of absences only would let UpdateItem create a row.
@@ -69,6 +70,9 @@ def _condition(expect: Expect, terms: _Terms) -> str:
             return f"(attribute_not_exists({name}) OR {name} <> {terms.value(value)})"
         case Absent(attribute):
             return f"attribute_not_exists({terms.name(attribute)})"
+        case Below(attribute, number):
+            name = terms.name(attribute)
+            return f"(attribute_not_exists({name}) OR {name} < {terms.value({'N': str(number)})})"
         case ActualOwner(worker_id):
             checkpoint_owner, owner = terms.name("checkpointOwner"), terms.name("leaseOwner")
             me = terms.value({"S": worker_id})

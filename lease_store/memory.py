@@ -6,11 +6,12 @@ import copy
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from decimal import Decimal
 
-from lease_store.item import LEASE_KEY, canonical, lease_of, table_scan, worker_of, worker_to_item
+from lease_store.item import LEASE_KEY, canonical, lease_of, table_scan, worker_of
 from lease_store.lease import AttributeValue, Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, WriteResult, applied
-from lease_store.verbs import Absent, ActualOwner, Expect, Is, IsNot, Write, delete_worker
+from lease_store.verbs import Absent, ActualOwner, Below, Expect, Is, IsNot, Write, delete_worker, put_worker
 
 __all__ = ["MemoryLeaseStore"]
 
@@ -50,9 +51,9 @@ class MemoryLeaseStore:
         """Every row."""
         return self.rows()
 
-    async def write_worker(self, row: WorkerRow) -> None:
-        """Put a worker's own row unconditionally."""
-        self.put_item(worker_to_item(row))
+    async def write_worker(self, row: WorkerRow) -> bool:
+        """Put a worker's own row, unless its beat is as high already."""
+        return isinstance(self.apply(put_worker(row)), Applied)
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
         """One worker's row."""
@@ -71,7 +72,7 @@ class MemoryLeaseStore:
             if write.deletes:
                 del self._items[write.key]
                 return Applied(None)
-            after = {**(before or {}), **(write.sets or {})}
+            after = {**({} if write.puts else before or {}), **(write.sets or {})}
             for name in write.removes:
                 after.pop(name, None)
             self._items[write.key] = after
@@ -97,9 +98,7 @@ class MemoryLeaseStore:
 
 def permits(write: Write, item: Item | None) -> bool:
     """Whether the row as it stands (None: there is none) meets the write's whole condition."""
-    if write.creates:
-        return item is None
-    return item is not None and all(_holds(expect, item) for expect in write.expects)
+    return (item is not None or write.puts) and all(_holds(expect, item or {}) for expect in write.expects)
 
 
 def _holds(expect: Expect, item: Item) -> bool:
@@ -110,6 +109,8 @@ def _holds(expect: Expect, item: Item) -> bool:
             return attribute not in item or canonical(item[attribute]) != canonical(value)
         case Absent(attribute):
             return attribute not in item
+        case Below(attribute, number):
+            return attribute not in item or Decimal(item[attribute].get("N", "Infinity")) < number
         case ActualOwner(worker_id):
             owner = item.get("checkpointOwner", item.get("leaseOwner"))
             return owner is not None and canonical(owner) == ("S", worker_id)

@@ -77,8 +77,11 @@ class LeaseStore(Protocol):
         """Every row, all pages, eventually consistent. Raises LeaseStoreError, never returns a part."""
         ...
 
-    async def write_worker(self, row: WorkerRow) -> None:
-        """Put a worker's own row unconditionally, as the KCL does. Raises LeaseStoreError when it (may have) failed."""
+    async def write_worker(self, row: WorkerRow) -> bool:
+        """Put a worker's own row, whole; False, and nothing is written, where the row's beat is as high already.
+
+        So a put that arrives late undoes nothing. Raises LeaseStoreError when it (may have) failed.
+        """
         ...
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:

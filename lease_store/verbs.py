@@ -20,6 +20,7 @@ end_shard          counter = c, actual owner = me                           chec
                                                                             remove P, c + 1
 replace            counter = c, checkpoint = SHARD_END, same incarnation    the row of the next incarnation, c + 1
 delete             counter = c, checkpoint = SHARD_END, same incarnation    the row goes
+put_worker         the row's beat is absent or below the new one            the whole row
 delete_worker      a worker's row, beat as seen (a KCL's: lut as seen)      the row goes
 =================  =======================================================  ==========================================
 
@@ -34,12 +35,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lease_store.checkpoint import SHARD_END, Checkpoint
-from lease_store.item import LEASE_KEY, WORKER_ENTITY, canonical, to_item
+from lease_store.item import LEASE_KEY, WORKER_ENTITY, canonical, to_item, worker_to_item
 from lease_store.lease import AttributeValue, Lease, WorkerRow
 
 __all__ = [
     "Absent",
     "ActualOwner",
+    "Below",
     "Expect",
     "Is",
     "IsNot",
@@ -50,6 +52,7 @@ __all__ = [
     "end_shard",
     "finish_hand_off",
     "pass_on",
+    "put_worker",
     "release",
     "renew",
     "replace",
@@ -84,21 +87,29 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
+class Below:
+    """The attribute is a number less than ``number``, or is not stored."""
+
+    attribute: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class ActualOwner:
     """``checkpointOwner`` = worker, or it is absent and ``leaseOwner`` = worker."""
 
     worker_id: str
 
 
-Expect = Is | IsNot | Absent | ActualOwner
+Expect = Is | IsNot | Absent | Below | ActualOwner
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
     """One conditional write: all of ``expects`` must hold, then ``sets`` and ``removes`` are applied at once.
 
-    ``creates``: ``sets`` is the whole row and the key must be absent. ``deletes``: the row goes. Otherwise the row must
-    exist.
+    ``puts``: ``sets`` is the whole row, and no row need be there before. ``deletes``: the row goes. Otherwise the row
+    must exist.
     """
 
     verb: str
@@ -106,7 +117,7 @@ class Write:
     expects: tuple[Expect, ...] = ()
     sets: Mapping[str, AttributeValue] | None = None
     removes: tuple[str, ...] = ()
-    creates: bool = False
+    puts: bool = False
     deletes: bool = False
 
     def stands_in(self, item: Mapping[str, AttributeValue] | None) -> bool:
@@ -135,7 +146,7 @@ def _bumped(lease: Lease) -> dict[str, AttributeValue]:
 
 def create(lease: Lease) -> Write:
     """The row as given, if no row has its key; an owner in it starts that owner's tenure."""
-    return Write("create", lease.key, sets=to_item(lease), creates=True)
+    return Write("create", lease.key, (Absent(LEASE_KEY),), to_item(lease), puts=True)
 
 
 def take(lease: Lease, me: str) -> Write:
@@ -241,6 +252,12 @@ def _finished_as_judged(lease: Lease) -> tuple[Expect, ...]:
     if lease.created_at is not None:
         expects += (Is("leaseholdCreatedAt", {"S": lease.created_at}),)
     return expects
+
+
+def put_worker(row: WorkerRow) -> Write:
+    """A worker's own row, whole. Its beat only grows: a put that arrives late does not undo a later one."""
+    expects = () if row.beat is None else (Below("leaseholdBeat", row.beat),)
+    return Write("put_worker", row.worker_id, expects, worker_to_item(row), puts=True)
 
 
 def delete_worker(row: WorkerRow) -> Write:

@@ -321,6 +321,12 @@ class LeaseLoop:
             self._beat += 1
             try:
                 async with self._clock.timeout(self.leases.timing.call_seconds):
-                    await self._store.write_worker(self._worker_row())
+                    stands = await self._store.write_worker(self._worker_row())
+                    row = None if stands else await self._store.read_worker(self.leases.me)
             except TimeoutError:
                 raise LeaseTableUnavailable("No reply to the write of this worker's own row.") from None
+            if row is not None and row.beat is not None:
+                # Only a hand that edits the table, or a second worker of this id, is ahead of me.
+                self._beat = max(self._beat, row.beat)
+            if not stands:
+                raise LeaseTableUnavailable(f"This worker's own row is at beat {self._beat} already.")

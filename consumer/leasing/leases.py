@@ -303,7 +303,7 @@ class Leases:
             self.hooks(Throttled(write.key, write.verb))
             raise
         if isinstance(result, Refused):
-            if not write.creates:
+            if not write.puts:
                 self.hooks(LeaseRefused(write.key, write.verb))
             if result.lease is None:
                 self.observations.forget(write.key)

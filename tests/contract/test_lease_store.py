@@ -206,6 +206,20 @@ async def test_a_worker_row_is_put_whole(bench: Bench) -> None:
     assert await bench.store.read_worker("w2") is None
 
 
+@pytest.mark.parametrize("late_beat", [1, 2])
+async def test_a_worker_row_that_arrives_late_undoes_nothing(bench: Bench, late_beat: int) -> None:
+    """A beat sent before the mark of draining and applied after it would have peers hand leases to who leaves."""
+    marked = WorkerRow(worker_id="w1", beat=2, draining=True, updated_at=103)
+    assert await bench.store.write_worker(marked)
+    assert not await bench.store.write_worker(WorkerRow(worker_id="w1", beat=late_beat, max_leases=5, updated_at=100))
+    assert await bench.store.read_worker("w1") == marked
+
+
+async def test_a_worker_row_takes_the_place_of_a_kcls_of_the_same_name(bench: Bench) -> None:
+    bench.put(worker_to_item(WorkerRow(worker_id="w1", beat=None, updated_at=100)))
+    assert await bench.store.write_worker(WorkerRow(worker_id="w1", beat=1, updated_at=103))
+
+
 async def test_a_lease_is_no_worker(bench: Bench) -> None:
     bench.put(to_item(OWNED))
     assert await bench.store.read_worker("shard-1") is None

@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 
 from consumer.clock import Clock
 from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable, LeaseTableUnreachable
-from lease_store.item import LEASE_KEY, from_item, worker_to_item
+from lease_store.item import LEASE_KEY, from_item
 from lease_store.lease import AttributeValue, ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.memory import permits
 from lease_store.store import Applied, Refused, Unknown, WriteResult
-from lease_store.verbs import Write, delete_worker
+from lease_store.verbs import Write, delete_worker, put_worker
 from tests.simulation.loop import spawn_as
 
 __all__ = ["Calm", "Network", "SimStore", "SimTable"]
@@ -106,6 +106,14 @@ class SimTable:
         """Put a row in wire form, whatever stood there."""
         self._put(item[LEASE_KEY]["S"], item)
 
+    def put_worker(self, row: WorkerRow) -> bool:
+        """A worker's own row; False where a put that was sent later is there already."""
+        write = put_worker(row)
+        if not permits(write, self._items.get(write.key)):
+            return False
+        self._put(write.key, write.sets)
+        return True
+
     def _put(self, key: str, item: Item | None) -> None:
         if item is None:
             del self._items[key], self._rows[key]
@@ -188,9 +196,9 @@ class SimStore:
         lag = (lambda: 0.0) if stale == 0 else (lambda: self._draw.choice((0.0, self._draw.uniform(0.0, stale))))
         return await self._ask(lambda: self._table.scan_as_of(lag))
 
-    async def write_worker(self, row: WorkerRow) -> None:
+    async def write_worker(self, row: WorkerRow) -> bool:
         self._count("beat")
-        await self._ask(lambda: self._table.put_item(worker_to_item(row)))
+        return await self._ask(lambda: self._table.put_worker(row))
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
         self._count("read_worker")
