@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
 
 __all__ = ["decode", "decode_item"]
 
 
 def decode_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """One item (or key) of attribute values, as botocore parses them. Raises ValueError as ``decode`` does."""
+    if not isinstance(item, Mapping):
+        raise ValueError("An item is no map of attribute values; record.raw has it as it came.")
     return {name: decode(value) for name, value in item.items()}
 
 
@@ -19,15 +21,15 @@ def decode(value: Mapping[str, Any]) -> Any:
 
     S: str. N: Decimal, exact (DynamoDB keeps 38 digits). B: bytes. BOOL: bool. NULL: None. SS, NS, BS: set. L: list.
     M: dict. Raises ValueError, naming the type and never the content, for a type that this version does not know and
-    for an N that is no number: None in its place would be a silent change of the data.
+    for content that is not of its type: something else in its place would be a silent change of the data.
     """
-    if len(value) == 1:
+    if isinstance(value, Mapping) and len(value) == 1:
         ((kind, content),) = value.items()
-        decoder = _DECODERS.get(kind)
-        if decoder is not None:
-            return decoder(content)
-    kinds = ", ".join(sorted(value)) or "nothing"
-    raise ValueError(f"An attribute value of type {kinds} can't be decoded; record.raw has it as it came.")
+        known = _DECODERS.get(kind)
+        if known is not None and isinstance(content, known[0]):
+            return known[1](content)
+    kinds = ", ".join(sorted(map(str, value))) if isinstance(value, Mapping) else ""
+    raise ValueError(f"An attribute value of type {kinds or 'nothing'} can't be decoded; record.raw has it as it came.")
 
 
 def _number(text: str) -> Decimal:
@@ -37,15 +39,28 @@ def _number(text: str) -> Decimal:
         raise ValueError("A DynamoDB number is not a number; record.raw has it as it came.") from None
 
 
-_DECODERS: dict[str, Callable[[Any], Any]] = {
-    "S": lambda text: text,
-    "N": _number,
-    "B": bytes,
-    "BOOL": lambda flag: flag,
-    "NULL": lambda _: None,
-    "SS": set,
-    "NS": lambda texts: {_number(text) for text in texts},
-    "BS": lambda contents: {bytes(content) for content in contents},
-    "L": lambda values: [decode(value) for value in values],
-    "M": decode_item,
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("An element of a DynamoDB string set is no string; record.raw has it as it came.")
+    return value
+
+
+def _bytes(value: Any) -> bytes:
+    if not isinstance(value, _BINARY):
+        raise ValueError("An element of a DynamoDB binary set is not binary; record.raw has it as it came.")
+    return bytes(value)
+
+
+_BINARY: Final = (bytes, bytearray, memoryview)
+_DECODERS: Final[dict[str, tuple[Any, Callable[[Any], Any]]]] = {
+    "S": (str, lambda text: text),
+    "N": (str, _number),
+    "B": (_BINARY, bytes),
+    "BOOL": (bool, lambda flag: flag),
+    "NULL": (bool, lambda _: None),
+    "SS": (list, lambda texts: {_text(text) for text in texts}),
+    "NS": (list, lambda texts: {_number(text) for text in texts}),
+    "BS": (list, lambda contents: {_bytes(content) for content in contents}),
+    "L": (list, lambda values: [decode(value) for value in values]),
+    "M": (Mapping, decode_item),
 }

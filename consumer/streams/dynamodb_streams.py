@@ -208,7 +208,8 @@ class DynamoDBStreamsSource:
         shards: list[Shard] = []
         server_time: float | None = None
         start = after
-        # Ends with the list: each page begins after the shard that ended the last one.
+        ends: set[str] = set()
+        # Ends with the list: each page begins after the shard that ended the last one, and none ends where one did.
         while True:
             beyond = {} if start is None else {"ExclusiveStartShardId": start}
             if not has_turn:
@@ -220,8 +221,9 @@ class DynamoDBStreamsSource:
             last = described.get("LastEvaluatedShardId")
             if not last:
                 return ShardListing(tuple(shards), server_time)
-            if last == start:
+            if last == start or last in ends:
                 raise StreamUnavailable(f"DescribeStream on {arn} does not move past shard {last}. It is tried again.")
+            ends.add(last)
             start = last
 
     async def _describe(self, arn: str, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], float | None]:

@@ -92,7 +92,8 @@ class KinesisSource:
         shards: list[Shard] = []
         server_time: float | None = None
         request: Mapping[str, Any] = {**self._stream, "MaxResults": _SHARDS_A_PAGE}
-        # Ends with the list: a token stands for the place after the last page.
+        tokens: set[str] = set()
+        # Ends with the list: a token stands for the place after the last page, and none comes twice.
         while True:
             reply = await self._call("ListShards", request)
             server_time = server_time_of(reply) if server_time is None else server_time
@@ -100,8 +101,9 @@ class KinesisSource:
             token = reply.get("NextToken")
             if not token:
                 return ShardListing(tuple(shards), server_time)
-            if token == request.get("NextToken"):
+            if token in tokens:
                 raise StreamUnavailable(f"ListShards on {self.name} repeats its token. It is tried again.")
+            tokens.add(token)
             request = {"NextToken": token, "MaxResults": _SHARDS_A_PAGE}
 
     async def children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
