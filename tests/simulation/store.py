@@ -5,35 +5,52 @@ from __future__ import annotations
 import asyncio
 import random
 from bisect import insort
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from consumer.clock import Clock
-from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable, LeaseTableUnreachable
+from lease_store.errors import InvalidRow, LeaseTableThrottled, LeaseTableUnavailable, LeaseTableUnreachable
 from lease_store.item import LEASE_KEY, from_item
 from lease_store.lease import AttributeValue, ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.memory import permits
 from lease_store.store import Applied, Refused, Unknown, WriteResult
 from lease_store.verbs import Write, delete_worker, put_worker
-from tests.simulation.loop import spawn_as
+from tests.simulation.loop import context_of
 
 __all__ = ["Calm", "Network", "SimStore", "SimTable"]
 
 T = TypeVar("T")
 Item = Mapping[str, AttributeValue]
-Row = Lease | WorkerRow | ForeignRow
+Row = Lease | WorkerRow | ForeignRow | InvalidRow
 Watcher = Callable[[str, Write, Lease | None, Lease | None], None]
+Sender = Callable[[str, Write], None]
 
 _LONGEST_LAG_SECONDS: Final = 30.0
+_REFUSALS: Final = (LeaseTableThrottled, LeaseTableUnreachable)
+_WORLD: Final = context_of("")
+
+
+def _unheard(what: str) -> None:
+    """Where nobody keeps a trace."""
+
+
+def _sent_unseen(worker: str, write: Write) -> None:
+    """Where nobody judges what is sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Odds of one seed: each call may be late (up to ``late_seconds`` on either side), lost on either way, or refused.
+    """What may happen to a call, each with odds of its own. All names but the first two are fault sites.
 
-    Scans show each row as it was up to ``stale_seconds`` ago, each row by a lag of its own.
+    ``late``: up to ``late_seconds`` on either way; ``lost_request``, ``lost_reply``: no reply ever; ``refused``: an
+    error that says *not applied*; ``doubled``: carried twice; ``cut``: the connection breaks under it, which the caller
+    hears at once, while the request may still arrive; ``rowless``: a refusal comes without the row in the way, which is
+    then read. Scans show each row as it was up to ``stale_seconds`` ago, each row by a lag of its own.
+
+    ``sites`` are odds of single places that replace the general ones: ``{"renew.lost_reply": 0.25}``.
     """
 
     least_seconds: float
@@ -45,10 +62,18 @@ class Network:
     refused: float
     doubled: float
     stale_seconds: float
+    cut: float = 0.0
+    rowless: float = 0.0
+    sites: Mapping[str, float] = field(default_factory=dict)
 
-    def delay(self, draw: random.Random) -> float:
+    def odds(self, call: str, what: str) -> float:
+        """The odds that ``what`` strikes at this call."""
+        general: float = getattr(self, what)
+        return self.sites.get(f"{call}.{what}", general) if self.sites else general
+
+    def delay(self, draw: random.Random, late: float) -> float:
         """One way of one call."""
-        if draw.random() < self.late:
+        if draw.random() < late:
             return draw.uniform(0.0, self.late_seconds)
         return draw.uniform(self.least_seconds, self.usual_seconds)
 
@@ -62,11 +87,16 @@ class SimTable:
     """The table itself: conditional writes at one instant, and the past of each row for scans that go back.
 
     A row passes through the production codec once, when it is written; all who read it then share one frozen value.
+    ``watcher`` hears of each write that stands, ``sending`` of each write that is sent, ``note`` of each fault.
     """
 
     name = "simulated"
 
-    def __init__(self, watcher: Watcher) -> None:
+    def __init__(
+        self, watcher: Watcher, *, note: Callable[[str], None] = _unheard, sending: Sender = _sent_unseen
+    ) -> None:
+        self.note = note
+        self.sending = sending
         self._watcher = watcher
         self._items: dict[str, Item] = {}
         self._rows: dict[str, Row] = {}
@@ -90,13 +120,17 @@ class SimTable:
 
     def lease(self, key: str) -> Lease | None:
         """The lease of ``key`` as it is now."""
-        row = self._rows.get(key)
-        return row if isinstance(row, Lease) else None
+        return self._row(key, Lease)
 
     def worker(self, worker_id: str) -> WorkerRow | None:
         """The row of a worker as it is now."""
-        row = self._rows.get(worker_id)
-        return row if isinstance(row, WorkerRow) else None
+        return self._row(worker_id, WorkerRow)
+
+    def _row(self, key: str, kind: type[T]) -> T | None:
+        row = self._rows.get(key)
+        if isinstance(row, InvalidRow):
+            raise row
+        return row if isinstance(row, kind) else None
 
     def get(self, key: str) -> Item | None:
         """One row in wire form."""
@@ -118,7 +152,7 @@ class SimTable:
         if item is None:
             del self._items[key], self._rows[key]
         else:
-            self._items[key], self._rows[key] = item, from_item(item)
+            self._items[key], self._rows[key] = item, _read(item)
         now = asyncio.get_running_loop().time()
         past = self._past.get(key)
         if past is None:
@@ -130,7 +164,7 @@ class SimTable:
 
     def rows(self) -> TableScan:
         """Every row as it is now."""
-        return _scanned(self._rows[key] for key in self._keys if key in self._rows)
+        return _scanned((key, self._rows[key]) for key in self._keys if key in self._rows)
 
     def scan_as_of(self, lag: Callable[[], float]) -> TableScan:
         """Every row as it was ``lag()`` seconds ago, drawn for each."""
@@ -140,21 +174,68 @@ class SimTable:
             at = now - lag()
             row = next((row for since, row in reversed(self._past[key]) if since <= at), None)
             if row is not None:
-                shown.append(row)
+                shown.append((key, row))
         return _scanned(shown)
 
 
-def _scanned(rows: Iterable[Row]) -> TableScan:
+def _read(item: Item) -> Row:
+    try:
+        return from_item(item)
+    except InvalidRow as error:
+        return error
+
+
+def _scanned(rows: Iterable[tuple[str, Row]]) -> TableScan:
     """Rows that come sorted by key, by kind."""
-    leases, workers, foreign = [], [], []
-    for row in rows:
-        if isinstance(row, Lease):
-            leases.append(row)
-        elif isinstance(row, WorkerRow):
-            workers.append(row)
+    kinds: dict[type, list[Any]] = {Lease: [], WorkerRow: [], ForeignRow: [], InvalidRow: []}
+    for key, row in rows:
+        kinds[type(row)].append((key, str(row)) if isinstance(row, InvalidRow) else row)
+    return TableScan(*(tuple(kind) for kind in kinds.values()))
+
+
+class _Journey:
+    """One call on its way: when it arrives, when its reply does, and what strikes it on either."""
+
+    def __init__(
+        self, network: Network, draw: random.Random, strikes: Callable[[str], bool], late: float, act: Callable[[], Any]
+    ) -> None:
+        self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._act = act
+        self._back = network.delay(draw, late)
+        self._is_lost = strikes("lost_request")
+        self._refusal = draw.choice(_REFUSALS) if strikes("refused") else None
+        self._is_reply_lost = strikes("lost_reply")
+        there = network.delay(draw, late)
+        self._after(there, self._arrive)
+        if strikes("cut"):
+            self._after(draw.uniform(0.0, there + self._back), self._cut)
+        # A refused one is not carried twice: an error says that it was surely not applied.
+        if self._refusal is None and strikes("doubled"):
+            self._after(network.delay(draw, late), act)
+
+    def _after(self, seconds: float, step: Callable[..., Any], *args: Any) -> None:
+        asyncio.get_running_loop().call_later(seconds, step, *args, context=_WORLD)
+
+    def _arrive(self) -> None:
+        if self._is_lost:
+            return
+        if self._refusal is not None:
+            self._after(self._back, self._answer, None, self._refusal())
+            return
+        outcome = self._act()
+        if not self._is_reply_lost:
+            self._after(self._back, self._answer, outcome, None)
+
+    def _cut(self) -> None:
+        self._answer(None, ConnectionResetError())
+
+    def _answer(self, outcome: Any, error: Exception | None) -> None:
+        if self.reply.done():
+            return
+        if error is None:
+            self.reply.set_result(outcome)
         else:
-            foreign.append(row)
-    return TableScan(tuple(leases), tuple(workers), tuple(foreign))
+            self.reply.set_exception(error)
 
 
 class SimStore:
@@ -163,12 +244,12 @@ class SimStore:
     def __init__(
         self, table: SimTable, worker: str, clock: Clock, network: Callable[[], Network], draw: random.Random
     ) -> None:
+        self.calls: dict[str, int] = {}
         self._table = table
         self._worker = worker
         self._clock = clock
         self._network = network
         self._draw = draw
-        self.calls: dict[str, int] = {}
 
     @property
     def name(self) -> str:
@@ -177,80 +258,66 @@ class SimStore:
     def open(self) -> AbstractAsyncContextManager[None]:
         return _opened()
 
+    def strikes(self, call: str, what: str) -> bool:
+        """Visit a fault site of this worker: whether it strikes now."""
+        odds = self._network().odds(call, what)
+        if odds == 0.0 or self._draw.random() >= odds:
+            return False
+        self._table.note(f"{self._worker} {call}.{what}")
+        return True
+
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
         self._count(write.verb)
-        reply = self._send(lambda: self._table.write_as(self._worker, write), self._network().doubled)
+        self._table.sending(self._worker, write)
+        refused = False
         try:
             async with self._clock.timeout(timeout_seconds):
-                return await reply
+                result = await self._send(write.verb, lambda: self._table.write_as(self._worker, write))
+                if isinstance(result, Refused) and self.strikes(write.verb, "rowless"):
+                    refused = True
+                    result = Refused(await self._ask("read", lambda: self._table.lease(write.key)))
+                return result
         except TimeoutError:
+            if refused:
+                raise LeaseTableUnavailable("Refused, and the row could not be read.") from None
             return Unknown(f"no reply to {write.verb} of {write.key}")
+        except ConnectionError:
+            return Unknown(f"the connection broke under {write.verb} of {write.key}")
 
     async def read(self, key: str) -> Lease | None:
-        self._count("read")
-        return await self._ask(lambda: self._table.lease(key))
+        return await self._ask("read", lambda: self._table.lease(key))
 
     async def scan(self) -> TableScan:
-        self._count("scan")
-        stale = self._network().stale_seconds
-        lag = (lambda: 0.0) if stale == 0 else (lambda: self._draw.choice((0.0, self._draw.uniform(0.0, stale))))
-        return await self._ask(lambda: self._table.scan_as_of(lag))
+        stale, draw = self._network().stale_seconds, self._draw
+        lag = (lambda: 0.0) if stale == 0 else (lambda: draw.choice((0.0, draw.uniform(0.0, stale))))
+        return await self._ask("scan", lambda: self._table.scan_as_of(lag))
 
     async def write_worker(self, row: WorkerRow) -> bool:
-        self._count("beat")
-        return await self._ask(lambda: self._table.put_worker(row))
+        return await self._ask("beat", lambda: self._table.put_worker(row))
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
-        self._count("read_worker")
-        return await self._ask(lambda: self._table.worker(worker_id))
+        return await self._ask("read_worker", lambda: self._table.worker(worker_id))
 
     async def delete_worker(self, row: WorkerRow) -> None:
-        await self._ask(lambda: self._table.write_as(self._worker, delete_worker(row)))
+        await self._ask("delete_worker", lambda: self._table.write_as(self._worker, delete_worker(row)))
+
+    def _send(self, call: str, act: Callable[[], T]) -> asyncio.Future[T]:
+        network = self._network()
+        return _Journey(network, self._draw, partial(self.strikes, call), network.odds(call, "late"), act).reply
 
     def _count(self, what: str) -> None:
         self.calls[what] = self.calls.get(what, 0) + 1
 
-    async def _ask(self, act: Callable[[], T]) -> T:
+    async def _ask(self, call: str, act: Callable[[], T]) -> T:
         """A call without a time-out of its own: botocore's ends it."""
+        self._count(call)
         try:
             async with self._clock.timeout(12.0):
-                return await self._send(act)
+                return await self._send(call, act)
         except TimeoutError:
             raise LeaseTableUnavailable("No reply.") from None
-
-    def _send(self, act: Callable[[], T], doubled: float = 0.0) -> Awaitable[T]:
-        """One call on its way; ``doubled`` are the odds that the network carries it twice.
-
-        A refused one is not: an error says that it was surely not applied.
-        """
-        network, draw = self._network(), self._draw
-        reply: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        before, after, luck = network.delay(draw), network.delay(draw), draw.random()
-        refusal = draw.choice((LeaseTableThrottled, LeaseTableUnreachable))
-        steps = (network.lost_request, network.lost_request + network.refused)
-
-        async def travel() -> None:
-            await asyncio.sleep(before)
-            if luck < steps[0]:
-                return
-            outcome: Any = None
-            if luck >= steps[1]:
-                outcome = act()
-                if luck > 1.0 - network.lost_reply:
-                    return
-            await asyncio.sleep(after)
-            if reply.done():
-                return
-            if luck < steps[1]:
-                reply.set_exception(refusal())
-                reply.exception()  # a doubled call's reply is asked for by nobody
-            else:
-                reply.set_result(outcome)
-
-        spawn_as("", travel())
-        if luck >= steps[1] and draw.random() < doubled:
-            self._send(act)
-        return reply
+        except ConnectionError:
+            raise LeaseTableUnreachable("The connection broke.") from None
 
 
 @asynccontextmanager
