@@ -51,6 +51,11 @@ class _Code(RecordProcessor):
         if self._is_busy or self._is_over or not self._shard_id:
             self._judge.breach(f"{self._worker}: process_records of {self._shard_id!r} out of turn ({self._is_over})")
         self._is_busy = True
+        self._judge.begins(self._worker, self._shard_id)
+
+    def _through(self) -> None:
+        self._is_busy = False
+        self._judge.ends(self._worker, self._shard_id)
 
     def _ends(self, how: str) -> None:
         self._maybe_raise()
@@ -94,7 +99,7 @@ class PlainCode(_Code):
             if self._manual and self._draw.random() < self._code().at_end:
                 checkpointer.checkpoint()
         finally:
-            self._is_busy = False
+            self._through()
 
     def shard_ended(self, checkpointer: Checkpointer) -> None:
         self._ends("shard_ended")
@@ -129,7 +134,7 @@ class AsyncCode(_Code):
             if self._manual and self._draw.random() < self._code().at_end:
                 await self._store(checkpointer, None)
         finally:
-            self._is_busy = False
+            self._through()
 
     async def _store(self, checkpointer: Checkpointer, record: Record | None) -> None:
         storing = checkpointer.checkpoint(record)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from consumer.hooks import Fact, GapFound, LeaseTaken, TenureEnded
+from consumer.hooks import BatchProcessed, Fact, GapFound, LeaseTaken, TenureEnded
 from consumer.record import Record
 from consumer.testing.stream_log import StreamLog
 from lease_store.lease import Lease
@@ -23,8 +23,19 @@ Place = tuple[str, str]
 
 
 @dataclass(slots=True)
+class Tenure:
+    """One worker's tenure of a shard; a stored checkpoint covered ``done_before`` of its records when it began."""
+
+    place: Place
+    done_before: int
+
+
+@dataclass(slots=True)
 class Written:
-    """One record as the writer knows it. ``is_done``: user code is through with it, as it told its checkpointer."""
+    """One record as the writer knows it. ``is_done``: user code is through with it, as it told its checkpointer.
+
+    ``returned_in``: the tenure in which ``process_records`` last returned for it.
+    """
 
     serial: int
     key: str
@@ -33,22 +44,27 @@ class Written:
     arrived_at: float
     delivered: int = 0
     is_done: bool = False
+    returned_in: Tenure | None = None
 
 
 class StreamJudge(Trace):
     """The writer's journal, what was delivered and stored, and what that means.
 
-    ``now`` is the service's wall clock. A record counts as lost for good when it was trimmed or its stream deleted.
+    ``now`` is the service's wall clock; ``pin_seconds`` is how far a start may lie behind the moment that it stands
+    for. A record counts as lost for good when it was trimmed or its stream deleted. ``awake_since`` tells of workers
+    that thawed.
     """
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], *, pin_seconds: float = 0.0) -> None:
         super().__init__()
         self.table = SimTable(self.wrote_row)
         self.moved_at = 0.0
         self.logs: dict[str, StreamLog] = {}
         self.deleted: set[str] = set()
         self.gaps = 0
+        self.awake_since: dict[str, float] = {}
         self._now = now
+        self._pin_seconds = pin_seconds
         self._journal: dict[int, Written] = {}
         self._undelivered: dict[int, Written] = {}
         self._by_place: dict[Place, list[Written]] = {}
@@ -56,10 +72,13 @@ class StreamJudge(Trace):
         self._delivered_of: dict[str, int] = {}
         self._first_seen: set[Place] = set()
         self._gap_places: set[str] = set()
-        self._joined: set[str] = set()
+        self._joined: dict[str, float] = {}
         self._lineage: dict[str, dict[str, tuple[str, ...]]] = {}
         self._pins: list[float] = []
-        self._joined_at = math.inf  # a start that lies ahead of it may be passed by children of shards that ended
+        self._tenures: dict[tuple[str, str], Tenure] = {}
+        self._tenure_ended: dict[tuple[str, str], float] = {}
+        self._owner_since: dict[str, float] = {}
+        self._busy: set[tuple[str, str]] = set()
 
     # -- the writer
 
@@ -93,26 +112,70 @@ class StreamJudge(Trace):
         if place not in self._first_seen:
             self._first_seen.add(place)
             self._check_parents(worker, place)
+        self._check_again(worker, written)
         written.delivered += 1
         if written.delivered > 1:
             return
         del self._undelivered[serial]
-        if self._pins and written.arrived_at < math.floor(min(*self._pins, self._joined_at)):
+        if self._pins and written.arrived_at < math.floor(min(*self._pins, *self._joined.values())):
+            # A start that lies ahead of the group's first row may be passed by children of shards that ended.
             self.breach(f"record {serial} from before the start {min(self._pins)} was delivered")
         newest = self._delivered_of.get(written.key, -1)
         if serial < newest:
             self.breach(f"key {written.key}: record {serial} of {place[1]} first came after record {newest}")
         self._delivered_of[written.key] = max(newest, serial)
 
+    def _check_again(self, worker: str, record: Written) -> None:
+        """Nothing that is done with comes again, and nothing is left out on the way."""
+        records = self._by_place[record.place]
+        index = bisect_left(records, record.sequence, key=lambda each: each.sequence)
+        tenure = self._tenures.get((worker, record.place[1]))
+        if tenure is not None and index < tenure.done_before:
+            self.breach(f"{worker} got record {record.serial} again, which was stored as done before its tenure began")
+        if tenure is not None and record.returned_in is tenure:
+            self.breach(f"{worker} got record {record.serial} again in the tenure in which it was done with")
+        before = records[index - 1] if index and not record.delivered else None
+        if before is not None and not before.delivered and not self.is_excused(before):
+            self.breach(f"{worker} got record {record.serial} before record {before.serial}")
+
     def done(self, serial: int) -> None:
         self._journal[serial].is_done = True
+
+    def begins(self, worker: str, shard_id: str) -> None:
+        """A batch is given to user code."""
+        if (worker, shard_id) in self._busy:
+            self.breach(f"{worker}: user code runs twice at once for {shard_id}")
+        self._busy.add((worker, shard_id))
+
+    def ends(self, worker: str, shard_id: str) -> None:
+        """User code of that batch runs no more."""
+        self._busy.discard((worker, shard_id))
+
+    def reading(self, worker: str, shard_id: str, within_seconds: float) -> None:
+        """The worker asks for records: none of a shard whose tenure has been over for ``within_seconds``."""
+        row = self.table.lease(shard_id)
+        owner = "" if row is None else str(row.actual_owner)
+        over = -math.inf
+        if not owner.startswith(worker + "-"):
+            over = self._owner_since.get(shard_id, 0.0)
+        elif (worker, shard_id) not in self._tenures:
+            over = self._tenure_ended.get((worker, shard_id), 0.0)
+        late = asyncio.get_running_loop().time() - max(over, self.awake_since.get(worker, 0.0))
+        if over >= 0.0 and late > within_seconds:
+            self.breach(f"{worker} still reads {shard_id} {late:.1f} s after its tenure was over: {shown(row)}")
 
     def _check_parents(self, worker: str, place: Place) -> None:
         self.look()
         for parent in self._lineage[place[0]].get(place[1], ()):
             row = self.table.lease(parent)
-            if row is not None and row.stream == place[0] and not row.is_finished:
-                self.breach(f"{worker} delivers from {place[1]} while its parent {parent} is {shown(row)}")
+            if row is not None and row.stream == place[0]:
+                if not row.is_finished:
+                    self.breach(f"{worker} delivers from {place[1]} while its parent {parent} is {shown(row)}")
+                continue
+            for record in self._by_place.get((place[0], parent), ()):
+                if not record.delivered and not self.is_excused(record):
+                    self.breach(f"{worker} delivers from {place[1]} before record {record.serial} of parent {parent}")
+                    break
 
     # -- facts
 
@@ -124,21 +187,40 @@ class StreamJudge(Trace):
             self.note(f"{worker} reports a gap in {fact.shard_id}: {fact.from_position} to {fact.to_position}")
         elif isinstance(fact, LeaseTaken):
             self.note(f"{worker} BEGINS {fact.shard_id} ({fact.how})")
+            row = self.table.lease(fact.shard_id)
+            place = (str(row and row.stream), fact.shard_id)
+            self._tenures[worker, fact.shard_id] = Tenure(place, self._settled.get(place, 0))
         elif isinstance(fact, TenureEnded):
             self.note(f"{worker} ENDS {fact.shard_id}: {fact.reason}")
+            self._tenures.pop((worker, fact.shard_id), None)
+            self._tenure_ended[worker, fact.shard_id] = asyncio.get_running_loop().time()
+        elif isinstance(fact, BatchProcessed):
+            self._returned(worker, fact)
+
+    def _returned(self, worker: str, batch: BatchProcessed) -> None:
+        tenure = self._tenures.get((worker, batch.shard_id))
+        if tenure is None:
+            return  # it was over before user code returned
+        records = self._by_place.get(tenure.place, [])
+        first = bisect_left(records, int(batch.first_sequence_number), key=lambda each: each.sequence)
+        for record in records[first : first + batch.records]:
+            record.returned_in = tenure
 
     def is_excused(self, record: Written) -> bool:
         """Before the start, or lost for good and a gap was reported in its lineage."""
-        if self._pins and record.arrived_at < max(self._pins):
+        if self._pins and record.arrived_at < max(self._pins) + self._pin_seconds:
             return True
         if record.place[0] not in self._joined and record.place[0] != next(reversed(self.logs)):
             # A life of the stream that no worker saw: before the group's time, or in the gap between two others.
             ages = list(self.logs)
             earlier = set(ages[: ages.index(record.place[0])])
-            return not self._joined & earlier or "" in self._gap_places
+            return not self._joined.keys() & earlier or "" in self._gap_places
         log = self.logs[record.place[0]]
+        kept_seconds = log.options.retention_seconds
+        if record.arrived_at + kept_seconds <= self._joined.get(record.place[0], 0.0):
+            return True  # trimmed before the group's time
         gone = record.place[0] in self.deleted
-        if gone or log.is_over() or record.arrived_at + log.options.retention_seconds <= self._now():
+        if gone or log.is_over() or record.arrived_at + kept_seconds <= self._now():
             return bool(self._gap_places & {"", *self._kin(record.place)})
         return False
 
@@ -163,9 +245,10 @@ class StreamJudge(Trace):
             if before is not None and not before.is_finished:
                 self.breach(f"{worker} deleted the row of {write.key} at {before.checkpoint}")
             return
+        if before is None or before.actual_owner != after.actual_owner:
+            self._owner_since[write.key] = asyncio.get_running_loop().time()
         if write.verb in ("create", "replace") and after.stream is not None:
-            self._joined_at = min(self._joined_at, self._now())
-            self._joined.add(after.stream)
+            self._joined.setdefault(after.stream, self._now())
         if write.verb in ("create", "replace") and after.start_at is not None:
             self._pins.append(float(after.start_at))
         if write.verb in ("finish_hand_off", "take", "release"):

@@ -11,6 +11,7 @@ from consumer.errors import LeaseholdError
 from consumer.leasing.seam import LeasesInline
 from consumer.processor import RecordProcessor
 from consumer.retry import is_transient
+from consumer.streams.source import Page, StreamIdentity
 from consumer.testing.faults import FaultPlan
 from consumer.testing.memory_source import MemoryRecordSource
 from consumer.testing.shard_log import ShardLog
@@ -40,6 +41,21 @@ class Surroundings:
         self.stream_born_at = 0.0
 
 
+class WatchedSource(MemoryRecordSource):
+    """Tells of each read before it is made."""
+
+    def __init__(self, name: str, around: Surroundings, clock: SimClock) -> None:
+        super().__init__(
+            around.log, around.source, clock=clock, faults=around.plan, latency_seconds=around.draw.latency
+        )
+        self._worker = name
+        self._around = around
+
+    async def read(self, stream: StreamIdentity, shard_id: str, iterator: str, limit: int) -> Page:
+        self._around.judge.reading(self._worker, shard_id, self._around.draw.failover / 3)
+        return await super().read(stream, shard_id, iterator, limit)
+
+
 class Process:
     """A worker from its start to its end, clean, killed or refused."""
 
@@ -58,9 +74,7 @@ class Process:
             skew_seconds=chance.uniform(-draw.skew, draw.skew), rate=chance.choice((1.0, chance.uniform(0.995, 1.005)))
         )
         self.worker = Worker(
-            MemoryRecordSource(
-                around.log, around.source, clock=self.clock, faults=around.plan, latency_seconds=draw.latency
-            ),
+            WatchedSource(name, around, self.clock),
             SimStore(around.judge.table, name, self.clock, lambda: around.network, random.Random(chance.random())),
             self._make_code,
             self._config(draw, position),

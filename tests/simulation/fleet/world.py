@@ -46,7 +46,7 @@ class FleetReport:
     settled_after_seconds: float
     counts: tuple[int, int, int]
     gaps: int
-    describes_a_second: int
+    describes_a_second: float
 
     @property
     def replay(self) -> str:
@@ -62,7 +62,7 @@ class FleetWorld:
         self.draw = draw
         self.chance = random.Random(f"{seed}:world")
         self.clock = VirtualClock()
-        self.judge = StreamJudge(self.clock.wall)
+        self.judge = StreamJudge(self.clock.wall, pin_seconds=2.0 if draw.position == "LATEST" else 0.0)
         self.log = ShardLog(self.clock.wall, seed=seed, options=draw.options)
         self.plan = FaultPlan(random.Random(f"{seed}:faults"), now=self.clock.monotonic)
         self.around = Surroundings(draw, self.log, self.plan, self.judge, f"{draw.service}:{NAME}")
@@ -98,6 +98,7 @@ class FleetWorld:
         def thaw() -> None:
             if process.state != "dead":
                 self.judge.note(f"{process.name} thaws")
+                self.judge.awake_since[process.name] = self.loop.time()
                 process.frozen = False
                 self.loop.thaw(process.name)
 
@@ -222,9 +223,9 @@ class FleetWorld:
         if self.around.is_stream_gone:
             return "the stream is gone"
         stream = self.side.stream
-        unread = {shard.id for shard in stream.open_shards()} - {each.key for each in rows}
-        if unread:
-            return f"{sorted(unread)} have no row"
+        expected = {(stream.incarnation, shard.id) for shard in stream.open_shards()}
+        if odd := expected ^ {(each.stream, each.key) for each in rows}:
+            return f"open shards and unfinished rows differ: {sorted(odd)}"
         limit = self.draw.max_leases
         load = [len(each.leases) for each in live.values()]
         spare = [count for count in load if limit is None or count < limit]
@@ -254,8 +255,8 @@ class FleetWorld:
         if missing:
             self.judge.breach(f"{len(missing)} records never came, the first: {missing[0]}")
         leaving = [each for each in self.processes if each.is_up]
-        # Each waits for two scans, whose period grows with the fleet: the shortest time-out is too short for many.
-        in_time = self.draw.drain_timeout >= 25.0 or len(leaving) <= 6
+        # Each waits for two scans, whose period grows with the fleet: the shortest time-out is too short for some.
+        in_time = self.draw.drain_timeout >= 25.0
         for each in leaving:
             each.drain()
         await asyncio.sleep(self.draw.drain_timeout + 5.0)
@@ -266,12 +267,12 @@ class FleetWorld:
         if named:
             self.judge.breach(f"{named} still name an owner after everybody left")
 
-    def describes_a_second(self) -> int:
-        """Most DescribeStream calls of the whole fleet within a second of calm."""
-        times = sorted(at for at in self.plan.times("DescribeStream") if at >= self.calm_since > 0.0)
-        most = max((sum(at < each <= at + 1.0 for each in times) for at in times), default=0)
-        if most >= 10:
-            self.judge.breach(f"{most} DescribeStream calls within a second of calm")
+    def describes_a_second(self) -> float:
+        """Most DescribeStream calls of the calm fleet, a second over 5 s: each worker may make two at once."""
+        times = [at for at in self.plan.times("DescribeStream") if at >= self.calm_since > 0.0]
+        most = max((sum(at < each <= at + 5.0 for each in times) / 5.0 for at in times), default=0.0)
+        if most >= 10.0:
+            self.judge.breach(f"{most} DescribeStream calls a second in a calm fleet")
         return most
 
 
@@ -280,7 +281,7 @@ def run_fleet_seed(seed: int, draw: Draw | None = None) -> FleetReport:
     loop = FleetLoop(seed)
     world = FleetWorld(seed, loop, draw or drawn(seed))
     judge = world.judge
-    settled, describes = 0.0, 0
+    settled = describes = 0.0
 
     async def main() -> None:
         nonlocal settled, describes
@@ -314,7 +315,7 @@ def run_fleet_seed(seed: int, draw: Draw | None = None) -> FleetReport:
 def _run_all(seeds: list[int], report_of: Callable[[int], FleetReport], *, verbose: bool) -> int:
     red, began, slowest = 0, time.process_time(), 0.0
     totals = [0, 0, 0]
-    gaps = describes = 0
+    gaps, describes = 0, 0.0
     for seed in seeds:
         try:
             report = report_of(seed)
@@ -334,7 +335,7 @@ def _run_all(seeds: list[int], report_of: Callable[[int], FleetReport], *, verbo
     seconds = (time.process_time() - began) / max(1, len(seeds))
     print(
         f"{len(seeds)} seeds, {red} red; {totals[0]} records written, {totals[1]} delivered, {totals[2]} again, "
-        f"{gaps} gaps; slowest to rest {slowest:.1f} s, {describes} DescribeStream in a calm second at most, "
+        f"{gaps} gaps; slowest to rest {slowest:.1f} s, {describes:.1f} DescribeStream a second of calm at most, "
         f"{seconds:.2f} s of CPU each"
     )
     return min(red, 1)
