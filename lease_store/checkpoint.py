@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import total_ordering
-from typing import Final
+from typing import Any, Final, TypeGuard
 
 from lease_store.errors import InvalidRow
 
-__all__ = ["AT_TIMESTAMP", "LATEST", "SHARD_END", "TRIM_HORIZON", "Checkpoint"]
+__all__ = ["AT_TIMESTAMP", "LATEST", "SHARD_END", "TRIM_HORIZON", "Checkpoint", "is_sequence_number"]
 
 # The words sort around the numbers as the KCL's do: AT_TIMESTAMP < TRIM_HORIZON < LATEST < digits < SHARD_END.
 _WORDS: Final = {"AT_TIMESTAMP": -3, "TRIM_HORIZON": -2, "LATEST": -1}
 _END: Final = "SHARD_END"
+# Kinesis' API reference has 129 at most, DynamoDB's 40; Python itself refuses to read numbers of thousands of digits.
+_MOST_DIGITS: Final = 129
+
+
+def is_sequence_number(value: Any) -> TypeGuard[str]:
+    """Whether a value is a sequence number as the services make them: text of 1 to 129 decimal digits."""
+    return isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii() and value.isdigit()
 
 
 @total_ordering
@@ -20,7 +27,7 @@ _END: Final = "SHARD_END"
 class Checkpoint:
     """A place in a shard: everything at or below it is done.
 
-    ``sequence_number`` is decimal digits or one of AT_TIMESTAMP, TRIM_HORIZON, LATEST, SHARD_END;
+    ``sequence_number`` is 1 to 129 decimal digits or one of AT_TIMESTAMP, TRIM_HORIZON, LATEST, SHARD_END;
     ``sub_sequence_number`` counts user records within one aggregated Kinesis record, 0 otherwise. Ordering is the
     KCL's: by number, never by text, SHARD_END above all. Raises InvalidRow for anything else.
     """
@@ -30,9 +37,10 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         text = self.sequence_number
-        if text not in _WORDS and text != _END and not (text.isascii() and text.isdigit()):
+        if text not in _WORDS and text != _END and not is_sequence_number(text):
             raise InvalidRow(
-                f"Checkpoint {text!r} is neither decimal digits nor TRIM_HORIZON, LATEST, AT_TIMESTAMP or SHARD_END."
+                f"Checkpoint {text[:200]!r} is neither 1 to 129 decimal digits nor TRIM_HORIZON, LATEST, AT_TIMESTAMP or "
+                "SHARD_END."
             )
         if self.sub_sequence_number < 0:
             raise InvalidRow(f"Sub-sequence number {self.sub_sequence_number} of checkpoint {text} is below 0.")

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
-from lease_store.checkpoint import Checkpoint
+from lease_store.checkpoint import Checkpoint, is_sequence_number
 from lease_store.errors import InvalidRow
 from lease_store.lease import AttributeValue, ForeignRow, Lease, PendingCheckpoint, TableScan, WorkerRow
 
@@ -31,6 +31,7 @@ LEASE_ENTITY: Final = "LEASE"
 WORKER_ENTITY: Final = "WORKER_METRIC_STATS"
 
 # A KCL before 3.5 wrote these without an entityType; any other row without one is a lease.
+_LARGEST_EXPONENT: Final = 130
 _WELL_KNOWN_KEYS: Final = frozenset({"Leader", "Migration3.0", "TableMigration3.5"})
 
 
@@ -246,8 +247,9 @@ class _Fields:
             value = Decimal(text)
         except InvalidOperation:
             raise self._wrong(name, f"{text!r} is not a number") from None
-        if not value.is_finite():
-            raise self._wrong(name, f"{text!r} is not a finite number")
+        # DynamoDB's numbers end below 1E+126; what is greater took a wrong way here, and costs as many digits to write.
+        if not value.is_finite() or abs(value.adjusted()) > _LARGEST_EXPONENT:
+            raise self._wrong(name, f"{text[:200]!r} is no number of DynamoDB's")
         return value
 
     def integer(self, name: str) -> int | None:
@@ -274,7 +276,7 @@ class _Fields:
     def hash_range(self) -> tuple[str, str] | None:
         """Only a pair counts, and only one whose start lies below its end; anything else is kept and says nothing."""
         pair = tuple(self.rest.get(name, {}).get("S", "") for name in ("startingHashKey", "endingHashKey"))
-        if not all(bound.isascii() and bound.isdigit() for bound in pair) or int(pair[0]) >= int(pair[1]):
+        if not all(is_sequence_number(bound) for bound in pair) or int(pair[0]) >= int(pair[1]):
             return None
         del self.rest["startingHashKey"], self.rest["endingHashKey"]
         return pair[0], pair[1]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from consumer.record import Record
 from consumer.shards.checkpointer import place_of
 from consumer.streams.source import Page, Position
-from lease_store.checkpoint import Checkpoint
+from lease_store.checkpoint import Checkpoint, is_sequence_number
 from lease_store.errors import InvalidRow
 from lease_store.lease import Lease
 
@@ -83,7 +83,7 @@ def doubt_about(lease: Lease, *, aggregates: bool, now: float) -> Doubt | None:
 def made_at(lease: Lease) -> float:
     """When a row was made (epoch seconds), as its mark of creation says; 0 where it carries none of ours."""
     millis = (lease.created_at or "").partition("-")[0]
-    return int(millis) / 1000 if millis.isdigit() else 0.0
+    return int(millis) / 1000 if is_sequence_number(millis) else 0.0
 
 
 def after(checkpoint: Checkpoint) -> Position:

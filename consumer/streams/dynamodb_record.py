@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from consumer.streams.attributes import decode_item
+from lease_store.checkpoint import is_sequence_number
 
 __all__ = ["DynamoDBRecord"]
 
@@ -29,7 +30,7 @@ class DynamoDBRecord:
     def __init__(self, raw: Mapping[str, Any]) -> None:
         change = raw.get("dynamodb")
         number = change.get("SequenceNumber") if isinstance(change, Mapping) else None
-        if change is None or not (isinstance(number, str) and number.isascii() and number.isdigit()):
+        if change is None or not is_sequence_number(number):
             raise ValueError("An entry of the stream has no sequence number.")
         size = change.get("SizeBytes")
         self.raw = raw

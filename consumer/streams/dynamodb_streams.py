@@ -16,6 +16,7 @@ from consumer.retry import RateLimit
 from consumer.streams.address import Address, parse_address
 from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
 from consumer.streams.dynamodb_record import DynamoDBRecord
+from consumer.streams.entries import is_open, shard_id_of
 from consumer.streams.joint_listing import JointListing
 from consumer.streams.lineage import shard_created_at
 from consumer.streams.pages import believed, page_of, records_of
@@ -254,16 +255,14 @@ def _shards_of(described: Mapping[str, Any], arn: str) -> list[Shard]:
 
 
 def _shard_of(entry: Any, arn: str) -> Shard:
-    shard_id = entry.get("ShardId") if isinstance(entry, Mapping) else None
-    if not shard_id:
+    shard_id = shard_id_of(entry)
+    if shard_id is None:
         raise StreamUnavailable(f"DescribeStream on {arn} listed something that is no shard. It is tried again.")
-    numbers = entry.get("SequenceNumberRange") or {}
     parent = entry.get("ParentShardId")
     return Shard(
         id=shard_id,
         parents=(parent,) if parent else (),
-        is_open=not numbers.get("EndingSequenceNumber"),
-        starting_sequence_number=numbers.get("StartingSequenceNumber") or None,
+        is_open=is_open(entry),
         hash_range=_HASH_RANGE,
         created_at=shard_created_at(shard_id),
     )

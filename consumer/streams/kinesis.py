@@ -12,6 +12,7 @@ from consumer.clock import Clock, SystemClock
 from consumer.errors import PositionRefused, ShardNotFound, StreamMissing, StreamUnavailable
 from consumer.streams.address import Address, parse_address
 from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
+from consumer.streams.entries import hash_range_of, is_open, shard_id_of
 from consumer.streams.kinesis_record import KinesisRecord
 from consumer.streams.pages import believed, page_of, records_of
 from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
@@ -173,34 +174,20 @@ class KinesisSource:
 
 
 def _shard_of(entry: Any) -> Shard | None:
-    shard_id = entry.get("ShardId") if isinstance(entry, Mapping) else None
-    if not shard_id:
+    shard_id = shard_id_of(entry)
+    if shard_id is None:
         return None
-    numbers = entry.get("SequenceNumberRange") or {}
     parents = {entry.get("ParentShardId"), entry.get("AdjacentParentShardId")} - {None, ""}
-    return Shard(
-        id=shard_id,
-        parents=tuple(sorted(parents)),
-        is_open=not numbers.get("EndingSequenceNumber"),
-        starting_sequence_number=numbers.get("StartingSequenceNumber") or None,
-        hash_range=_hash_range_of(entry),
-    )
+    return Shard(id=shard_id, parents=tuple(sorted(parents)), is_open=is_open(entry), hash_range=hash_range_of(entry))
 
 
 def _children_of(reply: Mapping[str, Any], shard_id: str) -> tuple[Shard, ...] | None:
     """The children that a shard's last page names; None where it names none, or something that can't be a child."""
     children = []
     for entry in reply.get("ChildShards") or ():
-        parents = entry.get("ParentShards") if isinstance(entry, Mapping) else None
-        if not parents or not entry.get("ShardId") or shard_id not in parents:
+        child_id = shard_id_of(entry)
+        parents = entry.get("ParentShards") if child_id else None
+        if child_id is None or not parents or shard_id not in parents:
             return None
-        children.append(
-            Shard(id=entry["ShardId"], parents=tuple(sorted(set(parents))), hash_range=_hash_range_of(entry))
-        )
+        children.append(Shard(id=child_id, parents=tuple(sorted(set(parents))), hash_range=hash_range_of(entry)))
     return tuple(children) or None
-
-
-def _hash_range_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:
-    hashes = entry.get("HashKeyRange") or {}
-    start, end = hashes.get("StartingHashKey"), hashes.get("EndingHashKey")
-    return (start, end) if start and end else None

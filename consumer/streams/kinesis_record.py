@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from lease_store.checkpoint import is_sequence_number
+
 __all__ = ["KinesisRecord"]
 
 
@@ -28,7 +30,7 @@ class KinesisRecord:
     def __init__(self, raw: Mapping[str, Any], *, sub_sequence_number: int = 0) -> None:
         number = raw.get("SequenceNumber")
         data = raw.get("Data")
-        if not (isinstance(number, str) and number.isascii() and number.isdigit()):
+        if not is_sequence_number(number):
             raise ValueError("An entry of the stream has no sequence number.")
         if not isinstance(data, bytes):
             raise ValueError("An entry of the stream has no data.")

@@ -51,7 +51,6 @@ def merged(shards: Iterable[Shard]) -> dict[str, Shard]:
             known,
             parents=tuple(sorted({*known.parents, *shard.parents})),
             is_open=known.is_open and shard.is_open,
-            starting_sequence_number=_greater(known.starting_sequence_number, shard.starting_sequence_number),
             hash_range=_greater(known.hash_range, shard.hash_range),
             created_at=_greater(known.created_at, shard.created_at),
         )

@@ -45,7 +45,6 @@ class Shard:
     id: str
     parents: tuple[str, ...] = ()
     is_open: bool = True
-    starting_sequence_number: str | None = None
     hash_range: tuple[str, str] | None = None
     created_at: float | None = None
 

@@ -121,11 +121,35 @@ attribute_values: st.SearchStrategy[dict[str, Any]] = st.recursive(
 )
 
 row_names = st.sampled_from(
-    (
-        "leaseOwner checkpointOwner leaseCounter checkpoint checkpointSubSequenceNumber ownerSwitchesSinceCheckpoint "
-        "parentShardId childShardIds startingHashKey endingHashKey pendingCheckpoint pendingCheckpointState "
-        "pendingCheckpointSubSequenceNumber throughputKBps leaseholdStream leaseholdStartAt leaseholdCreatedAt "
-        "leaseholdTakenBack entityType lut sts opr sup slu leaseholdBeat leaseholdDraining leaseholdFailover "
-        "leaseholdMaxLeases somethingElse"
-    ).split()
+    [
+        "leaseOwner",
+        "checkpointOwner",
+        "leaseCounter",
+        "checkpoint",
+        "checkpointSubSequenceNumber",
+        "ownerSwitchesSinceCheckpoint",
+        "parentShardId",
+        "childShardIds",
+        "startingHashKey",
+        "endingHashKey",
+        "pendingCheckpoint",
+        "pendingCheckpointState",
+        "pendingCheckpointSubSequenceNumber",
+        "throughputKBps",
+        "leaseholdStream",
+        "leaseholdStartAt",
+        "leaseholdCreatedAt",
+        "leaseholdTakenBack",
+        "entityType",
+        "lut",
+        "sts",
+        "opr",
+        "sup",
+        "slu",
+        "leaseholdBeat",
+        "leaseholdDraining",
+        "leaseholdFailover",
+        "leaseholdMaxLeases",
+        "somethingElse",
+    ]
 )

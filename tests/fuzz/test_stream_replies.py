@@ -1,4 +1,4 @@
-"""Whatever a stream's API answers: understood or refused with an error of ours; never a hang, a crash, a silent skip."""
+"""Whatever a stream's API answers: understood, or refused with an error of ours; no hang, no crash, no silent skip."""
 
 from __future__ import annotations
 
@@ -119,10 +119,11 @@ class Bench:
                 try:
                     return await call(source)
                 except LeaseholdError as error:
-                    assert str(error).strip()
                     return error
 
-        return self.runner.run(main())
+        outcome = self.runner.run(main())
+        assert str(outcome).strip(), "an error without a sentence"
+        return outcome
 
     def close(self) -> None:
         self.runner.run(self._stack.aclose())
@@ -150,9 +151,8 @@ def _is_text(*values: Any) -> bool:
 
 
 def _is_sound_shard(shard: Shard) -> bool:
-    hashes = shard.hash_range is None or _is_text(*shard.hash_range)
-    number = shard.starting_sequence_number
-    return _is_text(shard.id, *shard.parents) and hashes and (number is None or number.isdigit())
+    hashes = shard.hash_range is None or all(bound.isdigit() for bound in shard.hash_range)
+    return _is_text(shard.id, *shard.parents) and hashes
 
 
 @pytest.mark.parametrize("service", SOUND)
@@ -193,7 +193,8 @@ def _touch(record: Any) -> None:
             try:
                 getattr(record, name)
             except ValueError as error:
-                assert "record.raw" in str(error)
+                if "record.raw" not in str(error):
+                    raise
 
 
 @pytest.mark.parametrize(
@@ -278,9 +279,7 @@ POSITIONS = [
 @pytest.mark.parametrize("service", SOUND)
 @given(chance=st.data(), position=st.sampled_from(POSITIONS))
 @settings(max_examples=100)
-def test_an_iterator_is_text_or_refused(
-    bench: Bench, service: str, chance: st.DataObject, position: Position
-) -> None:
+def test_an_iterator_is_text_or_refused(bench: Bench, service: str, chance: st.DataObject, position: Position) -> None:
     reply, _ = chance.draw(replies(SOUND[service]["GetShardIterator"]))
     answer = bench.ask(
         service,

@@ -34,9 +34,9 @@ def test_entries_of_one_id_add_up_whatever_their_order() -> None:
     entries = (
         Shard("a", ("p",), is_open=True, created_at=5.0),
         Shard("a", ("q",), is_open=False, hash_range=("0", "1")),
-        Shard("a", is_open=True, starting_sequence_number="7", created_at=4.0),
+        Shard("a", is_open=True, created_at=4.0),
     )
-    expected = Shard("a", ("p", "q"), False, "7", ("0", "1"), 5.0)
+    expected = Shard("a", ("p", "q"), False, ("0", "1"), 5.0)
     for order in permutations(entries):
         assert merged(order) == {"a": expected}
 

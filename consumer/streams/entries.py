@@ -1,0 +1,28 @@
+"""Entries of a listing of shards: what both services' APIs say alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lease_store.checkpoint import is_sequence_number
+
+__all__ = ["hash_range_of", "is_open", "shard_id_of"]
+
+
+def shard_id_of(entry: Any) -> str | None:
+    """The shard that an entry of a listing is about; None for something that is no shard."""
+    shard_id = entry.get("ShardId") if isinstance(entry, Mapping) else None
+    return shard_id if isinstance(shard_id, str) and shard_id else None
+
+
+def is_open(entry: Mapping[str, Any]) -> bool:
+    """Whether a listed shard has no ending sequence number yet."""
+    return not (entry.get("SequenceNumberRange") or {}).get("EndingSequenceNumber")
+
+
+def hash_range_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:
+    """First and last hash key of a shard of Kinesis; None where they are not given as numbers."""
+    hashes = entry.get("HashKeyRange") or {}
+    start, end = hashes.get("StartingHashKey"), hashes.get("EndingHashKey")
+    return (start, end) if is_sequence_number(start) and is_sequence_number(end) else None
