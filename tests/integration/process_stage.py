@@ -13,19 +13,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Final
 
 from consumer.demo import tether
-from consumer.testing.proxy import Proxy
-from lease_store.item import lease_of
-from lease_store.lease import Lease
 from tests.integration.ledger import CLOCK, Ledger, Note
 
-__all__ = ["PROCESSOR", "Process", "Processes", "Stored", "is_take", "table_history", "wrong_writes"]
+__all__ = ["PROCESSOR", "Process", "Processes"]
 
 PROCESSOR: Final = """
 import json, os
@@ -47,9 +42,14 @@ class Orders(RecordProcessor):
         self.tell(["initialize"])
 
     def process_records(self, records, checkpointer):
+        self.tell(["batch"])
         for record in records:
-            entry = ["record", int(record.sequence_number), record.keys["pk"], int(record.new_image["version"])]
-            self.tell(entry)
+            self.tell(["record", int(record.sequence_number), *self.change(record)])
+
+    def change(self, record):
+        if hasattr(record, "partition_key"):
+            return record.partition_key, int(record.data)
+        return record.keys["pk"], int(record.new_image["version"])
 
     def lease_lost(self):
         self.tell(["lease_lost"])
@@ -172,62 +172,3 @@ class Processes:
     def close(self) -> None:
         for process in self.all:
             process.kill()
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A lease row as one accepted write of ``by`` left it."""
-
-    by: str
-    lease: Lease
-
-
-def table_history(proxies: Mapping[str, Proxy]) -> dict[str, list[Stored]]:
-    """Every accepted write to each lease, in the order in which the table took them.
-
-    ``proxies`` stand before the table, one for each worker, by its name. The counter tells the order: each write moves
-    it by one, but for the start of a hand-off, which comes after the write whose counter it leaves alone.
-    """
-    history: dict[str, list[Stored]] = {}
-    for name, proxy in proxies.items():
-        for exchange in proxy.exchanges:
-            if exchange.reply is None or exchange.reply.status != 200:
-                continue
-            if exchange.request.operation == "UpdateItem":
-                item = json.loads(exchange.reply.body).get("Attributes")
-            elif exchange.request.operation == "PutItem":
-                item = exchange.fields["Item"]
-            else:
-                continue
-            if item and (lease := lease_of(item)) is not None:
-                history.setdefault(lease.key, []).append(Stored(name, lease))
-    for stored in history.values():
-        stored.sort(key=lambda each: (each.lease.counter, each.lease.is_pending))
-    return history
-
-
-def wrong_writes(history: Iterable[Stored]) -> list[str]:
-    """What must not stand in one lease's history: gaps, checkpoints that go back, writes by who did not own the row."""
-    found = []
-    for before, after in pairwise(history):
-        old, new = before.lease, after.lease
-        what = f"{new.key} at counter {new.counter} by {after.by}"
-        starts_hand_off = new.counter == old.counter and new.is_pending and not old.is_pending
-        if new.counter != old.counter + 1 and not starts_hand_off:
-            found.append(f"{what}: follows counter {old.counter}")
-        if new.checkpoint < old.checkpoint:
-            found.append(f"{what}: checkpoint {new.checkpoint} after {old.checkpoint}")
-        if not (starts_hand_off or is_take(before, after) or is_named(old.actual_owner, after.by)):
-            found.append(f"{what}: owned by {old.actual_owner}")
-    return found
-
-
-def is_take(before: Stored, after: Stored) -> bool:
-    """Whether ``after.by`` became the owner of what somebody else, or nobody, owned."""
-    old, new = before.lease, after.lease
-    return not is_named(old.actual_owner, after.by) and not new.is_pending and is_named(new.owner, after.by)
-
-
-def is_named(worker_id: str | None, name: str) -> bool:
-    """Whether the worker was started under that name."""
-    return (worker_id or "").rpartition("-")[0] == name

@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -18,10 +17,9 @@ import pytest
 from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Proxy
 from consumer.testing.server_thread import StreamServerThread
-from lease_store.checkpoint import Checkpoint
-from lease_store.lease import Lease
 from tests.integration.ledger import Ledger, disorder, early_children, lost, repeats, repeats_within_tenures
-from tests.integration.process_stage import Process, Processes, Stored, is_take, table_history, wrong_writes
+from tests.integration.process_stage import Process, Processes
+from tests.integration.table_history import Stored, is_take, table_history, wrong_writes
 from tests.integration.worker_stage import Orders
 
 pytestmark = pytest.mark.integration
@@ -213,55 +211,3 @@ async def test_a_rolling_restart_costs_no_record_no_order_and_no_repeat(fleet: F
     assert repeats(fleet.ledger.notes) == []
     assert fleet.ledger.of("lease_lost") == []
     assert {process.name for process in fleet.processes.all if not process.has_ended} == {"ada-2", "bob-2", "cleo-2"}
-
-
-# -- the judgement of the table's history
-
-
-def _rows(*entries: tuple[str, int, str, str | None, str]) -> list[Stored]:
-    """(by, counter, owner, checkpoint owner, checkpoint) each."""
-    base = Lease(key="s1")
-    return [
-        Stored(
-            by,
-            replace(
-                base,
-                counter=counter,
-                owner=f"{owner}-f00",
-                checkpoint_owner=pending and f"{pending}-f00",
-                checkpoint=Checkpoint(place),
-            ),
-        )
-        for by, counter, owner, pending, place in entries
-    ]
-
-
-def test_a_history_of_takes_renewals_and_hand_offs_is_sound() -> None:
-    assert (
-        wrong_writes(
-            _rows(
-                ("ada", 0, "ada", None, "TRIM_HORIZON"),
-                ("ada", 1, "ada", None, "10"),
-                ("bob", 1, "bob", "ada", "10"),
-                ("ada", 2, "bob", "ada", "11"),
-                ("ada", 3, "bob", None, "11"),
-                ("bob", 4, "bob", None, "11"),
-                ("cleo", 5, "cleo", None, "11"),
-            )
-        )
-        == []
-    )
-
-
-@pytest.mark.parametrize(
-    ("after", "wrong"),
-    [
-        (("ada", 8, "ada", None, "10"), "checkpoint 10 after 11"),
-        (("ada", 9, "ada", None, "11"), "follows counter 7"),
-        (("bob", 8, "ada", None, "12"), "owned by ada-f00"),
-    ],
-    ids=["a checkpoint that goes back", "a write that nobody saw", "a zombie's write"],
-)
-def test_what_must_not_stand_in_a_history_is_found(after: tuple[str, int, str, str | None, str], wrong: str) -> None:
-    (found,) = wrong_writes(_rows(("ada", 7, "ada", None, "11"), after))
-    assert wrong in found

@@ -201,7 +201,7 @@ class Orders:
         self.streams = streams
         self.ledger = ledger
         self.table = table
-        self.arn = streams.create_table(table, **settings)
+        self.arn = self._create(**settings)
 
     def source(self) -> DynamoDBStreamsSource:
         return DynamoDBStreamsSource(f"dynamodb:{self.table}", session=SESSION)
@@ -209,8 +209,7 @@ class Orders:
     def put(self, *keys: str) -> None:
         """The next version of each of ``keys``."""
         for key in keys:
-            image = {"pk": key, "version": self.ledger.next_version(key)}
-            self.streams.put_item(self.table, new_image=image)
+            self._append(key, self.ledger.next_version(key))
 
     def parents(self) -> dict[str, Sequence[str]]:
         """Every shard of the stream with its parents."""
@@ -236,6 +235,12 @@ class Orders:
             await asyncio.wait([task])
         if not task.cancelled():
             task.result()
+
+    def _create(self, **settings: Any) -> str:
+        return self.streams.create_table(self.table, **settings)
+
+    def _append(self, key: str, version: int) -> None:
+        self.streams.put_item(self.table, new_image={"pk": key, "version": version})
 
 
 class Stage:
