@@ -27,11 +27,12 @@ from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
+from consumer.streams.shard_graph import precedes
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
 from lease_store.lease import Lease, TableScan, WorkerRow
-from lease_store.store import LeaseStore
+from lease_store.store import Applied, LeaseStore, Refused
 
 __all__ = ["LeaseLoop", "LeaseSettings", "TableState"]
 
@@ -178,9 +179,10 @@ class LeaseLoop:
     async def create(self, lease: Lease, *, owner: str | None = None) -> None:
         """Make a row if there is none with its key. Raises LeaseStoreError where it may not exist yet."""
         if not await self.leases.create(self._marked(lease, owner)):
-            raise LeaseTableUnavailable(
-                f"The row of shard {lease.key} could not be made: its write's reply was lost. It is tried again."
-            )
+            raise _not_made(lease)
+        standing = self.leases.current(lease.key)
+        if standing is not None and standing.is_finished and precedes(standing.stream, lease.stream):
+            await self.replace(standing, lease)  # a recreated Kinesis stream repeats its shard ids
 
     def _marked(self, lease: Lease, owner: str | None) -> Lease:
         """The row with a mark that tells it from any other row of its key; the mark begins with the wall time in ms."""
@@ -192,8 +194,14 @@ class LeaseLoop:
         await self.leases.write(verbs.delete(lease))
 
     async def replace(self, old: Lease, new: Lease) -> None:
-        """Put the row of the next incarnation over a finished one; a refusal means that somebody else did."""
-        await self.leases.write(verbs.replace(old, self._marked(new, None)))
+        """Put the row of the next incarnation over a finished one, or find that somebody else did.
+
+        Raises LeaseStoreError where it may not stand yet.
+        """
+        result = await self.leases.write(verbs.replace(old, self._marked(new, None)))
+        stands = result.lease if isinstance(result, Applied | Refused) else None
+        if stands is None or stands.stream != new.stream:
+            raise _not_made(new)
 
     async def consumer_stopped(self, held: HeldLease) -> None:
         """No user code of this tenure runs any more."""
@@ -330,3 +338,9 @@ class LeaseLoop:
                 self._beat = max(self._beat, row.beat)
             if not stands:
                 raise LeaseTableUnavailable(f"This worker's own row is at beat {self._beat} already.")
+
+
+def _not_made(lease: Lease) -> LeaseTableUnavailable:
+    return LeaseTableUnavailable(
+        f"The row of shard {lease.key} could not be made: its write's reply was lost. It is tried again."
+    )

@@ -17,8 +17,9 @@ from consumer.streams.source import Shard, ShardListing, StreamIdentity
 from consumer.testing.virtual_time import run_virtual
 from lease_store import verbs
 from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
+from lease_store.errors import LeaseTableUnavailable
 from lease_store.lease import Lease
-from tests.unit.leasing.scripted_store import Bench, on_bench
+from tests.unit.leasing.scripted_store import Bench, Step, on_bench
 from tests.unit.leasing.test_lineage_wait import child_of, loop_on
 from tests.unit.shards.shard_fakes import FakeSource, FakeTenure, page, records
 from tests.unit.shards.shard_fakes import Stage as ShardStage
@@ -227,3 +228,39 @@ def test_a_shard_whose_stream_is_gone_ends_without_waiting_for_children() -> Non
         return asyncio.get_running_loop().time()
 
     assert shard_virtual(main) < 1.0
+
+
+@on_bench
+async def test_a_child_in_a_recreated_stream_takes_the_place_of_the_finished_row_of_its_id(bench: Bench) -> None:
+    """Seed 5208: the row that was in the way counted as the child's, and SHARD_END was stored without one."""
+    loop = loop_on(bench)
+    bench.apply(verbs.create(Lease(key="child", checkpoint=SHARD_END, counter=9, created_at="1", stream=OLD)))
+    await loop.create(Lease(key="child", parents=("p",), stream=STREAM.label), owner="me")
+    (made,) = bench.rows().leases
+    assert (made.stream, made.checkpoint, made.parents, made.counter) == (STREAM.label, TRIM_HORIZON, ("p",), 10)
+
+
+@pytest.mark.parametrize("stream", [OLD, STREAM.label, "arn:t@1"])
+def test_a_row_of_a_later_incarnation_or_of_the_same_is_left_as_it_stands(stream: str) -> None:
+    """A zombie ends a shard of the old stream after the new one's shard of that id is done."""
+
+    @on_bench
+    async def play(bench: Bench) -> None:
+        bench.apply(verbs.create(Lease(key="child", checkpoint=SHARD_END, created_at="1", stream=STREAM.label)))
+        await loop_on(bench).create(Lease(key="child", stream=stream))
+        (stands,) = bench.rows().leases
+        assert stands.is_finished
+
+    play()
+
+
+@on_bench
+async def test_a_replacement_whose_reply_is_lost_is_not_taken_for_made(bench: Bench) -> None:
+    loop = loop_on(bench)
+    bench.apply(verbs.create(Lease(key="child", checkpoint=SHARD_END, created_at="1", stream=OLD)))
+    bench.script.extend([Step(), Step(applied=False, lost=True)])
+    with pytest.raises(LeaseTableUnavailable):
+        await loop.create(Lease(key="child", stream=STREAM.label))
+    await loop.create(Lease(key="child", stream=STREAM.label))
+    (made,) = bench.rows().leases
+    assert made.stream == STREAM.label
