@@ -21,7 +21,7 @@ from consumer.hooks import GapFound, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, TableState
 from consumer.leasing.seam import LeaseSeam
-from consumer.retry import Backoff
+from consumer.retry import Backoff, retrying
 from consumer.shards.position import made_at
 from consumer.streams import shard_graph
 from consumer.streams.source import RecordSource, ShardListing, StreamIdentity, base_of
@@ -33,6 +33,7 @@ __all__ = ["ShardSync"]
 _log = logging.getLogger("leasehold.shards")
 
 _ROWS_AT_ONCE: Final = 16
+_TRIES: Final = 5
 _LISTING_AGE_SECONDS: Final = 2.0
 _LISTING_LAG_SECONDS: Final = 30.0
 _SHARE_EVERY_SECONDS: Final = 5.0
@@ -220,14 +221,18 @@ class ShardSync:
         """Rows in order, few at once: any first part of them leaves a table that converges."""
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             batch = rows[first : first + _ROWS_AT_ONCE]
-            made = await asyncio.gather(
-                *(self._seam.call(self._loop.create(row)) for row in batch), return_exceptions=True
-            )
+            made = await asyncio.gather(*(self._make(row) for row in batch), return_exceptions=True)
             for result in made:
                 if isinstance(result, BaseException):
                     raise result
         if len(rows) > 1:
             _log.info("Created %d lease rows for %s.", len(rows), self._source.name)
+
+    async def _make(self, row: Lease) -> None:
+        """A throttled table refuses some of many rows: one of them must not send the others back to the listing."""
+        await retrying(
+            lambda: self._seam.call(self._loop.create(row)), clock=self._clock, random=self._random, attempts=_TRIES
+        )
 
     async def _replace(self, listing: ShardListing, state: TableState) -> None:
         """Rows of a recreated Kinesis stream, which repeats its shard ids, once the old rows are done."""

@@ -19,6 +19,7 @@ from consumer.shards.shard_sync import ShardSync
 from consumer.streams.source import Shard, ShardListing, StreamIdentity
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
+from lease_store.errors import LeaseTableThrottled
 from lease_store.lease import Lease
 
 STREAM = StreamIdentity("arn:s", "arn:s@2", "arn:s")
@@ -31,6 +32,7 @@ class Table:
     def __init__(self, *rows: Lease) -> None:
         self.rows = {row.key: row for row in rows}
         self.calls: list[str] = []
+        self.refusals: dict[str, int] = {}
 
     async def state(self) -> TableState:
         self.calls.append("state")
@@ -38,6 +40,8 @@ class Table:
 
     async def create(self, lease: Lease) -> None:
         self.calls.append(f"create {lease.key}")
+        if self.refusals.pop(lease.key, 0):
+            raise LeaseTableThrottled
         self.rows.setdefault(lease.key, lease)
 
     async def delete(self, lease: Lease) -> None:
@@ -136,6 +140,20 @@ def test_the_first_row_settles_the_instant_of_a_new_group() -> None:
         assert sorted(creates) == ["create a", "create b", "create c"]
         assert {each.checkpoint for each in stage.table.rows.values()} == {LATEST}
         assert {each.start_at for each in stage.table.rows.values()} == {1_799_999_999}
+
+    virtual(main())
+
+
+def test_a_refused_row_is_made_again_by_itself() -> None:
+    """Scenario C38: of 500 rows every tenth was throttled, and each refusal sent all back to the listing."""
+
+    async def main() -> None:
+        stage = Stage(*(Shard(f"s{number:03}") for number in range(100)))
+        stage.table.refusals = {f"s{number:03}": 1 for number in range(0, 100, 10)}
+        await stage.sync.start()
+        assert len(stage.table.rows) == 100
+        assert stage.listings == 1
+        assert sum(call.startswith("create") for call in stage.table.calls) == 110
 
     virtual(main())
 
