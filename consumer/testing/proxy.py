@@ -141,11 +141,11 @@ class Proxy:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop listening and close connections on both sides; doing it twice is fine."""
+        """Stop listening, let calls that are under way end, close connections on both sides; doing it twice is fine."""
         runner, self._runner = self._runner, None
-        session, self._session = self._session, None
         if runner is not None:
             await runner.cleanup()
+        session, self._session = self._session, None
         if session is not None:
             await session.close()
 

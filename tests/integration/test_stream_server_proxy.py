@@ -121,6 +121,16 @@ async def test_a_call_held_up_on_its_way_is_carried_out_long_after_its_caller_ha
     assert exchange.answered_at - exchange.at >= 0.4
 
 
+async def test_a_call_under_way_reaches_the_server_though_the_proxy_stops(server: StreamServer, proxy: Proxy) -> None:
+    proxy.faults.arm(Fault.delay(0.3, "PutRecord", applied=False))
+    putting = asyncio.ensure_future(put(proxy))
+    while not proxy.exchanges:  # noqa: ASYNC110 - the proxy tells of answers, not of questions
+        await asyncio.sleep(0.01)
+    await proxy.stop()
+    assert held(server) == 1
+    assert "SequenceNumber" in await putting
+
+
 async def test_it_cuts_and_mangles(proxy: Proxy) -> None:
     proxy.faults.arm(Fault.half_body("ListStreams"), Fault.malformed(Mangling.NULL, "ListStreams", path="Streams"))
     assert "Streams" not in await listed(proxy)
