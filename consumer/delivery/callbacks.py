@@ -58,7 +58,10 @@ async def call_user_code(threads: UserThreads, call: Callable[[], Any]) -> Outco
         return value
 
     try:
-        outcome = await threads.run(plain)
+        try:
+            outcome = await threads.run(plain)
+        except RuntimeError as error:
+            return Raised(error)  # no thread can be had now: tried again, as whatever keeps a call from returning
         return await _own_task(lambda: made[0]) if made else outcome
     finally:
         for awaitable in made:

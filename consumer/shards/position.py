@@ -113,8 +113,12 @@ def is_at_tip(page: Page) -> bool:
 
 
 def pause_seconds(page: Page, *, empty_in_a_row: int, idle_wait_seconds: float) -> float:
-    """The pause before the next read: none after records, 0.25 s after an empty page, more once the shard is idle."""
-    if page.records:
+    """The pause before the next read: none after records, 0.25 s after an empty page, more once the shard is idle.
+
+    A service that says that there is more (Kinesis) is asked for it at once, at the rate that it allows: a shard with a
+    record in every hundredth page would never be caught up with otherwise.
+    """
+    if page.records or page.millis_behind_latest:
         return 0.0
     doublings = empty_in_a_row if page.millis_behind_latest == 0 else empty_in_a_row - EMPTY_PAGES_BEFORE_IDLE
     return min(EMPTY_PAUSE_SECONDS * 2.0 ** min(max(doublings, 0), 10), idle_wait_seconds)

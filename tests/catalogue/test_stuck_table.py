@@ -16,10 +16,19 @@ from tests.simulation.store import Network
 CUT_OFF = Network(0.001, 0.02, 0.0, 0.0, lost_request=1.0, lost_reply=0.0, refused=0.0, doubled=0.0, stale_seconds=0.0)
 
 STRANGERS: list[dict[str, Any]] = [
-    {"leaseKey": {"S": "stream/other"}, "entityType": {"S": "STREAM"}, "streamName": {"S": "other"}},
-    {"leaseKey": {"S": "a-later-version"}, "entityType": {"S": "EPOCH"}, "deep": {"M": {"list": {"L": [{"NULL": True}]}}}},
-    {"leaseKey": {"S": "bytes"}, "entityType": {"S": "BLOB"}, "payload": {"B": b"\x00\xff"}, "tags": {"SS": ["a", "b"]}},
-]  # fmt: skip
+    {"leaseKey": {"S": "stream/other"}, "entityType": {"S": "STREAM_V9"}, "streamName": {"S": "other"}},
+    {
+        "leaseKey": {"S": "a-later-version"},
+        "entityType": {"S": "EPOCH"},
+        "deep": {"M": {"list": {"L": [{"NULL": True}]}}},
+    },
+    {
+        "leaseKey": {"S": "bytes"},
+        "entityType": {"S": "BLOB"},
+        "payload": {"B": b"\x00\xff"},
+        "tags": {"SS": ["a", "b"]},
+    },
+]
 
 
 @staged()
@@ -141,6 +150,13 @@ async def _keep_writing(stage: Stage, keys: int) -> None:
         for key in range(keys):
             stage.put(f"k{key}")
         await asyncio.sleep(1.0)
+
+
+def _first_waits(stage: Stage, group: Group) -> list[float]:
+    """Seconds from each record's arrival to user code."""
+    born = stage.clock.wall() - stage.now
+    first = {each.serial: each.at for each in reversed(group.given)}
+    return [at - (stage.written(serial).arrived_at - born) for serial, at in first.items()]
 
 
 def _is_held_once_each(group: Group, shards: set[str]) -> bool:

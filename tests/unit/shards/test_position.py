@@ -53,8 +53,8 @@ def test_fresh_keeps_exactly_what_lies_above_in_order(places, number, sub):
 def test_a_pause_lies_within_its_limits(empty, has_records, behind, idle):
     found = page(records(1) if has_records else (), millis_behind_latest=behind)
     pause = pause_seconds(found, empty_in_a_row=0 if has_records else empty + 1, idle_wait_seconds=idle)
-    assert pause == 0 if has_records else 0.25 <= pause <= idle
-    if not has_records and behind != 0 and empty + 1 <= 5:
+    assert pause == 0 if has_records or behind else 0.25 <= pause <= idle
+    if not has_records and behind is None and empty + 1 <= 5:
         assert pause == 0.25
 
 
