@@ -83,10 +83,10 @@ def replaceable(
     the old incarnation is drained.
     """
     leases = tuple(leases)
-    if not old_stream_drained(leases, label):
+    old = {lease.key: lease for lease in leases if precedes(lease.stream, label) and lease.is_finished}
+    if not old or not old_stream_drained(leases, label):
         return ()
     table = _Table.of(leases, label)
-    old = {lease.key: lease for lease in leases if precedes(lease.stream, label) and lease.is_finished}
     return tuple((old[row.key], row) for row in _missing(merged(shards), table, start, pin) if row.key in old)
 
 

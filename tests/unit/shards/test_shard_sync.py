@@ -144,6 +144,20 @@ def test_the_first_row_settles_the_instant_of_a_new_group() -> None:
     virtual(main())
 
 
+def test_a_group_that_starts_at_latest_waits_for_the_first_listing_that_shows_a_shard() -> None:
+    """Fleet seed 27: an empty listing ended the worker with a ValueError."""
+
+    async def main() -> None:
+        stage = Stage(start="LATEST")
+        await stage.sync.start()
+        assert stage.table.rows == {}
+        stage.shards = (Shard("a"),)
+        await stage.sync.start()
+        assert stage.table.rows["a"].checkpoint == LATEST
+
+    virtual(main())
+
+
 def test_a_refused_row_is_made_again_by_itself() -> None:
     """Scenario C38: of 500 rows every tenth was throttled, and each refusal sent all back to the listing."""
 
