@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -63,8 +64,9 @@ async def faulty_reply(
     if fault.kind is FaultKind.HALF_BODY:
         half = web.StreamResponse(status=reply.status, headers=reply.headers)
         half.content_length = max(2, len(body))
-        await half.prepare(request)
-        await half.write(body[: max(1, len(body) // 2)] or b"{")
+        with contextlib.suppress(ConnectionResetError):  # a client that has gone meanwhile does not even get a half
+            await half.prepare(request)
+            await half.write(body[: max(1, len(body) // 2)] or b"{")
         return _cut(request, half)
     if fault.kind is FaultKind.MALFORMED and reply.status == 200 and body:
         reply.body = mangle(loads_object(body), fault, fields.get("ShardIterator"))

@@ -39,7 +39,7 @@ def main() -> int:
     os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
     sources = _SOURCES if arguments.source is None else (arguments.source,)
     try:
-        reports = asyncio.run(_play(sources, arguments.rounds, arguments.seed))
+        reports = asyncio.run(_play(sources, arguments))
     except asyncio.CancelledError:
         _progress("Interrupted; every process and file of it is gone.")
         return 130
@@ -54,11 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=200, help="of all campaigns together (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of what happens when (default %(default)s)")
     parser.add_argument("--source", choices=_SOURCES, help="only this one (default: both, one after the other)")
+    parser.add_argument("--keep", action="store_true", help="keep recording and logs of a sound campaign, too")
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge what a failed campaign left behind")
     return parser
 
 
-async def _play(sources: tuple[SourceKind, ...], rounds: int, seed: int) -> list[dict[str, Any]]:
+async def _play(sources: tuple[SourceKind, ...], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     running = asyncio.current_task()
     assert running is not None
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -66,12 +67,12 @@ async def _play(sources: tuple[SourceKind, ...], rounds: int, seed: int) -> list
     reports = []
     with Ministack.start() as ministack:
         for place, source in enumerate(sources):
-            share = rounds // len(sources) + (place < rounds % len(sources))
-            reports.append(await _campaign(source, share, seed, ministack))
+            share = arguments.rounds // len(sources) + (place < arguments.rounds % len(sources))
+            reports.append(await _campaign(source, share, arguments.seed, ministack, keep=arguments.keep))
     return reports
 
 
-async def _campaign(source: SourceKind, rounds: int, seed: int, ministack: Ministack) -> dict[str, Any]:
+async def _campaign(source: SourceKind, rounds: int, seed: int, ministack: Ministack, *, keep: bool) -> dict[str, Any]:
     folder = Path(tempfile.mkdtemp(prefix=f"leasehold-chaos-{source}-{seed}-"))
     _progress(f"{source}: {rounds} rounds of seed {seed}; logs in {folder} until it is found sound")
     try:
@@ -80,7 +81,7 @@ async def _campaign(source: SourceKind, rounds: int, seed: int, ministack: Minis
         shutil.rmtree(folder)
         raise
     report = _judged(recording)
-    if report["findings"]:
+    if report["findings"] or keep:
         kept(recording, folder)
         _progress(f"{source}, seed {seed}: {len(report['findings'])} findings; recording and logs are in {folder}")
     else:

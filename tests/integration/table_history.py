@@ -83,7 +83,8 @@ def wrong_writes(history: Sequence[Stored], *, failover_seconds: float = 0.0) ->
     """What must not stand in one row's history.
 
     That is: gaps, checkpoints that go back, writes by who did not own the row at that moment, any write after
-    SHARD_END, and a take from an owner whose last sign of life was less than ``failover_seconds`` ago.
+    SHARD_END, and a take from an owner whose last sign of life was less than ``failover_seconds`` ago. A hand-off that
+    a dead owner left pending is ended by a take, or by the next owner who passes the row on because it leaves itself.
     """
     found = []
     moved_at = history[0].asked_at
@@ -92,6 +93,8 @@ def wrong_writes(history: Sequence[Stored], *, failover_seconds: float = 0.0) ->
         what = f"{new.key} at counter {new.counter} by {after.by}"
         starts_hand_off = new.counter == old.counter and new.is_pending and not old.is_pending
         is_foreign = not is_named(old.actual_owner, after.by)
+        is_passed_on = old.is_pending and not new.is_pending and is_named(old.owner, after.by)
+        seizes = is_foreign and (is_passed_on or is_take(before, after))
         silent = after.asked_at - moved_at
         if new.counter != old.counter + 1 and not starts_hand_off:
             found.append(f"{what}: follows counter {old.counter}")
@@ -101,9 +104,9 @@ def wrong_writes(history: Sequence[Stored], *, failover_seconds: float = 0.0) ->
             found.append(f"{what}: written after SHARD_END")
         if starts_hand_off and is_foreign and not is_named(new.owner, after.by):
             found.append(f"{what}: hands the lease of {old.actual_owner} to {new.owner}")
-        if not starts_hand_off and is_foreign and not is_take(before, after):
+        if not starts_hand_off and is_foreign and not seizes:
             found.append(f"{what}: owned by {old.actual_owner}")
-        if is_take(before, after) and old.actual_owner is not None and silent < failover_seconds:
+        if seizes and old.actual_owner is not None and silent < failover_seconds:
             found.append(f"{what}: taken from {old.actual_owner} after a silence of {silent:.2f} s")
         if not starts_hand_off:
             moved_at = after.asked_at

@@ -65,6 +65,8 @@ PENDING: Entry = ("bob", 7, "bob", "ada", "11")
         (("ada", 7, "ada", None, "SHARD_END"), ("ada", 8, "ada", None, "SHARD_END"), "written after SHARD_END"),
         (OWNED, ("bob", 8, "bob", None, "11"), "taken from ada-f00 after a silence of 1.00 s"),
         (PENDING, ("bob", 8, "bob", None, "11"), "taken from ada-f00 after a silence of 1.00 s"),
+        (PENDING, ("bob", 8, None, None, "11"), "taken from ada-f00 after a silence of 1.00 s"),
+        (PENDING, ("cleo", 8, None, None, "11"), "owned by ada-f00"),
     ],
     ids=[
         "a checkpoint that goes back",
@@ -75,11 +77,18 @@ PENDING: Entry = ("bob", 7, "bob", "ada", "11")
         "a renewal of what has ended",
         "a take from a live owner",
         "a take by a receiver that did not wait",
+        "a receiver that passes on what its owner has not let go",
+        "a hand-off ended by a third worker",
     ],
 )
 def test_what_must_not_stand_in_a_history_is_found(before: Entry, after: Entry, wrong: str) -> None:
     (found,) = wrong_writes(rows(before, after), failover_seconds=2.0)
     assert wrong in found
+
+
+@pytest.mark.parametrize("to", [None, "cleo"])
+def test_a_hand_off_that_a_dead_owner_left_pending_may_be_passed_on(to: str | None) -> None:
+    assert wrong_writes(rows(PENDING, ("bob", 8, to, None, "11"), apart_seconds=2.0), failover_seconds=2.0) == []
 
 
 def test_the_start_of_a_hand_off_is_no_sign_of_life() -> None:
