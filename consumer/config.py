@@ -109,7 +109,7 @@ class WorkerConfig:
         10.0, 1, 3600, "How long a lease's counter may stand still before others take it."
     )
     max_leases: int | None = _setting(
-        None, "Most shards this worker takes (default: no limit).", parse=_whole, between=(1, 100_000)
+        None, "Most shards this worker owns at once (default: no limit).", parse=_whole, between=(1, 100_000)
     )
     drain_timeout_seconds: float = _seconds(
         25.0, 1, 3600, "How long a stopping worker may take to hand over its shards."

@@ -15,7 +15,7 @@ start_hand_off     L = as seen, P absent, checkpoint not SHARD_END          L = 
 finish_hand_off    counter = c, L = next, P = me                            remove P, c + 1
 take_back          counter = c, P = me                                      L = me, remove P, taken back = c + 1, c + 1
 release            counter = c, L = me, P absent                            remove L, c + 1
-pass_on            counter = c, L = me, P absent                            L = next or removed, c + 1
+pass_on            counter = c, L = me, P as seen                           L = next or removed, remove P, c + 1
 end_shard          counter = c, actual owner = me                           checkpoint = SHARD_END, children, L = me,
                                                                             remove P, c + 1
 replace            counter = c, checkpoint = SHARD_END, same incarnation    the row of the next incarnation, c + 1
@@ -214,11 +214,17 @@ def release(lease: Lease, me: str) -> Write:
 
 
 def pass_on(lease: Lease, me: str, to: str | None) -> Write:
-    """A row that names me, which I never held and can't take on, goes to a peer or to whoever comes first."""
-    expects = (_counter(lease), Is("leaseOwner", {"S": me}), Absent("checkpointOwner"))
+    """A row that names me, which I never held and can't take on, goes to a peer or to whoever comes first.
+
+    Where a hand-off to me is pending it ends so, too: only to be asked once its owner has let a failover time pass.
+    """
+    owner = lease.checkpoint_owner
+    pending = Absent("checkpointOwner") if owner is None else Is("checkpointOwner", {"S": owner})
+    expects = (_counter(lease), Is("leaseOwner", {"S": me}), pending)
+    gone = () if owner is None else ("checkpointOwner",)
     if to is None:
-        return Write("pass_on", lease.key, expects, _bumped(lease), ("leaseOwner",))
-    return Write("pass_on", lease.key, expects, _bumped(lease) | {"leaseOwner": {"S": to}})
+        return Write("pass_on", lease.key, expects, _bumped(lease), ("leaseOwner", *gone))
+    return Write("pass_on", lease.key, expects, _bumped(lease) | {"leaseOwner": {"S": to}}, gone)
 
 
 def end_shard(lease: Lease, me: str, children: tuple[str, ...]) -> Write:

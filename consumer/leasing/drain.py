@@ -10,9 +10,7 @@ from consumer.errors import LeaseLost
 from consumer.leasing.handoff import choose_receivers
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
-from lease_store import verbs
 from lease_store.errors import LeaseStoreError
-from lease_store.lease import Lease
 
 __all__ = ["Drain"]
 
@@ -98,12 +96,3 @@ class Drain:
         # Over a hand-off signal, too: should that hand-off be taken back, the consumer must not go on.
         if held.over is None:
             leases.signal(held, "drain")
-
-    async def pass_on(self, lease: Lease) -> None:
-        """A row that names me, and that I will not accept, goes to a live peer or to whoever comes first."""
-        leases = self._leases
-        receiver = choose_receivers(leases, [lease.key]).get(lease.key)
-        try:
-            await leases.write(verbs.pass_on(lease, leases.me, receiver))
-        except LeaseStoreError as error:
-            _log.warning("Shard %s names this draining worker and could not be passed on yet: %s", lease.key, error)

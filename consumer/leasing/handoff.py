@@ -14,7 +14,7 @@ from lease_store import verbs
 from lease_store.errors import LeaseStoreError
 from lease_store.store import Refused
 
-__all__ = ["OwnerSide", "ReceiverSide", "choose_receivers"]
+__all__ = ["OwnerSide", "ReceiverSide", "choose_receivers", "settle_mine"]
 
 _log = logging.getLogger("leasehold.leasing")
 
@@ -31,6 +31,40 @@ def choose_receivers(leases: Leases, keys: list[str], *, besides: frozenset[str]
         if lease.owner is not None and not lease.is_free:
             load[lease.owner] = load.get(lease.owner, 0) + 1
     return spread(keys, load, [worker for worker in view.workers if worker.worker_id in moving])
+
+
+async def settle_mine(leases: Leases, key: str) -> bool:
+    """Accept a row that names me as actual owner and that I do not hold, or pass it on; False: to be asked again.
+
+    Two peers that hand over at once may both count on the same place here, since each knows of the other by rows alone.
+    So the limit is kept by whom it binds: what comes beyond it goes on to a peer with room, or to whoever comes first.
+    A draining worker passes on everything, also what an owner that died meanwhile was handing to it.
+    """
+    lease = leases.current(key)
+    if lease is None or lease.is_finished or not leases.may_acquire(key):
+        return False
+    is_mine = lease.actual_owner == leases.me
+    if is_mine and not leases.draining and leases.may_hold_more:
+        return await leases.accept(key)
+    if is_mine and lease.is_pending:
+        ready = await _is_ready(leases, lease.owner or "")
+        await leases.write((verbs.finish_hand_off if ready else verbs.take_back)(lease, leases.me))
+    elif is_mine or (lease.owner == leases.me and leases.draining and leases.is_free(key)):
+        receiver = choose_receivers(leases, [key]).get(key)
+        await leases.write(verbs.pass_on(lease, leases.me, receiver))
+    else:
+        return False
+    return True
+
+
+async def _is_ready(leases: Leases, to: str) -> bool:
+    """The receiver's own row, read consistently: it is there, does not drain, and has moved lately."""
+    row = await leases.read_worker(to)
+    if row is None:
+        return False
+    peer = leases.peers.get(to)
+    now = leases.clock.monotonic()
+    return not row.draining and (peer is None or peer.is_alive(now, leases.timing.failover_seconds))
 
 
 class ReceiverSide:
@@ -83,7 +117,7 @@ class ReceiverSide:
                     if row is None or row.is_finished:
                         return
                     if row.actual_owner == leases.me:  # though a third worker may have asked me for it already
-                        if await leases.accept(key):
+                        if await settle_mine(leases, key):
                             return
                     elif row.owner != leases.me:
                         return
@@ -103,17 +137,16 @@ class OwnerSide:
     def __init__(self, leases: Leases, hand_off_timeout_seconds: float) -> None:
         self._leases = leases
         self._timeout_seconds = hand_off_timeout_seconds
-        self._began: dict[HeldLease, float] = {}
+        self._watched: set[HeldLease] = set()
 
     async def watch(self, held: HeldLease) -> None:
         """See a hand-off to its end: taken back if the receiver dies or drains, or the batch takes too long."""
-        is_watched = held in self._began
-        self._began[held] = self._leases.clock.monotonic()
-        if is_watched:
+        if held in self._watched:
             return  # by a task that has not noticed yet that one hand-off was taken back and another began
+        self._watched.add(held)
         try:
             while held.over is None and (to := held.hand_off_to) is not None and not self._leases.draining:
-                if why := self._hopeless(to, self._began[held]):
+                if why := self._hopeless(to, held):
                     try:
                         await held.take_back()
                     except LeaseStoreError as error:
@@ -125,10 +158,11 @@ class OwnerSide:
         except LeaseLost:
             return
         finally:
-            del self._began[held]
+            self._watched.discard(held)
 
-    def _hopeless(self, to: str, began: float) -> str | None:
+    def _hopeless(self, to: str, held: HeldLease) -> str | None:
         now = self._leases.clock.monotonic()
+        began = now if held.pending_since is None else held.pending_since
         if now >= began + self._timeout_seconds:
             return f"the running batch did not end within {self._timeout_seconds:g} s"
         peer = self._leases.peers.get(to)
@@ -157,12 +191,9 @@ class OwnerSide:
 
     async def _step(self, held: HeldLease, shutdown_called: bool, refused: set[str]) -> None:
         to = held.hand_off_to
-        if to is not None and to not in refused and await self._is_ready(to):
-            began = self._began.get(held)
+        began = held.pending_since
+        if to is not None and to not in refused and await _is_ready(self._leases, to):
             await held.finish_hand_off()
-            if held.over == "handed_off":
-                seconds = 0.0 if began is None else self._leases.clock.monotonic() - began
-                self._leases.hooks(HandOffFinished(held.key, to, seconds))
         elif to is not None:
             refused.add(to)
             await held.take_back()
@@ -173,16 +204,9 @@ class OwnerSide:
         elif shutdown_called:
             # KCL contract: a processor told to shut down is not used again; the row is mine and is accepted anew.
             held.end("restarted")
-
-    async def _is_ready(self, to: str) -> bool:
-        """The receiver's own row, read consistently: it is there, does not drain, and has moved lately."""
-        leases = self._leases
-        row = await leases.read_worker(to)
-        if row is None:
-            return False
-        peer = leases.peers.get(to)
-        now = leases.clock.monotonic()
-        return not row.draining and (peer is None or peer.is_alive(now, leases.timing.failover_seconds))
+        if held.over == "handed_off" and held.lease.owner is not None:
+            seconds = 0.0 if began is None else self._leases.clock.monotonic() - began
+            self._leases.hooks(HandOffFinished(held.key, held.lease.owner, seconds))
 
     def _taken_back(self, key: str, to: str, why: str) -> None:
         self._leases.hooks(HandOffTakenBack(key, to, why))

@@ -40,6 +40,7 @@ class HeldLease:
     Those are ``key``, ``first_lease``, ``fencing_token``, ``trusted_until`` and, once the tenure is over, ``over`` and
     ``lease``.
 
+    ``pending_since``: when this worker learnt of the hand-off that is under way; None where none is.
     ``on_change`` is called after every reply, with this object: the place to notice a pending hand-off or the end.
     """
 
@@ -56,6 +57,7 @@ class HeldLease:
         on_change: Callable[[HeldLease], None],
     ) -> None:
         self.lease = lease
+        self.pending_since = clock.monotonic() if lease.is_pending else None
         self.first_lease = lease
         self.fencing_token = lease.counter
         self.trusted_until = sent_at + timing.trust_seconds
@@ -188,7 +190,7 @@ class HeldLease:
             if not self._goes_on_from(row):
                 self._lose(write, row)
             # Not applied, or an earlier write of mine came late, or a hand-off was started: go on from that row.
-            self.lease = row
+            self._note(row)
             write = make(row)
         else:
             self._expire(
@@ -231,13 +233,21 @@ class HeldLease:
                     self._expire("a write's reply was lost and the row could not be read before trust ran out")
                 await self._clock.sleep(_SETTLE_PAUSE_SECONDS)
 
+    def _note(self, lease: Lease) -> None:
+        """The row as a reply showed it: is a hand-off under way, and since when is it known?"""
+        if not lease.is_pending:
+            self.pending_since = None
+        elif self.pending_since is None or lease.owner != self.lease.owner:
+            self.pending_since = self._clock.monotonic()
+        self.lease = lease
+
     def _settled(self, lease: Lease, trust_from: float, extends_trust: bool) -> None:
         """A write stands.
 
         It carries trust from the send of the oldest write that it may have been, and revives nothing.
         """
         now = self._clock.monotonic()
-        self.lease = lease
+        self._note(lease)
         if lease.is_finished:
             # A renewal may find a late end's counter instead of its own: nothing is written to such a row again.
             self.end("ended")

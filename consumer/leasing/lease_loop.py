@@ -19,7 +19,7 @@ from consumer.clock import Clock
 from consumer.errors import LeaseLost
 from consumer.hooks import Hooks
 from consumer.leasing.drain import Drain
-from consumer.leasing.handoff import OwnerSide
+from consumer.leasing.handoff import OwnerSide, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases, TenureListener
 from consumer.leasing.table_watch import TableWatch
@@ -122,7 +122,7 @@ class LeaseLoop:
         """Lease until cancelled. An error out of the ordinary ends it, and with it the worker."""
         async with asyncio.TaskGroup() as self._tasks:
             self._spawn(self._beat_forever())
-            self._spawn(self._watch.scan_forever(self._drain.pass_on))
+            self._spawn(self._watch.scan_forever())
             self._spawn(self._watch.take_forever())
             while self._early:
                 self._spawn(self._early.pop(0))
@@ -208,7 +208,7 @@ class LeaseLoop:
         self.leases.consumer_stopped(held)
         lease = self.leases.current(held.key)
         if lease is not None and lease.actual_owner == self.leases.me and not lease.is_finished:
-            self._spawn(self._watch.guarded(held.key, partial(self.leases.accept, held.key)))
+            self._spawn(self._watch.guarded(held.key, partial(settle_mine, self.leases, held.key)))
 
     async def read(self, key: str) -> Lease | None:
         """One row by a consistent read. Raises LeaseStoreError."""

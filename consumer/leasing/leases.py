@@ -118,6 +118,11 @@ class Leases:
         failover = self.peers.failover_of(observation.lease.actual_owner, self.timing.failover_seconds)
         return observation.free_at(failover)
 
+    def is_free(self, key: str) -> bool:
+        """Whether a lease that I do not hold may be taken now."""
+        observation = self.observations.get(key)
+        return observation is not None and key not in self.held and self.clock.monotonic() >= self.free_at(observation)
+
     def workers(self) -> list[WorkerView]:
         """Live workers by id, myself among them."""
         now = self.clock.monotonic()
@@ -161,11 +166,19 @@ class Leases:
         return named | self._acquiring | self.held.keys()
 
     def has_room(self, claimed: AbstractSet[str], key: str | None = None) -> bool:
-        """Whether one more lease fits this worker's limit beside ``claimed``; a ``key`` among them always does.
+        """Whether one more lease fits this worker's limit beside ``claimed``.
 
-        So a full worker may take a lease which a dead owner was handing to it.
+        A ``key`` among them has its place already, as long as this worker holds fewer: so one that looks full may take
+        a lease which a dead owner was handing to it.
         """
-        return self.max_leases is None or key in claimed or len(claimed) < self.max_leases
+        if key in claimed:
+            return self.may_hold_more
+        return self.max_leases is None or len(claimed) < self.max_leases
+
+    @property
+    def may_hold_more(self) -> bool:
+        """Whether one tenure more, however it comes, keeps to the limit: asked right before each begins."""
+        return self.max_leases is None or len(self._acquiring | self.held.keys()) < self.max_leases
 
     # -- tenures begin and end
 
@@ -181,7 +194,7 @@ class Leases:
     async def take(self, key: str) -> bool:
         """Win an idle or expired lease; False where somebody else did, or where the reply was lost."""
         observation = self.observations.get(key)
-        if observation is None or self.draining or not self.may_acquire(key):
+        if observation is None or self.draining or not self.may_acquire(key) or not self.may_hold_more:
             return False
         if self.clock.monotonic() < self.free_at(observation):
             return False  # it moved while this waited for its turn: the counter known now is a live owner's
@@ -199,8 +212,11 @@ class Leases:
             self._acquiring.discard(key)
 
     async def accept(self, key: str) -> bool:
-        """Begin, by a counter write, a tenure of a row that names me as actual owner and that I do not hold."""
-        if self.draining or not self.may_acquire(key):
+        """Begin, by a counter write, a tenure of a row that names me as actual owner and that I do not hold.
+
+        False where that did not come about, also because this worker drains or is at its limit.
+        """
+        if self.draining or not self.may_acquire(key) or not self.may_hold_more:
             return False
         self._acquiring.add(key)
         try:

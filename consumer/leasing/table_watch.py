@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from consumer.errors import LeaseLost, LeaseTableConflict
 from consumer.leasing.assignment import plan
-from consumer.leasing.handoff import ReceiverSide
+from consumer.leasing.handoff import ReceiverSide, settle_mine
 from consumer.leasing.leases import Leases
 from consumer.leasing.table_check import conflict_in, unknown_movers
 from consumer.leasing.timing import scan_period_seconds
@@ -70,14 +70,14 @@ class TableWatch:
         """How long this worker waits between scans now."""
         return scan_period_seconds(self._rows, len(self._leases.workers()), self._read_units_per_second)
 
-    async def scan_forever(self, pass_on: Callable[[Lease], Coroutine[Any, Any, None]]) -> None:
-        """Scan and follow at intervals; ``pass_on`` is for rows that name this worker while it drains."""
+    async def scan_forever(self) -> None:
+        """Scan and follow at intervals."""
         leases = self._leases
         backoff = Backoff(leases.random, 0.5, 10.0)
         while True:
             try:
                 scan = await self.scan()
-                self._follow_rows(scan.leases, pass_on)
+                self._follow_rows(scan.leases)
                 await self._sweep()
                 backoff.reset()
                 pause = self.scan_period_seconds * leases.random.uniform(0.9, 1.0)
@@ -170,8 +170,8 @@ class TableWatch:
             if now >= peer.moved_at + stale and leases.is_describer():
                 await leases.store.delete_worker(peer.row)
 
-    def _follow_rows(self, rows: Sequence[Lease], pass_on: Callable[[Lease], Coroutine[Any, Any, None]]) -> None:
-        """What rows ask of me: accept what names me, receive what is on its way, learn of hand-offs early, balance."""
+    def _follow_rows(self, rows: Sequence[Lease]) -> None:
+        """What rows ask of me: settle what names me, receive what is on its way, learn of hand-offs early, balance."""
         leases = self._leases
         pending_to_me = set()
         for key in [row.key for row in rows]:
@@ -183,14 +183,11 @@ class TableWatch:
             if held is not None:
                 if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
                     self._spawn(self.guarded(row.key, held.renew))
-            elif row.actual_owner == leases.me:
-                if not leases.draining:
-                    self._spawn(self.guarded(row.key, partial(leases.accept, row.key)))
-                elif not row.is_pending and leases.may_acquire(row.key):
-                    self._spawn(pass_on(row))
+            elif row.actual_owner == leases.me or (row.owner == leases.me and leases.draining):
+                self._spawn(self.guarded(row.key, partial(settle_mine, leases, row.key)))
             elif row.is_pending and row.owner == leases.me:
                 pending_to_me.add(row.key)
-                if self._receiver.wants(row.key) and not leases.draining:
+                if self._receiver.wants(row.key):
                     self._spawn(self._receiver.poll(row.key))
         self._receiver.settle(pending_to_me)
         if not leases.draining:

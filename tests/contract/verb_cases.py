@@ -116,6 +116,12 @@ CASES = {
     "release": Case(OWNED, verbs.release(OWNED, "w1"), C8, removed=("leaseOwner",)),
     "pass_on to a peer": Case(OWNED, verbs.pass_on(OWNED, "w1", "w3"), C8 | {"leaseOwner": {"S": "w3"}}),
     "pass_on to nobody": Case(OWNED, verbs.pass_on(OWNED, "w1", None), C8, removed=("leaseOwner",)),
+    "pass_on of a dead owner's": Case(
+        PENDING, verbs.pass_on(PENDING, "w2", "w3"), C8 | {"leaseOwner": {"S": "w3"}}, removed=("checkpointOwner",)
+    ),
+    "pass_on of a dead owner's to nobody": Case(
+        PENDING, verbs.pass_on(PENDING, "w2", None), C8, removed=("leaseOwner", "checkpointOwner")
+    ),
     "end_shard": Case(
         OWNED,
         verbs.end_shard(OWNED, "w1", ("shard-3", "shard-2")),
@@ -177,6 +183,8 @@ REFUSED_BY: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "release": (*COUNTER, *PENDING_NOW, OTHER_OWNER, NO_OWNER),
     "pass_on to a peer": (*COUNTER, *PENDING_NOW, OTHER_OWNER, NO_OWNER),
     "pass_on to nobody": (*COUNTER, *PENDING_NOW, OTHER_OWNER, NO_OWNER),
+    "pass_on of a dead owner's": (*COUNTER, *NOT_NEXT_OR_NOW),
+    "pass_on of a dead owner's to nobody": (*COUNTER, *NOT_NEXT_OR_NOW),
     "end_shard": (*COUNTER, *NOT_ACTUAL_OWNER),
     "end_shard while pending": (*COUNTER, *NOT_ACTUAL_OWNER),
     "replace": NOT_AS_JUDGED,

@@ -6,8 +6,10 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from consumer.hooks import HandOffFinished, HandOffTakenBack, Hooks
-from consumer.leasing.handoff import OwnerSide
+from consumer.leasing.handoff import OwnerSide, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from consumer.leasing.timing import LeaseTiming
@@ -23,9 +25,8 @@ class Deaf:
     def stop_changed(self, held: HeldLease, reason: Any) -> None: ...
 
 
-async def owned(bench: Bench) -> tuple[Leases, HeldLease]:
-    """Leases of ``me``, which holds ``s`` and knows of a live peer ``b``."""
-    leases = Leases(
+def leases_on(bench: Bench, **fields: Any) -> Leases:
+    return Leases(
         bench,
         me=ME,
         timing=LeaseTiming(10.0),
@@ -33,7 +34,13 @@ async def owned(bench: Bench) -> tuple[Leases, HeldLease]:
         random=random.Random(1),
         hooks=Hooks([bench.facts.append]),
         listener=Deaf(),
+        **fields,
     )
+
+
+async def owned(bench: Bench) -> tuple[Leases, HeldLease]:
+    """Leases of ``me``, which holds ``s`` and knows of a live peer ``b``."""
+    leases = leases_on(bench)
     await leases.create(Lease(key="s", owner=ME, created_at="1"))
     await beat(bench, leases, 1)
     return leases, leases.held["s"]
@@ -88,3 +95,62 @@ async def test_a_second_hand_off_gets_its_whole_time_though_the_first_was_still_
     assert held.hand_off_to is None
     assert first.done()
     assert second.done()
+
+
+@on_bench
+async def test_a_draining_worker_says_how_long_its_hand_off_took(bench: Bench) -> None:
+    leases, held = await owned(bench)
+    leases.draining = True
+    await held.start_hand_off("b")
+    await bench.clock.sleep(0.7)
+    assert await OwnerSide(leases, hand_off_timeout_seconds=30.0).let_go(held, shutdown_called=True)
+    assert HandOffFinished("s", "b", pytest.approx(0.7)) in bench.facts
+
+
+FULL = Lease(key="x", owner=ME, created_at="1")
+
+
+@pytest.mark.parametrize("has_room", [True, False])
+def test_what_comes_beyond_the_limit_goes_on_to_a_peer_with_room_or_to_nobody(has_room: bool) -> None:
+    """Lease world seeds 20, 38 and 52: two that drained counted on one place each, and a worker held 8 leases of 6."""
+
+    async def test(bench: Bench) -> None:
+        leases = leases_on(bench, max_leases=1)
+        await leases.create(FULL)
+        for number in (1, 2):
+            await bench.write_worker(WorkerRow(worker_id="b", beat=number, max_leases=None if has_room else 0))
+            await leases.read_worker("b")
+        bench.apply(verbs.create(Lease(key="s", owner=ME, counter=7, created_at="1")))
+        await leases.read("s")
+        assert await settle_mine(leases, "s")
+        assert set(leases.held) == {"x"}
+        assert bench.row.owner == ("b" if has_room else None)
+
+    on_bench(test)()
+
+
+@on_bench
+async def test_what_names_a_full_worker_while_it_goes_on_elsewhere_is_let_go_at_once(bench: Bench) -> None:
+    leases = leases_on(bench, max_leases=1)
+    await leases.create(FULL)
+    bench.apply(verbs.create(Lease(key="s", owner="b", checkpoint_owner=ME, counter=7, created_at="1")))
+    await leases.read("s")
+    await beat(bench, leases, 1)
+    assert await settle_mine(leases, "s")
+    assert (bench.row.owner, bench.row.checkpoint_owner) == ("b", None)
+
+
+@on_bench
+async def test_what_a_dead_owner_was_handing_to_a_draining_worker_is_passed_on_after_a_failover_time(
+    bench: Bench,
+) -> None:
+    """Catalogue C8: nobody else was there to take it, and the drain lasted to its deadline."""
+    leases = leases_on(bench)
+    leases.draining = True
+    bench.apply(verbs.create(Lease(key="s", owner=ME, checkpoint_owner="dead", counter=7, created_at="1")))
+    await leases.read("s")
+    await bench.clock.sleep(9.9)
+    assert not await settle_mine(leases, "s")
+    await bench.clock.sleep(0.2)
+    assert await settle_mine(leases, "s")
+    assert (bench.row.owner, bench.row.checkpoint_owner) == (None, None)
