@@ -152,6 +152,7 @@ def test_a_group_that_starts_at_latest_waits_for_the_first_listing_that_shows_a_
         await stage.sync.start()
         assert stage.table.rows == {}
         stage.shards = (Shard("a"),)
+        await stage.clock.sleep(30.0)
         await stage.sync.start()
         assert stage.table.rows["a"].checkpoint == LATEST
 
