@@ -34,19 +34,25 @@ __all__ = ["Call", "Callbacks", "call_user_code"]
 _log = logging.getLogger("leasehold.delivery")
 _FIRST_PAUSE_SECONDS = 0.5
 _FRAMES_SHOWN = 8
+_NOT_BEGUN = object()
 
 
-async def call_user_code(threads: UserThreads, call: Callable[[], Any]) -> Outcome[Any]:
+async def call_user_code(
+    threads: UserThreads, call: Callable[[], Any], *, may_begin: Callable[[], bool] = lambda: True
+) -> Outcome[Any] | None:
     """Make one call of user code and wait for whatever it returned, awaitables included.
 
-    Returns or raises only when no user code of this call runs any more. When cancelled, user code on the loop is
-    cancelled too and waited for; a thread can't be interrupted and is waited for as long as it takes.
+    ``may_begin`` is asked in the thread, or in the task, right before the call; where it says no nothing is called, and
+    None is returned. Returns or raises only when no user code of this call runs any more. When cancelled, user code on
+    the loop is cancelled too and waited for; a thread can't be interrupted and is waited for as long as it takes.
     """
     if inspect.iscoroutinefunction(call.func if isinstance(call, partial) else call):
-        return await _own_task(call)
+        return await _own_task(call, may_begin)
     made: list[Awaitable[Any]] = []
 
     def plain() -> Any:
+        if not may_begin():
+            return _NOT_BEGUN
         value = call()
         if inspect.isgenerator(value) or inspect.isasyncgen(value):
             raise ConfigError(
@@ -62,15 +68,19 @@ async def call_user_code(threads: UserThreads, call: Callable[[], Any]) -> Outco
             outcome = await threads.run(plain)
         except RuntimeError as error:
             return Raised(error)  # no thread can be had now: tried again, as whatever keeps a call from returning
-        return await _own_task(lambda: made[0]) if made else outcome
+        if isinstance(outcome, Returned) and outcome.value is _NOT_BEGUN:
+            return None
+        return await _own_task(lambda: made[0], lambda: True) if made else outcome
     finally:
         for awaitable in made:
             if inspect.iscoroutine(awaitable):
                 awaitable.close()  # cancelled before it could begin; a coroutine that has ended does not mind
 
 
-async def _own_task(make: Callable[[], Awaitable[Any]]) -> Outcome[Any]:
-    async def guarded() -> Outcome[Any]:
+async def _own_task(make: Callable[[], Awaitable[Any]], may_begin: Callable[[], bool]) -> Outcome[Any] | None:
+    async def guarded() -> Outcome[Any] | None:
+        if not may_begin():
+            return None
         try:
             return Returned(await make())
         except BaseException as error:
@@ -97,7 +107,8 @@ class Call:
     ``function`` takes nothing (a partial, a bound method). ``about`` says in the log what it was called with: a range
     of sequence numbers, never payload. ``check`` is awaited after a return: what it raises counts as raised by the
     callback. ``give_up`` ends the retries; ``tries`` bounds them (None: for ever). ``may_begin`` is awaited before each
-    attempt and answers whether to make it.
+    attempt and answers whether to make it. ``still_may`` is asked, in whatever thread, when the attempt's turn has
+    come: it may have waited for a thread for longer than a lease is trusted.
     """
 
     name: str
@@ -106,6 +117,7 @@ class Call:
     about: str = ""
     check: Callable[[], Awaitable[None]] | None = None
     may_begin: Callable[[], Awaitable[bool]] | None = None
+    still_may: Callable[[], bool] = lambda: True
     tries: int | None = None
 
 
@@ -142,10 +154,12 @@ class Callbacks:
         attempt = 0
         try:
             while not call.give_up() and (call.may_begin is None or await call.may_begin()):
-                attempt += 1
                 outcome = await self._attempt(call)
+                if outcome is None:
+                    continue
                 if isinstance(outcome, Returned):
                     return outcome
+                attempt += 1
                 last = call.give_up() or attempt == call.tries
                 pause = 0.0 if last else backoff.next_seconds()
                 self._report(call, outcome.error, attempt, pause, last=last)
@@ -157,10 +171,10 @@ class Callbacks:
         finally:
             self.failing_since = None
 
-    async def _attempt(self, call: Call) -> Outcome[Any]:
+    async def _attempt(self, call: Call) -> Outcome[Any] | None:
         self.is_running = True
         try:
-            outcome = await call_user_code(self._threads, call.function)
+            outcome = await call_user_code(self._threads, call.function, may_begin=call.still_may)
             if isinstance(outcome, Returned) and call.check is not None:
                 try:
                     await call.check()

@@ -330,6 +330,7 @@ class ShardConsumer:
                 about=about,
                 check=check,
                 may_begin=may_begin,
+                still_may=(lambda: self._tenure.is_trusted) if trusted else _always,
                 tries=tries,
             )
         )
@@ -368,6 +369,10 @@ def _checked(made: object) -> RecordProcessor:
             "derive its class from consumer.RecordProcessor."
         )
     return made
+
+
+def _always() -> bool:
+    return True
 
 
 def _never() -> bool:

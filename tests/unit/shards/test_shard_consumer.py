@@ -7,6 +7,7 @@ import logging
 
 import pytest
 
+from consumer.delivery.threads import InlineThreads
 from consumer.errors import LeaseLost, LeaseStoreError, StreamUnavailable
 from consumer.hooks import BatchFailed, BatchProcessed, ShardEnded, Stuck
 from consumer.processor import RecordProcessor
@@ -425,6 +426,40 @@ def test_no_batch_begins_without_trust_and_delivery_goes_on_when_it_returns():
         tenure.ask("lost")
         assert await task is Event.LOSS_TOLD
         assert user.seen == [1, 2]
+
+    virtual(main)
+
+
+class LateThreads(InlineThreads):
+    """Every thread is busy for 50 s with other shards."""
+
+    async def run(self, call):
+        await asyncio.sleep(50)
+        return await super().run(call)
+
+
+def test_a_batch_that_waited_for_a_thread_longer_than_its_lease_was_trusted_does_not_begin():
+    """Fleet seed 78: one thread, many shards; what waits in the pool's queue was trusted when it entered it."""
+
+    async def main():
+        class Plain(Recorder):
+            def process_records(self, records, checkpointer):
+                self.log.append(numbers(records))
+
+        user = Plain()
+        tenure = FakeTenure()
+        stage = Stage(tenure, FakeSource(records(1)), lambda: user, threads=LateThreads())
+        task = stage.start()
+        await at(70)  # the constructor is through, the batch waits for its thread
+        tenure.is_trusted = False
+        await at(190)
+        assert user.seen == []
+        assert stage.of(BatchFailed) == []
+        tenure.is_trusted = True
+        await at(250)
+        assert user.seen == [1]
+        tenure.ask("lost")
+        await task
 
     virtual(main)
 
