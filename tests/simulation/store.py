@@ -132,6 +132,15 @@ class SimTable:
             raise row
         return row if isinstance(row, kind) else None
 
+    def draining_since(self, worker_id: str) -> float | None:
+        """Virtual time since when a worker's row has said that it drains; None where it does not."""
+        began = None
+        for since, row in reversed(self._past.get(worker_id, ())):
+            if not (isinstance(row, WorkerRow) and row.draining):
+                break
+            began = since
+        return began
+
     def get(self, key: str) -> Item | None:
         """One row in wire form."""
         return self._items.get(key)

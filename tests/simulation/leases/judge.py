@@ -4,97 +4,177 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from consumer.hooks import Fact, HandOffTakenBack, LeaseTaken, TenureEnded
 from consumer.leasing.held_lease import HeldLease
 from lease_store.lease import Lease
-from lease_store.verbs import ActualOwner, Write
+from lease_store.verbs import Write
+from tests.simulation.leases.draw import LeaseDraw
+from tests.simulation.leases.ledger import Ledger
 from tests.simulation.leases.process import SimWorker
 from tests.simulation.store import SimTable
 from tests.simulation.trace import Trace, shown
 
 __all__ = ["Judge"]
 
+_OWNERS_VERBS: Final = frozenset(
+    {"renew", "set_checkpoint", "end_shard", "finish_hand_off", "take_back", "release", "pass_on"}
+)
+_TENURES_VERBS: Final = frozenset({"set_checkpoint", "end_shard", "take_back", "release"})
+_POLLING_SECONDS: Final = 29.0
+# A scan whose reply was lost ends after 12 s, and after it a worker may pause for 10 s.
+_CALM_SECONDS: Final = 25.0
+# What may wait at once in the seams of one worker, for each shard that it holds or still processes, and besides.
+_BACKLOG_A_LEASE: Final = 4
+_BACKLOG_BESIDES: Final = 8
+
 
 class Judge(Trace):
-    """Collects violations. ``is_calm``: nothing was ever allowed to go wrong, so that the promised times hold."""
+    """Collects violations.
 
-    def __init__(self, is_calm: Callable[[], bool]) -> None:
+    ``records_in`` tells how long a shard is; ``calm_since`` is since when nothing has gone wrong in network, machines
+    and user code (None: something does), so that the promised times hold from a while after it.
+    """
+
+    def __init__(self, draw: LeaseDraw, records_in: Callable[[str], int | None]) -> None:
         super().__init__()
-        self.table = SimTable(self.written)
+        self.table = SimTable(self.written, note=self.note, sending=self.sending)
+        self.ledger = Ledger(self.table.lease, self.breach, lambda: draw.is_wild)
+        self.calm_since: float | None = 0.0 if draw.faults == "none" else None
         self.moves = 0
-        self.last_move_at = 0.0
-        self._started: dict[str, tuple[float, str | None]] = {}
         self.tenures = 0
         self.longest_gap = 0.0
-        self._is_calm = is_calm
+        self.orphaned_at: dict[str, tuple[float, float, list[SimWorker]]] = {}
+        self._draw = draw
+        self._records_in = records_in
         self._open: dict[str, list[tuple[SimWorker, HeldLease]]] = {}
         self._contested: set[str] = set()
         self._named: set[str] = set()
-        self._slices: dict[str, dict[HeldLease, tuple[SimWorker, float]]] = {}
+        self._started: dict[str, tuple[float, str | None]] = {}
         self._let_go_at: dict[str, tuple[float, str | None, bool]] = {}
-        self.orphaned_at: dict[str, tuple[float, float, list[SimWorker]]] = {}
+        self._moved_at: dict[str, float] = {}
+        self._tenures_of: dict[str, int] = {}
+        self._sent: dict[int, tuple[Write, int]] = {}
+        self._workers: dict[str, SimWorker] = {}
+
+    def knows(self, worker: SimWorker) -> None:
+        """A worker that is judged from now on."""
+        self._workers[worker.name] = worker
+
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def is_calm(self) -> bool:
+        """Whether all has gone well for long enough, on clocks as promised, for the promised times to hold."""
+        calm = self.calm_since is not None and (self.calm_since == 0.0 or self._now - self.calm_since >= _CALM_SECONDS)
+        return calm and not self._draw.is_wild and not any(each.is_troubled for each in self._workers.values())
 
     # -- the table
+    def sending(self, worker: str, write: Write) -> None:
+        """Before each write."""
+        self._sent[id(write)] = (write, self._tenures_of.get(write.key, 0))
+
     def written(self, worker: str, write: Write, before: Lease | None, after: Lease | None) -> None:
         """After each write that was applied."""
         self.note(f"{worker} {write.verb} {write.key} -> {shown(after)}")
         if after is None or write.verb == "delete_worker":
             return
         if before is not None and before.created_at == after.created_at:
-            step = 0 if write.verb == "start_hand_off" else 1
-            if after.counter != before.counter + step:
-                self.breach(f"{write.verb} of {write.key} moved the counter from {before.counter} to {after.counter}")
-            if after.checkpoint < before.checkpoint:
-                self.breach(f"the checkpoint of {write.key} went back from {before.checkpoint} to {after.checkpoint}")
-            if any(isinstance(each, ActualOwner) for each in write.expects) and before.actual_owner != worker:
-                self.breach(f"{write.verb} of {write.key} by {worker} was accepted under {before.actual_owner}")
-            if before.is_finished:
-                self.breach(f"{write.verb} of {write.key} after its SHARD_END")
+            self._check_step(worker, write, before, after)
+        if before is None or after.checkpoint != before.checkpoint:
+            self.ledger.stored(worker, after, self._records_in(after.key))
         if write.verb == "end_shard":
             self.orphaned_at.pop(write.key, None)
             for child in after.children:
                 if self.table.get(child) is None:
                     self.breach(f"{write.key} ended before the row of {child} existed")
-        now = asyncio.get_running_loop().time()
+        self._follow_hand_off(worker, write, before, after)
+        if before is None or after.counter != before.counter:
+            self._moved_at[write.key] = self._now
+
+    def _check_step(self, worker: str, write: Write, before: Lease, after: Lease) -> None:
+        """From one state of a row to the next."""
+        key, verb = write.key, write.verb
+        step = 0 if verb == "start_hand_off" else 1
+        if after.counter != before.counter + step:
+            self.breach(f"{verb} of {key} moved the counter from {before.counter} to {after.counter}")
+        if after.checkpoint < before.checkpoint:
+            self.breach(f"the checkpoint of {key} went back from {before.checkpoint} to {after.checkpoint}")
+        if before.is_finished:
+            self.breach(f"{verb} of {key} after its SHARD_END")
+        if verb in _OWNERS_VERBS and before.actual_owner != worker:
+            self.breach(f"{verb} of {key} by {worker} was accepted under {before.actual_owner}")
+        _, tenures = self._sent.get(id(write), (write, 0))
+        if verb in _TENURES_VERBS and tenures != self._tenures_of.get(key, 0):
+            self.breach(f"{verb} of {key} by {worker} was sent in an earlier tenure and accepted in a later one")
+        if verb == "take" and before.actual_owner is not None and not self._draw.is_wild:
+            # A clock that runs fast by 0.5 % sees the failover time pass in 99.5 % of it.
+            idle = self._now - self._moved_at.get(key, 0.0)
+            if idle < 0.99 * self._draw.failover:
+                self.breach(f"{worker} took {key} from {before.actual_owner} {idle:.2f} s after it had moved")
+        if verb == "finish_hand_off" and self.is_calm():
+            self._check_receiver(worker, after)
+
+    def _check_receiver(self, worker: str, row: Lease) -> None:
+        """Before a finish the owner reads the receiver's row: a lease goes to nobody who leaves or has left."""
+        receiver = self._workers[row.owner or ""]
+        marked_at = self.table.draining_since(receiver.name)
+        if receiver.state == "gone" or (marked_at is not None and self._now - marked_at > 1.0):
+            self.breach(f"{worker} handed {row.key} to {row.owner}, which is {receiver.state}")
+
+    def _follow_hand_off(self, worker: str, write: Write, before: Lease | None, after: Lease) -> None:
+        key, now = write.key, self._now
         if write.verb in ("finish_hand_off", "release"):
-            started_at, starter = self._started.pop(write.key, (now, None))
-            # A receiver that did not ask, and that the owner could not wait for, learns of it by its next scan.
-            promised = starter == after.owner or now - started_at > 1.1
-            self._let_go_at[write.key] = (now, after.owner, promised)
+            started_at, starter = self._started.pop(key, (now, None))
+            waits = self._waits_for(after, now - started_at, has_asked=starter == after.owner)
+            self._let_go_at[key] = (now, after.owner, waits and self.is_calm())
         if write.verb in ("finish_hand_off", "take", "release"):
             self.moves += 1
-            self.last_move_at = now
         if write.verb == "take" and before is not None:
-            self._inherited(write.key)
-            (self._named.add if before.owner == worker else self._named.discard)(write.key)
+            self._inherited(key)
+            (self._named.add if before.owner == worker else self._named.discard)(key)
         if write.verb == "start_hand_off":
-            self._started[write.key] = (now, worker)
+            self._started[key] = (now, worker)
+
+    def _waits_for(self, row: Lease, pending_seconds: float, *, has_asked: bool) -> bool:
+        """Whether the next owner polls for the lease and may accept it: then it is silent for half a second at most.
+
+        It polls if it asked for it, or has had a scan period to see itself named, and for 30 s; one that is named and
+        given a lease at once finds it by its next scan. It may not accept while its own user code of it still runs.
+        """
+        receiver = self._workers.get(row.owner or "")
+        seen_after = 0.0 if has_asked else 1.1 + self._draw.network.stale_seconds
+        polls = seen_after <= pending_seconds < _POLLING_SECONDS
+        return polls and receiver is not None and not self.ledger.is_running(receiver, row.key)
 
     # -- tenures
     def began(self, worker: SimWorker, held: HeldLease) -> None:
-        key, now = held.key, asyncio.get_running_loop().time()
+        """A tenure begins."""
+        key, now = held.key, self._now
         self.note(f"{worker.name} BEGINS {key} at counter {held.fencing_token}")
         self.tenures += 1
+        self._tenures_of[key] = self._tenures_of.get(key, 0) + 1
         row = self.table.lease(key)
         if row is None:
             self.breach(f"a tenure of {key} without a row")
         elif row.actual_owner == worker.name and row.checkpoint != held.first_lease.checkpoint:
             self.breach(f"{worker.name} starts {key} at {held.first_lease.checkpoint}, stored is {row.checkpoint}")
-        if held in self._slices.get(key, {}) or any(w is worker for w, _ in self._slices.get(key, {}).values()):
+        if self.ledger.is_running(worker, key):
             self.breach(f"{worker.name} begins {key} while its user code of an ended tenure still runs")
         self._open.setdefault(key, []).append((worker, held))
         self._contest(key)
-        let_go_at, to, promised = self._let_go_at.pop(key, (now, None, False))
-        if self._is_calm() and to is not None and promised:
+        let_go_at, to, waits = self._let_go_at.pop(key, (now, None, False))
+        if to == worker.name and waits and self.is_calm():
             self.longest_gap = max(self.longest_gap, now - let_go_at)
-            if now - let_go_at > 0.5 and to == worker.name:
+            if now - let_go_at > 0.5:
                 self.breach(f"{key} was silent for {now - let_go_at:.2f} s at its hand-off to {worker.name}")
         self._inherited(key)
 
     def _inherited(self, key: str) -> None:
         """A dead worker's lease has a new owner."""
-        now = asyncio.get_running_loop().time()
+        now = self._now
         crashed_at, due, heirs = self.orphaned_at.pop(key, (now, now, []))
         if now > due and any(heir.state == "running" for heir in heirs):
             self.breach(f"{key} was taken over {now - crashed_at:.2f} s after its owner's death")
@@ -105,58 +185,57 @@ class Judge(Trace):
         (self._contested.add if len(alive) > 1 else self._contested.discard)(key)
 
     def step(self) -> None:
-        """After every callback of the loop."""
-        if self.closed:
+        """After every callback of the loop: at most one worker trusts a tenure of one lease."""
+        if self.closed or not self._contested or self._draw.is_wild:
             return
         for key in sorted(self._contested):
-            trusting = [
-                worker.name
-                for worker, held in self._open[key]
-                if worker.is_up and held.over is None and worker.clock.monotonic() < held.trusted_until
-            ]
+            trusting = [worker.name for worker, held in self._open[key] if worker.is_up and worker.trusts(held)]
             if len(trusting) > 1:
                 self.breach(f"{' and '.join(trusting)} trust {key} at once")
                 self._contested.discard(key)
                 return
 
     def fact(self, worker: SimWorker, fact: Fact) -> None:
+        """What a hook of the worker hears."""
+        self._check_backlog(worker)
         if isinstance(fact, LeaseTaken):
-            # What two peers hand over at once may exceed a limit by as much; what it takes itself never does.
-            limit, held = worker.settings.max_leases, len(worker.loop.leases.held)
-            coming = fact.how == "accepted" or fact.shard_id in self._named
-            if limit is not None and not coming and held > limit:
-                self.breach(f"{worker.name} {fact.how} {fact.shard_id} and holds {held} leases, more than {limit}")
+            self._check_limit(worker, fact)
         elif isinstance(fact, TenureEnded):
             self.note(f"{worker.name} ENDS {fact.shard_id}: {fact.reason}")
             self._contest(fact.shard_id)
+            if fact.reason in ("lost", "expired") and self._draw.faults == "none" and not self._draw.is_wild:
+                self.breach(f"{worker.name} lost {fact.shard_id} ({fact.reason}) though nothing went wrong")
         elif isinstance(fact, HandOffTakenBack):
             self.note(f"{worker.name} took {fact.shard_id} back from {fact.next_owner}: {fact.reason}")
 
-    # -- user code
-    def slice_began(self, worker: SimWorker, held: HeldLease) -> None:
-        key = held.key
-        for parent in held.first_lease.parents:
-            row = self.table.lease(parent)
-            if row is not None and not row.is_finished:
-                self.breach(f"{key} starts in {worker.name} before {parent} ended")
-        for other, since in self._slices.get(key, {}).values():
-            margin = other.loop.leases.timing.margin_seconds - 0.01 * other.settings.failover_seconds
-            if other.is_up and other.clock.monotonic() - since <= margin:
-                self.breach(f"a short slice of {key} in {other.name} overlaps with one in {worker.name}")
-        self._slices.setdefault(key, {})[held] = (worker, worker.clock.monotonic())
+    def _check_limit(self, worker: SimWorker, fact: LeaseTaken) -> None:
+        # What two peers hand over at once may exceed a limit by as much; what it takes itself never does.
+        limit, held = worker.settings.max_leases, len(worker.loop.leases.held)
+        coming = fact.how == "accepted" or fact.shard_id in self._named
+        if limit is not None and not coming and held > limit:
+            self.breach(f"{worker.name} {fact.how} {fact.shard_id} and holds {held} leases, more than {limit}")
 
-    def slice_ended(self, worker: SimWorker, held: HeldLease) -> None:
-        self._slices.get(held.key, {}).pop(held, None)
+    def _check_backlog(self, worker: SimWorker) -> None:
+        """What waits between the two loops of a worker is bounded by its leases."""
+        bound = _BACKLOG_A_LEASE * (len(worker.loop.leases.held) + len(worker.consumers)) + _BACKLOG_BESIDES
+        calls, events = worker.seam.backlog
+        if calls > bound or events > bound:
+            self.breach(f"in {worker.name} {calls} calls and {events} events wait, with {bound} allowed")
+
+    # -- user code
+    def slice_began(self, worker: SimWorker, held: HeldLease, record: int) -> None:
+        self.ledger.began(worker, held, record)
+
+    def slice_ended(self, worker: SimWorker, held: HeldLease, record: int, *, returned: bool) -> None:
+        self.ledger.ended(worker, held, record, returned=returned)
 
     def failed(self, worker: SimWorker, what: str) -> None:
         self.breach(f"{worker.name}: {what}")
 
     def died(self, worker: SimWorker, heirs: list[SimWorker], takeover_seconds: float) -> None:
         """A worker is gone for good; its leases are due at ``heirs`` by then, unless these go, too."""
-        now = asyncio.get_running_loop().time()
-        for slices in self._slices.values():
-            for held in [held for held, (who, _) in slices.items() if who is worker]:
-                del slices[held]
+        now = self._now
+        self.ledger.died(worker)
         for key in sorted(worker.loop.leases.held):
             self._contest(key)
             self.orphaned_at[key] = (now, now + takeover_seconds, heirs)

@@ -5,16 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.simulation.leases.process import SimWorker, Work
+from tests.simulation.leases.draw import LeaseDraw, Work
+from tests.simulation.leases.process import SimWorker
 from tests.simulation.leases.world import LeaseWorld
-from tests.simulation.loop import SimLoop
 from tests.simulation.store import Calm
 
-IDLE = Work(0.3, 0.0, 0.0, 0.0, 0.0, 0.0)
+# Nothing goes wrong, and user code never checkpoints: every write has its reason in leasing alone.
+STEADY = LeaseDraw(
+    faults="none",
+    failover=10.0,
+    network=Calm(),
+    work=Work(0.3, 0.0, 0.0, 0.0, 0.0, 0.0),
+    keys=12,
+    max_leases=None,
+    hand_off_timeout=30.0,
+    drain_timeout=None,
+    workers=0,
+    stagger=0.0,
+    phase=0.0,
+    pause=1.0,
+    happenings=(),
+    skew=500.0,
+    drift=0.005,
+    ends=False,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -27,23 +46,9 @@ def _quiet() -> Iterator[None]:
 def in_calm_world(
     leases: int, failover_seconds: float, scenario: Callable[[LeaseWorld], Coroutine[Any, Any, None]]
 ) -> LeaseWorld:
-    loop = SimLoop(1, limit_seconds=10_000.0)
-    world = LeaseWorld(1, loop)
-    world.failover_seconds, world.limit = failover_seconds, None
-    world.network, world.work, world.calm_so_far = Calm(), IDLE, True
-    world.keys = tuple(f"{n:03d}" for n in range(leases))
-
-    async def main() -> None:
-        try:
-            await scenario(world)
-            assert world.judge.violations == []
-        finally:
-            world.judge.closed = True
-            loop.on_step = None
-            loop.thaw_all()
-
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(main())
+    world = LeaseWorld(1, replace(STEADY, keys=leases, failover=failover_seconds))
+    world.play(scenario(world))
+    assert world.judge.violations == []
     return world
 
 

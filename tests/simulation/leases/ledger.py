@@ -1,0 +1,97 @@
+"""Which records of each shard user code saw, and in which tenure: nothing is lost, nothing comes again unbidden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from consumer.leasing.held_lease import HeldLease
+from lease_store.lease import Lease
+from tests.simulation.leases.process import SimWorker
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The records 1, 2, 3 ... of every shard.
+
+    ``row_of`` is the table as it is, ``breach`` is told what must not be. ``is_wild``: clocks drift so much that two
+    workers may process at once; then only loss is judged.
+    """
+
+    def __init__(
+        self, row_of: Callable[[str], Lease | None], breach: Callable[[str], None], is_wild: Callable[[], bool]
+    ) -> None:
+        self._row_of = row_of
+        self._breach = breach
+        self._is_wild = is_wild
+        self._returned: dict[str, dict[int, tuple[SimWorker, HeldLease]]] = {}
+        self._slices: dict[str, dict[HeldLease, tuple[SimWorker, float]]] = {}
+
+    @property
+    def returned(self) -> int:
+        """How many different records user code is through with."""
+        return sum(len(records) for records in self._returned.values())
+
+    def done(self, key: str) -> int:
+        """The last record of the shard that user code is through with; every one before it is done, too."""
+        return len(self._returned.get(key, ()))
+
+    def began(self, worker: SimWorker, held: HeldLease, record: int) -> None:
+        """User code gets a record."""
+        key, done = held.key, self.done(held.key)
+        for parent in held.first_lease.parents:
+            row = self._row_of(parent)
+            if row is not None and not row.is_finished:
+                self._breach(f"{key} starts in {worker.name} before {parent} ended")
+        if record > done + 1:
+            self._breach(f"{worker.name} gets record {record} of {key}, but {done + 1} was never done")
+        if not self._is_wild():
+            self._check_again(worker, held, record)
+            self._check_overlap(worker, key)
+        self._slices.setdefault(key, {})[held] = (worker, worker.clock.monotonic())
+
+    def _check_again(self, worker: SimWorker, held: HeldLease, record: int) -> None:
+        """A record whose turn returned comes again only after its tenure ended before the checkpoint was stored."""
+        row = self._row_of(held.key)
+        if row is not None and (row.is_finished or (row.checkpoint.is_number and record <= _number(row))):
+            self._breach(f"{worker.name} gets record {record} of {held.key}, whose checkpoint is {row.checkpoint}")
+        who, before = self._returned.get(held.key, {}).get(record, (None, None))
+        if before is held:
+            self._breach(f"{worker.name} gets record {record} of {held.key} twice in one tenure")
+        elif who is not None and before is not None and who.trusts(before):
+            self._breach(f"{worker.name} gets record {record} of {held.key}, while {who.name} trusts its tenure")
+
+    def _check_overlap(self, worker: SimWorker, key: str) -> None:
+        """A slice begun under trust and shorter than the margin, less 1 % of F, overlaps with no other owner's."""
+        for other, since in self._slices.get(key, {}).values():
+            margin = other.loop.leases.timing.margin_seconds - 0.01 * other.settings.failover_seconds
+            if other.is_up and other.clock.monotonic() - since <= margin:
+                self._breach(f"a short slice of {key} in {other.name} overlaps with one in {worker.name}")
+
+    def ended(self, worker: SimWorker, held: HeldLease, record: int, *, returned: bool) -> None:
+        """User code is through with a record, or raised, or was cancelled."""
+        self._slices.get(held.key, {}).pop(held, None)
+        if returned:
+            self._returned.setdefault(held.key, {})[record] = (worker, held)
+
+    def is_running(self, worker: SimWorker, key: str) -> bool:
+        """Whether user code of the shard runs in this worker."""
+        return any(who is worker for who, _ in self._slices.get(key, {}).values())
+
+    def died(self, worker: SimWorker) -> None:
+        """No user code of this worker runs any more."""
+        for slices in self._slices.values():
+            for held in [held for held, (who, _) in slices.items() if who is worker]:
+                del slices[held]
+
+    def stored(self, worker: str, row: Lease, records: int | None) -> None:
+        """A checkpoint was stored; ``records`` is how many the shard has, None while it is open."""
+        done = self.done(row.key)
+        if row.is_finished and (records is None or done < records):
+            self._breach(f"{worker} stored SHARD_END of {row.key} with {done} of {records} records done")
+        elif row.checkpoint.is_number and _number(row) > done:
+            self._breach(f"{worker} stored {row.checkpoint} for {row.key}, of which {done} records are done")
+
+
+def _number(row: Lease) -> int:
+    return int(row.checkpoint.sequence_number)
