@@ -10,6 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
+from lease_store.uninterrupted import uninterrupted
+
 __all__ = ["LeaseSeam", "LeasesInThread", "LeasesInline"]
 
 T = TypeVar("T")
@@ -130,12 +132,16 @@ class LeasesInThread:
 
     async def stop(self) -> None:
         loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is None or thread is None:
-            return
-        await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._inline.stop(), loop))
-        loop.call_soon_threadsafe(loop.stop)
-        await asyncio.get_running_loop().run_in_executor(None, thread.join)
-        loop.close()
+        if loop is not None and thread is not None:
+            await uninterrupted(self._end(loop, thread))
+
+    async def _end(self, loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
+        try:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._inline.stop(), loop))
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            await asyncio.get_running_loop().run_in_executor(None, thread.join)
+            loop.close()
 
 
 def _look_at(call: asyncio.Future[Any]) -> None:

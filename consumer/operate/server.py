@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 
 from consumer.errors import ConfigError
 from consumer.operate.status import WorkerStatus
+from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["serve"]
 
@@ -51,14 +52,14 @@ async def serve(
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            await uninterrupted(web.TCPSite(runner, host, port).start())
         except OSError as error:
             raise ConfigError(_refused(host, port, error)) from error
         bound: int = runner.addresses[0][1]
         _log.info("Serving /metrics and /healthz on port %d of %s.", bound, host)
         yield bound
     finally:
-        await runner.cleanup()
+        await uninterrupted(runner.cleanup())
 
 
 def _refused(host: str, port: int, error: OSError) -> str:

@@ -26,6 +26,7 @@ from consumer.testing.faults import Fault, FaultKind, FaultPlan
 from consumer.testing.http_faults import call_of, error_body, faulty_reply, read_body, service_of
 from consumer.testing.service_error import ServiceError
 from consumer.testing.wire_json import loads_object
+from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["Exchange", "ProxiedReply", "ProxiedRequest", "Proxy"]
 
@@ -47,6 +48,7 @@ _NOT_PASSED_ON: Final = frozenset(
 )
 _EXCHANGES_KEPT: Final = 10_000
 _UPSTREAM_SECONDS: Final = 60.0
+_SHUTDOWN_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +130,11 @@ class Proxy:
     async def __aenter__(self) -> Proxy:
         limit = aiohttp.ClientTimeout(total=_UPSTREAM_SECONDS)
         self._session = aiohttp.ClientSession(timeout=limit, auto_decompress=False)
-        self._runner = web.ServerRunner(web.Server(self._respond, access_log=None))
+        server = web.Server(self._respond, access_log=None)
+        self._runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         try:
             await self._runner.setup()
-            await web.TCPSite(self._runner, self._host, self._port).start()
+            await uninterrupted(web.TCPSite(self._runner, self._host, self._port).start())
         except BaseException:
             await self.stop()
             raise
@@ -141,7 +144,10 @@ class Proxy:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop listening, let calls that are under way end, close connections on both sides; doing it twice is fine."""
+        """Stop listening, give calls that are under way 5 s, close connections on both sides; doing it twice is fine."""
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()

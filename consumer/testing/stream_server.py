@@ -36,9 +36,11 @@ from consumer.testing.shard_log import ShardLog
 from consumer.testing.stream_rules import StreamOptions
 from consumer.testing.table_feed import TableFeed
 from consumer.testing.wire_json import dumps, loads_object
+from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["StreamServer"]
 
+_SHUTDOWN_SECONDS: Final = 5.0
 _NO_CBOR: Final = "This stream server speaks JSON only, not CBOR: start a Java client with -Daws.cborEnabled=false."
 
 
@@ -112,10 +114,10 @@ class StreamServer:
 
     async def __aenter__(self) -> StreamServer:
         server = web.Server(self._respond, access_log=None)
-        runner = web.ServerRunner(server)
+        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_SECONDS)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            await uninterrupted(web.TCPSite(runner, self._host, self._port).start())
         except BaseException:
             await runner.cleanup()
             raise
@@ -126,7 +128,10 @@ class StreamServer:
         await self.stop()
 
     async def stop(self) -> None:
-        """End the feeds, stop listening and close connections; doing it twice is fine."""
+        """End the feeds, stop listening, give calls under way 5 s, close connections; doing it twice is fine."""
+        await uninterrupted(self._close())
+
+    async def _close(self) -> None:
         feeds, self._feeds = self._feeds, {}
         for task in feeds.values():
             task.cancel()
