@@ -1,4 +1,4 @@
-"""For the few steps of a start or a stop that must not be left half done: a cancellation waits until they have ended."""
+"""For the few steps of a start or a stop that must not be left half done: a cancellation waits for their end."""
 
 from __future__ import annotations
 

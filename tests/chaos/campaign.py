@@ -93,7 +93,9 @@ class Campaign:
         recording.seconds = CLOCK.monotonic() - began
         recording.notes, recording.written = self._ledger.notes, self._ledger.written
         recording.done, recording.spoilt = dict(self._done), dict(self._spoilt)
-        recording.tracebacks = [each.name for each in self._processes.all if "Traceback" in each.said()]
+        said = {each.name: each.said() for each in self._processes.all}
+        recording.tracebacks = [name for name, words in said.items() if "Traceback" in words]
+        recording.unborn = [name for name, words in said.items() if not words]
         return recording
 
     def _lease_table(self) -> str:

@@ -113,7 +113,10 @@ def _left_behind(rows: Rows) -> Iterator[str]:
 
 
 def _wrong_exits(recording: Recording) -> Iterator[str]:
-    """Workers told to stop end with 0, killed ones with -9 unless they had just ended, and nobody by itself."""
+    """Workers told to stop end with 0, killed ones with -9 unless they had just ended, and nobody by itself.
+
+    A process that is told to stop while its interpreter still starts ends as any process does.
+    """
     done: dict[str, set[StopKind]] = {}
     for stop in recording.stopped:
         done.setdefault(stop.worker, set()).add(stop.kind)
@@ -121,6 +124,7 @@ def _wrong_exits(recording: Recording) -> Iterator[str]:
         kinds = done.get(worker, set())
         allowed = {
             *([0] if StopKind.TERM in kinds else []),
+            *([-signal.SIGTERM] if StopKind.TERM in kinds and worker in recording.unborn else []),
             *([-signal.SIGKILL] if StopKind.KILL in kinds else []),
         }
         if code not in allowed:

@@ -36,8 +36,8 @@ class Recording:
 
     ``writes`` are the accepted writes to the lease table as proxies saw them, ``notes`` what user code was told,
     ``written`` what the writer wrote, ``parents`` every shard that was ever seen with its parents, ``exits`` the exit
-    codes by worker, ``tracebacks`` the workers whose logs have one, ``done`` and ``spoilt`` counts of what was done to
-    processes and shards, and to calls.
+    codes by worker, ``tracebacks`` the workers whose logs have one, ``unborn`` those that ended before they said a
+    word, ``done`` and ``spoilt`` counts of what was done to processes and shards, and to calls.
     """
 
     source: SourceKind
@@ -53,6 +53,7 @@ class Recording:
     stopped: list[Stopped] = field(default_factory=list)
     exits: dict[str, int] = field(default_factory=dict)
     tracebacks: list[str] = field(default_factory=list)
+    unborn: list[str] = field(default_factory=list)
     done: dict[str, int] = field(default_factory=dict)
     spoilt: dict[str, int] = field(default_factory=dict)
 

@@ -84,6 +84,15 @@ def test_a_sound_recording_is_found_sound_and_so_is_what_was_kept_of_it(tmp_path
     assert load(tmp_path) == sound()
 
 
+def test_a_stop_before_the_interpreter_has_started_is_nobodys_fault() -> None:
+    recording = sound()
+    recording.stopped.append(Stopped("dan", StopKind.TERM, 6.9))
+    recording.exits["dan"] = -15
+    assert findings(recording) == ["process: dan ended with -15, after term"]
+    recording.unborn = ["dan"]
+    assert findings(recording) == []
+
+
 def test_the_figures_are_those_of_the_recording() -> None:
     told_of = figures(sound(), [])
     assert told_of["records"] == {"written": 4, "delivered": 4, "repeated": 2}
