@@ -39,8 +39,8 @@ class Checkpoint:
         text = self.sequence_number
         if text not in _WORDS and text != _END and not is_sequence_number(text):
             raise InvalidRow(
-                f"Checkpoint {text[:200]!r} is neither 1 to 129 decimal digits nor TRIM_HORIZON, LATEST, AT_TIMESTAMP or "
-                "SHARD_END."
+                f"Checkpoint {text[:200]!r} is neither 1 to 129 decimal digits nor TRIM_HORIZON, LATEST, AT_TIMESTAMP "
+                "or SHARD_END."
             )
         if self.sub_sequence_number < 0:
             raise InvalidRow(f"Sub-sequence number {self.sub_sequence_number} of checkpoint {text} is below 0.")

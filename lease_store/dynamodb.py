@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -17,15 +17,16 @@ from lease_store.dynamodb_errors import (
     Call,
     error_code,
     never_arrived_or_refused,
-    refuse_unreadable,
     translate,
 )
 from lease_store.dynamodb_expressions import create_table_request, render_write
 from lease_store.dynamodb_table import ensure_table
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
-from lease_store.item import LEASE_KEY, lease_of, table_scan, worker_of
+from lease_store.item import LEASE_KEY, canonical, lease_of, table_scan, worker_of
 from lease_store.lease import AttributeValue, Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, Unknown, WriteResult, applied
+from lease_store.strict_parser import StrictParser, parser_factory
+from lease_store.uninterrupted import uninterrupted
 from lease_store.verbs import Write, delete_worker, put_worker
 
 __all__ = ["DynamoDBLeaseStore"]
@@ -98,9 +99,7 @@ class DynamoDBLeaseStore:
             yield
         finally:
             connections.users -= 1
-            async with connections.lock:
-                if connections.users == 0:
-                    await connections.close()
+            await uninterrupted(connections.close_unused())
 
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
         """Apply one conditional write, tried once. Raises LeaseStoreError only where it was surely not applied."""
@@ -137,7 +136,8 @@ class DynamoDBLeaseStore:
         """Every row, all pages, eventually consistent."""
         request: dict[str, Any] = {"TableName": self._table_name}
         items: list[Item] = []
-        # Ends with the table: each page begins after the key that ended the last one.
+        ends: set[Hashable] = set()
+        # Ends with the table: each page begins after the key that ended the last one, and none ends where one did.
         while True:
             page = await self._ask("Scan", request)
             if not isinstance(page.get("Items"), list):
@@ -148,8 +148,10 @@ class DynamoDBLeaseStore:
             start = page.get("LastEvaluatedKey")
             if not start:
                 return table_scan(items)
-            if start == request.get("ExclusiveStartKey"):
+            end = canonical({"M": start})
+            if end in ends:
                 raise LeaseTableUnavailable(f"The scan of lease table {self._table_name} does not move past {start}.")
+            ends.add(end)
             request["ExclusiveStartKey"] = start
 
     async def write_worker(self, row: WorkerRow) -> bool:
@@ -256,13 +258,18 @@ class _Connections:
             context = session.create_client(
                 "dynamodb", region_name=region_name, endpoint_url=endpoint_url, config=config
             )
-            made = await self._stack.enter_async_context(context)
-            made.meta.events.register("before-parse.dynamodb", refuse_unreadable)
-            return made
+            return await self._stack.enter_async_context(context)
 
+        session.register_component("response_parser_factory", parser_factory(StrictParser))
         once, retrying = await client(1), await client(_READ_ATTEMPTS)
         self.endpoint_url = once.meta.endpoint_url
         self._clients = once, retrying
+
+    async def close_unused(self) -> None:
+        """Close the clients if nobody uses them any more."""
+        async with self.lock:
+            if self.users == 0:
+                await self.close()
 
     async def close(self) -> None:
         stack, self._stack, self._clients = self._stack, AsyncExitStack(), None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from botocore import exceptions as boto
 
@@ -20,7 +18,7 @@ from lease_store.errors import (
     LeaseTableUnreachable,
 )
 
-__all__ = ["Call", "UnreadableReply", "error_code", "never_arrived_or_refused", "refuse_unreadable", "translate"]
+__all__ = ["Call", "error_code", "never_arrived_or_refused", "translate"]
 
 _THROTTLES: Final = frozenset(
     {
@@ -75,25 +73,6 @@ class Call:
     operation: str
     table: str
     endpoint: str | None = None
-
-
-class UnreadableReply(Exception):
-    """A success whose body is not the JSON object that DynamoDB sends."""
-
-
-def refuse_unreadable(response_dict: Mapping[str, Any], **_: Any) -> None:
-    """Handler for botocore's ``before-parse`` event: raises UnreadableReply for a success that is no JSON object.
-
-    Botocore reads such a body as an empty reply, which would say *no such row* or *done* where nobody said so.
-    """
-    if response_dict["status_code"] >= 300:
-        return
-    try:
-        body = json.loads(response_dict["body"])
-    except ValueError as error:
-        raise UnreadableReply(f"the reply is not JSON ({error})") from None
-    if not isinstance(body, dict):
-        raise UnreadableReply("the reply is JSON, but not an object")
 
 
 def error_code(error: BaseException) -> str:

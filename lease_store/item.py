@@ -149,12 +149,14 @@ def canonical(value: AttributeValue) -> Hashable:
 
     Numbers compare by value (``7`` is ``7.0``), sets without order, all else literally; the type always counts.
     """
+    if len(value) != 1:
+        return tuple(sorted(value))  # Botocore hands over nothing of a type that it does not know.
     ((kind, content),) = value.items()
     match kind:
         case "N":
-            return kind, Decimal(content)
+            return kind, _value(content)
         case "NS":
-            return kind, frozenset(Decimal(number) for number in content)
+            return kind, frozenset(_value(number) for number in content)
         case "SS" | "BS":
             return kind, frozenset(content)
         case "B":
@@ -165,6 +167,13 @@ def canonical(value: AttributeValue) -> Hashable:
             return kind, frozenset((name, canonical(element)) for name, element in content.items())
         case _:
             return kind, content
+
+
+def _value(number: str) -> Hashable:
+    try:
+        return Decimal(number)
+    except InvalidOperation:
+        return number  # no number of DynamoDB's: equal to itself and nothing else
 
 
 def _lease(key: str, fields: _Fields) -> Lease:

@@ -21,7 +21,9 @@ from botocore.exceptions import ClientError
 from consumer.clock import Clock
 from consumer.errors import ConfigError, StreamUnavailable
 from consumer.streams.aws_errors import Call, translate
-from consumer.streams.lenient_parser import LenientParserFactory
+from consumer.streams.lenient_parser import LenientParser
+from lease_store.strict_parser import parser_factory
+from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["AwsClients", "SessionSource", "server_time_of", "time_if_future"]
 
@@ -86,14 +88,17 @@ class AwsClients:
                     await self._connect(mine)
             yield
         finally:
-            async with mine.lock:
-                with self._lock:
-                    mine.users -= 1
-                    is_last = mine.users == 0
-                    if is_last:
-                        del self._loops[loop]
+            await uninterrupted(self._leave(loop, mine))
+
+    async def _leave(self, loop: asyncio.AbstractEventLoop, mine: _LoopClients) -> None:
+        async with mine.lock:
+            with self._lock:
+                mine.users -= 1
+                is_last = mine.users == 0
                 if is_last:
-                    await mine.close()
+                    del self._loops[loop]
+            if is_last:
+                await mine.close()
 
     async def call(
         self, service: str, operation: str, request: Mapping[str, Any], *, resource: str, shard_id: str | None = None
@@ -138,7 +143,7 @@ class AwsClients:
             max_pool_connections=_POOL_CONNECTIONS,
         )
         session: Any = self._session() if callable(self._session) else self._session or get_session()
-        session.register_component("response_parser_factory", LenientParserFactory())
+        session.register_component("response_parser_factory", parser_factory(LenientParser))
         clients: dict[str, Any] = {}
         service = self._services[0]
         try:

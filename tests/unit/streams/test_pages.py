@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from consumer.errors import StreamThrottled, StreamUnavailable
 from consumer.streams.dynamodb_record import DynamoDBRecord
-from consumer.streams.lenient_parser import LenientParserFactory
+from consumer.streams.lenient_parser import LenientParser
 from consumer.streams.pages import believed, page_of, records_of
 from consumer.streams.source import Page, Shard
+from lease_store.strict_parser import parser_factory
 
 SOUND = {"dynamodb": {"SequenceNumber": "1"}}
 
@@ -99,7 +100,7 @@ MODEL = get_session().get_service_model("dynamodbstreams").operation_model("GetR
 
 async def parse(body: bytes, status: int = 200) -> Any:
     response = {"body": body, "headers": {}, "status_code": status, "context": {"operation_name": "GetRecords"}}
-    return await LenientParserFactory().create_parser("json").parse(response, MODEL.output_shape)
+    return await parser_factory(LenientParser).create_parser("json").parse(response, MODEL.output_shape)
 
 
 async def test_a_sound_reply_parses_as_botocore_parses_it() -> None:

@@ -1,0 +1,181 @@
+"""Whatever DynamoDB's API answers about the lease table: a result, or an error of ours that means *not applied*."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lease_store import verbs
+from lease_store.dynamodb import DynamoDBLeaseStore
+from lease_store.errors import LeaseStoreError
+from lease_store.item import to_item, worker_to_item
+from lease_store.lease import Lease, TableScan, WorkerRow
+from lease_store.store import Applied, Refused, Unknown
+from tests.fuzz.canned import Canned, Reply
+from tests.fuzz.mutations import replies
+
+LEASE = Lease(key="shardId-1", owner="me", counter=7, stream="orders@1", created_at="1", parents=("shardId-0",))
+ROW = to_item(LEASE)
+PEER = worker_to_item(WorkerRow(worker_id="peer", beat=3, failover_seconds=10.0))
+READY = {
+    "Table": {
+        "TableStatus": "ACTIVE",
+        "KeySchema": [{"AttributeName": "leaseKey", "KeyType": "HASH"}],
+        "AttributeDefinitions": [{"AttributeName": "leaseKey", "AttributeType": "S"}],
+    }
+}
+WRITES = {
+    write.verb: write
+    for write in (
+        verbs.create(LEASE),
+        verbs.renew(LEASE, "me"),
+        verbs.take(LEASE, "me"),
+        verbs.end_shard(LEASE, "me", ("shardId-2",)),
+        verbs.delete(LEASE),
+    )
+}
+LONGEST_SECONDS = 10.0
+
+
+class Bench:
+    """One store with open clients, on a loop that lives as long as the module's tests."""
+
+    def __init__(self) -> None:
+        self.runner = asyncio.Runner()
+        self.canned = Canned()
+        self.canned.reply = lambda _: Reply(json.dumps(READY).encode())
+        self.store = DynamoDBLeaseStore("leases", session=self.canned.session, region_name="eu-west-1")
+        self._stack = AsyncExitStack()
+        self.runner.run(self._stack.enter_async_context(self.store.open()))
+
+    def ask(self, call: Callable[[DynamoDBLeaseStore], Awaitable[Any]], reply: Reply) -> Any:
+        """What the call returns, or the error of ours it raises; anything else fails, a hang too."""
+        self.canned.reply = lambda _: reply
+
+        async def main() -> Any:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                try:
+                    return await call(self.store)
+                except LeaseStoreError as error:
+                    return error
+
+        return self.runner.run(main())
+
+    def close(self) -> None:
+        self.runner.run(self._stack.aclose())
+        self.runner.close()
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_wait_between_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Botocore sleeps before it tries a read again; how long is no matter of the reply."""
+
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+
+
+@pytest.mark.parametrize("verb", WRITES)
+@given(chance=st.data())
+@settings(max_examples=80)
+def test_a_write_is_applied_refused_or_unknown_and_denied_only_by_the_service(
+    bench: Bench, verb: str, chance: st.DataObject
+) -> None:
+    sound = {} if verb in ("create", "delete") else {"Attributes": dict(ROW)}
+    reply, document = chance.draw(replies(sound))
+    answer = bench.ask(lambda store: store.write(WRITES[verb], timeout_seconds=5.0), reply)
+    assert isinstance(answer, Applied | Refused | Unknown | LeaseStoreError)
+    if reply.status < 300:
+        assert isinstance(answer, Applied | Unknown), "a success was taken for a refusal"
+    if isinstance(answer, Applied):
+        assert document is not None, "a write was believed for a reply that is not whole"
+
+
+@given(chance=st.data())
+@settings(max_examples=120)
+def test_a_scan_shows_every_row_or_fails(bench: Bench, chance: st.DataObject) -> None:
+    reply, document = chance.draw(replies({"Items": [dict(ROW), dict(PEER)], "Count": 2}))
+    answer = bench.ask(lambda store: store.scan(), reply)
+    assert isinstance(answer, TableScan | LeaseStoreError)
+    if isinstance(answer, TableScan):
+        assert document is not None
+        shown = len(answer.leases) + len(answer.workers) + len(answer.foreign) + len(answer.unreadable)
+        assert shown == len(document["Items"])
+        assert all(isinstance(lease.key, str) for lease in answer.leases)
+
+
+@pytest.mark.parametrize(("reads", "row"), [("read", ROW), ("read_worker", PEER)])
+@given(chance=st.data())
+@settings(max_examples=100)
+def test_a_row_is_read_or_fails_and_only_an_empty_reply_means_there_is_none(
+    bench: Bench, reads: str, row: dict[str, Any], chance: st.DataObject
+) -> None:
+    reply, document = chance.draw(replies({"Item": dict(row)}))
+    answer = bench.ask(lambda store: getattr(store, reads)("shardId-1"), reply)
+    assert answer is None or isinstance(answer, Lease | WorkerRow | LeaseStoreError)
+    if answer is None:
+        assert document is not None, "a reply that is not whole was taken for: there is no such row"
+
+
+@given(chance=st.data())
+@settings(max_examples=60)
+def test_a_beat_is_written_or_fails(bench: Bench, chance: st.DataObject) -> None:
+    reply, _ = chance.draw(replies({}))
+    row = WorkerRow(worker_id="me", beat=4)
+    answer = bench.ask(lambda store: store.write_worker(row), reply)
+    assert answer is None or isinstance(answer, bool | LeaseStoreError)
+
+
+@given(chance=st.data())
+@settings(max_examples=60)
+def test_a_table_is_ready_or_the_start_fails(bench: Bench, chance: st.DataObject) -> None:
+    reply, document = chance.draw(replies(READY))
+    bench.canned.reply = lambda _: reply
+
+    async def no_wait(_: float) -> None: ...
+
+    async def main() -> Any:
+        store = DynamoDBLeaseStore(
+            "leases", session=bench.canned.session, region_name="eu-west-1", table_wait_seconds=2.0, sleep=no_wait
+        )
+        async with asyncio.timeout(LONGEST_SECONDS):
+            try:
+                async with store.open():
+                    return None
+            except LeaseStoreError as error:
+                return error
+
+    outcome = bench.runner.run(main())
+    if outcome is None:
+        assert document is not None
+        assert document["Table"]["TableStatus"] == "ACTIVE"
+
+
+@pytest.mark.parametrize("keys", [["a", "b"], ["a", "b", "c"]])
+def test_a_scan_that_goes_round_in_circles_ends(bench: Bench, keys: list[str]) -> None:
+    turn = iter(range(10**9))
+
+    def page(_: str) -> Reply:
+        last = {"leaseKey": {"S": keys[next(turn) % len(keys)]}}
+        return Reply(json.dumps({"Items": [dict(ROW)], "LastEvaluatedKey": last}).encode())
+
+    bench.canned.reply = page
+
+    async def main() -> None:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            await bench.store.scan()
+
+    with pytest.raises(LeaseStoreError, match="does not move"):
+        bench.runner.run(main())

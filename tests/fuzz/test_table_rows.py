@@ -1,0 +1,193 @@
+"""Rows of the lease table that somebody else wrote: read, named as unreadable, or left alone; none stops a worker."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from consumer.errors import LeaseholdError, LeaseTableConflict
+from consumer.hooks import Hooks
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
+from consumer.shards.position import made_at, start_position
+from consumer.testing.virtual_time import VirtualClock, run_virtual
+from lease_store.checkpoint import Checkpoint
+from lease_store.errors import InvalidRow
+from lease_store.item import canonical, from_item, table_scan, to_item, worker_to_item
+from lease_store.lease import ForeignRow, Lease, WorkerRow
+from lease_store.memory import MemoryLeaseStore
+from tests.fuzz.mutations import attribute_values, row_names
+
+Item = Mapping[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+keys = st.one_of(
+    st.sampled_from(["shardId-000000000000", "Leader", "Migration3.0", "TableMigration3.5", "x"]),
+    st.text(min_size=1, max_size=10),
+)
+likely = st.fixed_dictionaries(
+    {
+        "leaseCounter": st.one_of(st.integers(0, 10**6).map(lambda n: {"N": str(n)}), attribute_values),
+        "checkpoint": st.one_of(
+            st.sampled_from(["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP", "SHARD_END", "0", "9" * 129, "9" * 130]).map(
+                lambda text: {"S": text}
+            ),
+            attribute_values,
+        ),
+    },
+    optional={
+        "leaseOwner": st.sampled_from([{"S": "a"}, {"S": "me"}, {"S": ""}, {"NULL": True}]),
+        "entityType": st.sampled_from([{"S": "LEASE"}, {"S": "WORKER_METRIC_STATS"}, {"S": "NEW"}, {"N": "1"}]),
+        "leaseholdStream": st.sampled_from([{"S": "clicks@1"}, {"S": "other@1"}, {"S": ""}]),
+        "leaseholdStartAt": st.sampled_from([{"N": "1E+120"}, {"N": "-5"}, {"N": "1795000000.5"}]),
+        "leaseholdCreatedAt": st.text(max_size=12).map(lambda text: {"S": text}),
+    },
+)
+noise = st.dictionaries(row_names, attribute_values, max_size=5)
+
+
+@st.composite
+def items(draw: st.DrawFn) -> dict[str, Any]:
+    """A row with a key: perhaps a lease's, perhaps a worker's, perhaps nothing anybody has ever written."""
+    row = draw(st.one_of(st.just({}), likely)) | draw(noise)
+    return {**row, "leaseKey": {"S": draw(keys)}}
+
+
+def _read(item: Item) -> Lease | WorkerRow | ForeignRow | str:
+    """The row, or the sentence that says why it can't be read."""
+    try:
+        return from_item(item)
+    except InvalidRow as error:
+        return str(error)
+
+
+@given(items())
+@settings(max_examples=400)
+def test_a_row_is_read_or_refused_and_one_that_is_read_loses_nothing(item: dict[str, Any]) -> None:
+    row = _read(item)
+    match row:
+        case str():
+            assert repr(item["leaseKey"]["S"]) in row, "an error that does not name its row"
+            return
+        case Lease():
+            written = to_item(row)
+        case WorkerRow():
+            written = worker_to_item(row)
+        case ForeignRow():
+            written = dict(row.item)
+    for name, value in item.items():
+        says_something = "NULL" not in value and all(content not in ("", b"", []) for content in value.values())
+        if says_something and name in written:
+            assert canonical(written[name]) == canonical(value), name
+        assert name in written or not says_something, f"{name} was dropped"
+
+
+@given(st.lists(items(), max_size=6), st.lists(st.dictionaries(row_names, attribute_values, max_size=3), max_size=2))
+def test_a_scan_shows_every_row_once_whatever_the_others_are(found: list[Item], keyless: list[Item]) -> None:
+    scan = table_scan([*found, *keyless])
+    shown = len(scan.leases) + len(scan.workers) + len(scan.foreign) + len(scan.unreadable)
+    assert shown == len(found) + len(keyless)
+
+
+@given(items())
+@settings(max_examples=200)
+def test_a_lease_that_can_be_read_can_be_opened_or_says_why_not(item: dict[str, Any]) -> None:
+    try:
+        row = from_item(item)
+        if isinstance(row, Lease):
+            assert made_at(row) >= 0.0
+            start_position(row, aggregates=True)
+    except InvalidRow:
+        return
+
+
+class Consumers:
+    """Starts nothing; remembers what began."""
+
+    def __init__(self) -> None:
+        self.began: list[str] = []
+
+    def tenure_began(self, held: HeldLease) -> None:
+        self.began.append(held.key)
+
+    def stop_changed(self, held: HeldLease, reason: Any) -> None: ...
+
+
+def _after_half_a_minute(rows: list[Item]) -> tuple[MemoryLeaseStore, list[str], Exception | None]:
+    """A worker beside ``rows`` and a sound lease: the table, what it began, and what ended it."""
+    store, consumers = MemoryLeaseStore(), Consumers()
+    store.put_item(to_item(Lease(key="sound", stream="clicks@1", created_at="1")))
+    for row in rows:
+        store.put_item(row)
+
+    async def main() -> Exception | None:
+        clock = VirtualClock()
+        loop = LeaseLoop(
+            store,
+            LeaseSettings("me", "clicks", 10.0, 30.0, 50.0),
+            consumers,
+            clock=clock,
+            random=random.Random(1),
+            hooks=Hooks([]),
+        )
+        try:
+            async with clock.timeout(30.0):
+                await loop.start()
+                await loop.run()
+        except TimeoutError:
+            return None
+        except LeaseholdError as error:
+            return error
+        raise AssertionError("the lease loop ended by itself")
+
+    return store, consumers.began, run_virtual(main(), seed=1, limit_seconds=1_000)
+
+
+@given(st.lists(items(), min_size=1, max_size=4))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_a_worker_takes_its_leases_beside_any_rows_or_says_why_it_can_not_join(rows: list[Item]) -> None:
+    store, began, error = _after_half_a_minute(rows)
+    if error is not None:
+        assert isinstance(error, LeaseTableConflict | InvalidRow), error
+        return
+    assert "sound" in began
+    for row in rows:
+        key = row["leaseKey"]["S"]
+        kept = store.get(key)
+        assert kept is not None, f"the row {key!r} was deleted"
+        if key not in began and row is [each for each in rows if each["leaseKey"]["S"] == key][-1]:
+            known = {"leaseOwner", "checkpointOwner", "leaseCounter", "ownerSwitchesSinceCheckpoint"}
+            assert all(kept[name] == row[name] for name in row if name not in known), "a row that is not ours changed"
+
+
+@given(st.text(max_size=140), st.integers(-3, 2**70))
+def test_a_checkpoint_is_understood_or_refused_and_what_is_understood_has_an_order(text: str, sub: int) -> None:
+    try:
+        checkpoint = Checkpoint(text, sub)
+    except InvalidRow:
+        return
+    assert (checkpoint < Checkpoint("5")) + (checkpoint > Checkpoint("5")) + (checkpoint == Checkpoint("5")) >= 1 or (
+        int(text) == 5
+    )
+    assert checkpoint <= Checkpoint("SHARD_END") or checkpoint.is_end
+
+
+@given(st.integers(1, 10**129 - 1), st.integers(0, 2**31))
+def test_numbers_of_every_length_order_by_value_up_to_129_digits(number: int, sub: int) -> None:
+    here = Checkpoint(str(number), sub)
+    assert Checkpoint(str(number - 1), sub + 1) < here < Checkpoint(str(number), sub + 1)
+    with pytest.raises(InvalidRow, match="129"):
+        Checkpoint("1" + "0" * 129)
