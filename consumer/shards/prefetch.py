@@ -142,12 +142,12 @@ class ShardReader:
         self._signal.notify()
 
     def lag_seconds(self) -> float | None:
-        """Age of the oldest record not yet processed; grows while reads fail. None while nothing is known."""
+        """Age of the oldest record not yet processed; grows while a read hangs or fails. None while nothing is known."""
         timestamp = self._pages[0].records[self._pages[0].offset].timestamp if self._pages else None
         unprocessed = None if timestamp is None else max(0.0, self._clock.wall() - timestamp)
         unread = self._lag
-        if unread is not None and self._failures:
-            unread += self._clock.monotonic() - self._lag_at
+        if unread is not None:
+            unread += self._progress.seconds(_STAGE)
         return max((lag for lag in (unprocessed, unread) if lag is not None), default=None)
 
     async def run(self) -> None:

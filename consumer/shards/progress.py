@@ -52,6 +52,10 @@ class Progress:
         finally:
             self.end(name)
 
+    def seconds(self, stage: str) -> float:
+        """Age of ``stage``, 0 where it is not under way."""
+        return self._clock.monotonic() - self._since[stage] if stage in self._since else 0.0
+
     def oldest_seconds(self) -> float:
         """Age of the oldest stage under way, 0 where there is none."""
         return self._clock.monotonic() - min(self._since.values()) if self._since else 0.0

@@ -145,11 +145,11 @@ class Member:
             self.outcome = await worker.run()
 
     async def entered(self) -> None:
-        """Return once the worker has started; raises what kept it from it."""
+        """Return once the worker has started, or was killed; raises what kept it from it."""
         waits = asyncio.ensure_future(self._entered.wait())
         await asyncio.wait([self.task, waits], return_when=asyncio.FIRST_COMPLETED)
         waits.cancel()
-        if not self._entered.is_set():
+        if self.task.done():
             self.task.result()
 
     @property
@@ -164,7 +164,7 @@ class Member:
     @property
     def held(self) -> set[str]:
         """Keys of the tenures that it holds."""
-        return set(self.worker._loop.leases.held) if self._entered.is_set() else set()
+        return set(self.worker._loop.leases.held) if self._entered.is_set() and not self.is_killed else set()
 
     def told(self, kind: type[F]) -> list[F]:
         """The facts of ``kind``, in order."""
@@ -173,6 +173,7 @@ class Member:
     def kill(self) -> None:
         """As kill -9: not one line of it runs any more, and nothing is cleaned up."""
         self.is_killed = True
+        self._entered.set()
         self.group.stage.loop.freeze(self.name)
 
     def freeze(self, seconds: float) -> None:
