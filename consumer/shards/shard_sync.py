@@ -1,8 +1,8 @@
 """Shard sync: make the lease rows that a stream's shards lack, delete those that are done with.
 
 One worker of the fleet does it at intervals (the live one with the smallest id), any worker when it starts on a table
-without leases and when a shard ended without its children in sight. What is to be done is decided by
-``streams.shard_graph``.
+without leases of the stream and when a shard ended without its children in sight: a listing takes a call for each
+hundred shards, and the account has ten a second. What is to be done is decided by ``streams.shard_graph``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 
 from consumer.clock import Clock
 from consumer.config import WorkerConfig
-from consumer.errors import LeaseholdError, StreamError, StreamMissing
+from consumer.errors import LeaseholdError, PositionRefused, ShardNotFound, StreamError, StreamMissing
 from consumer.hooks import GapFound, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, TableState
@@ -24,7 +24,7 @@ from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff, retrying
 from consumer.shards.position import made_at
 from consumer.streams import shard_graph
-from consumer.streams.source import RecordSource, ShardListing, StreamIdentity, base_of
+from consumer.streams.source import Position, RecordSource, ShardListing, StreamIdentity, base_of
 from lease_store.errors import LeaseStoreError
 from lease_store.lease import Lease
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("leasehold.shards")
 _ROWS_AT_ONCE: Final = 16
 _TRIES: Final = 5
 _LISTING_AGE_SECONDS: Final = 2.0
-_LISTING_LAG_SECONDS: Final = 30.0
+_SURELY_SEEN_SECONDS: Final = 1.0
 _SHARE_EVERY_SECONDS: Final = 5.0
 _SURELY_OLD_SECONDS: Final = 24 * 3600.0
 _GONE_FOR_SECONDS: Final = 600.0
@@ -87,14 +87,19 @@ class ShardSync:
         self._wanted.set()
 
     async def start(self) -> None:
-        """The first sync. Raises StreamError, LeaseStoreError."""
-        await self._sync()
+        """The first sync, unless others have made it: then leases can be taken. Raises StreamError, LeaseStoreError."""
+        state = await self._seam.call(self._loop.state())
+        if any(lease.stream == self.stream.label for lease in state.leases):
+            self._source.share(state.live_workers)
+        else:
+            await self.once()
 
     async def run(self) -> None:
         """Sync at intervals until cancelled; what fails is tried again and never ends it."""
         backoff = Backoff(self._random, 0.5, self._config.audit_interval_seconds)
         pause = self._config.audit_interval_seconds
-        due = self._clock.monotonic() + pause
+        # What others left undone when they died is found as soon as it is known that they did.
+        due = self._clock.monotonic() + min(pause, self._config.failover_seconds + _SURELY_SEEN_SECONDS)
         while True:
             wanted = await self._wait(min(max(0.0, due - self._clock.monotonic()), _SHARE_EVERY_SECONDS))
             try:
@@ -104,7 +109,7 @@ class ShardSync:
                     continue
                 if (wanted or state.is_describer) and not state.draining:
                     self._follow_incarnation(await self._source.resolve())
-                    await self._sync()
+                    await self.once()
                 backoff.reset()
                 pause = self._config.audit_interval_seconds
             except LeaseholdError as error:
@@ -165,7 +170,8 @@ class ShardSync:
             self._listings[stream.label] = (began, listing)
             return listing
 
-    async def _sync(self) -> None:
+    async def once(self) -> None:
+        """One sync, now. Raises StreamError, LeaseStoreError."""
         # Before the first call: workers that start together must not each take the whole budget for their listings.
         self._source.share((await self._seam.call(self._loop.state())).live_workers)
         listing = await self._list(None, since=self._clock.monotonic())
@@ -181,7 +187,7 @@ class ShardSync:
             state = await self._seam.call(self._loop.state())
             missing = self._missing(listing, state)
         else:
-            self._report_gaps(missing, listing, state)
+            await self._report_gaps(missing, listing, state)
         await self._create(missing)
         await self._replace(listing, state)
         await self._delete(listing, state)
@@ -257,7 +263,7 @@ class ShardSync:
             if now - self._deletable_since[lease.key] >= _GONE_FOR_SECONDS:
                 await self._seam.call(self._loop.delete(lease))
 
-    def _report_gaps(self, missing: tuple[Lease, ...], listing: ShardListing, state: TableState) -> None:
+    async def _report_gaps(self, missing: tuple[Lease, ...], listing: ShardListing, state: TableState) -> None:
         """A shard that comes to light after its parents were trimmed, unread, in a group that was already running."""
         shards = {shard.id: shard for shard in listing.shards}
         known = shards.keys() | {lease.key for lease in state.leases}
@@ -266,19 +272,23 @@ class ShardSync:
             gone = [parent for parent in lease.parents if parent not in known]
             born_at = shards[lease.key].created_at if lease.key in shards else None
             # A shard older than the group names parents that were trimmed before the group's time: none of its loss.
-            if gone and (born_at or self._clock.wall() - _SURELY_OLD_SECONDS) > started_at:
-                _log.error(
-                    "Shard %s was found after its parents %s were trimmed away unread: their records are lost to this "
-                    "group; reading goes on at the oldest record there is.",
-                    lease.key,
-                    ", ".join(gone),
-                )
-                self._hooks(GapFound(lease.key, f"shard {gone[0]}", "TRIM_HORIZON", stopped=False))
+            if not gone or (born_at or self._clock.wall() - _SURELY_OLD_SECONDS) <= started_at:
+                continue
+            if any([await self._is_known(self.stream, parent) for parent in gone]):
+                continue  # this listing left it out
+            _log.error(
+                "Shard %s was found after its parents %s were trimmed away unread: their records are lost to this "
+                "group; reading goes on at the oldest record there is.",
+                lease.key,
+                ", ".join(gone),
+            )
+            self._hooks(GapFound(lease.key, f"shard {gone[0]}", "TRIM_HORIZON", stopped=False))
 
     async def wait_for_lineage(self, held: HeldLease) -> None:
         """Return when all that comes before the shard is done or gone: older incarnations, then its parents.
 
-        A parent without a row blocks as long as a complete listing shows it: its row is to be made first.
+        A parent without a row blocks as long as the service knows it: its row is to be made first, where it is part of
+        what this group reads.
         """
         lease = held.first_lease
         if lease.checkpoint.is_number:
@@ -308,14 +318,22 @@ class ShardSync:
                     return False
         if not absent:
             return shard_graph.may_start(lease, leases, None)
-        listing = await self._list(lease.stream, since=since)
-        # A listing that lags behind the shard itself lags behind its parents, too: it does not show that they are gone.
-        lags = listing is not None and all(shard.id != lease.key for shard in listing.shards)
-        if lags and self._clock.monotonic() - began < _LISTING_LAG_SECONDS:
-            return False
-        shards, now = ((), None) if listing is None else (listing.shards, listing.server_time)
-        if not shard_graph.may_start(lease, leases, shards, server_time=now):
-            self.want()
-            return False
-        _log.info("Shard %s starts: its parents %s are gone from table and stream.", lease.key, absent)
+        stream = self.identity_of(lease.stream)
+        known = [parent for parent in absent if await self._is_known(stream, parent)]
+        if known:
+            listing = await self._list(lease.stream, since=since)
+            shown, now = ((), None) if listing is None else (listing.shards, listing.server_time)
+            unlisted = {*known} - {shard.id for shard in shown}
+            if unlisted or not shard_graph.may_start(lease, leases, shown, server_time=now):
+                self.want()
+                return False
+        _log.info("Shard %s starts: its parents %s are gone, or no part of what is to be read.", lease.key, absent)
+        return True
+
+    async def _is_known(self, stream: StreamIdentity, shard_id: str) -> bool:
+        """Whether the service knows the shard, asked itself: a listing may be late with it, or leave it out."""
+        try:
+            await self._source.iterator(stream, shard_id, Position("TRIM_HORIZON"))
+        except (ShardNotFound, StreamMissing, PositionRefused):
+            return False  # refused: what a row names as a parent is no shard's id
         return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Coroutine
@@ -12,11 +13,12 @@ from typing import Any
 import pytest
 
 from consumer.config import InitialPosition, WorkerConfig
+from consumer.errors import ShardNotFound
 from consumer.hooks import Fact, Hooks
 from consumer.leasing.lease_loop import TableState
 from consumer.leasing.seam import LeasesInline
 from consumer.shards.shard_sync import ShardSync
-from consumer.streams.source import Shard, ShardListing, StreamIdentity
+from consumer.streams.source import Opened, Position, Shard, ShardListing, StreamIdentity
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
 from lease_store.errors import LeaseTableThrottled
@@ -61,6 +63,8 @@ class Stage:
         self.clock = VirtualClock()
         self.shards = shards
         self.listings = 0
+        self.asked: list[str] = []
+        self.unlisted: set[str] = set()
         self.facts: list[Fact] = []
         self.table = Table(*rows)
         self.sync = ShardSync(
@@ -78,9 +82,19 @@ class Stage:
 
     def share(self, workers: int) -> None: ...
 
+    async def resolve(self) -> StreamIdentity:
+        return STREAM
+
     async def list_shards(self, stream: StreamIdentity) -> ShardListing:
         self.listings += 1
-        return ShardListing(self.shards, server_time=1_800_000_000.0)
+        shown = tuple(shard for shard in self.shards if shard.id not in self.unlisted)
+        return ShardListing(shown, server_time=1_800_000_000.0)
+
+    async def iterator(self, stream: StreamIdentity, shard_id: str, position: Position) -> Opened:
+        self.asked.append(shard_id)
+        if all(shard.id != shard_id for shard in self.shards):
+            raise ShardNotFound
+        return Opened("iterator")
 
 
 def row(key: str, checkpoint: Checkpoint = TRIM_HORIZON, *parents: str, **fields: Any) -> Lease:
@@ -106,11 +120,62 @@ def test_a_shard_that_has_begun_starts_without_asking_anybody() -> None:
     virtual(main())
 
 
-def test_a_shard_without_living_parents_starts_when_a_listing_says_that_they_are_gone() -> None:
+def test_a_shard_whose_parents_the_service_does_not_know_starts_and_costs_no_listing() -> None:
+    """Scenario C71: 1,000 shards whose parents were trimmed long ago, each of which asked for a listing."""
+
     async def main() -> None:
         stage = Stage(Shard("b", ("a",)), rows=(row("b", TRIM_HORIZON, "a"),))
         await stage.sync.wait_for_lineage(tenure(stage.table.rows["b"]))
+        assert (stage.listings, stage.asked) == (0, ["a"])
+
+    virtual(main())
+
+
+def test_a_parent_that_listings_leave_out_is_waited_for() -> None:
+    """Fleet seeds 43, 98, scenario C28: a listing showed the child alone, which was read before its parent."""
+
+    async def main() -> None:
+        stage = Stage(Shard("a", is_open=False), Shard("b", ("a",)), rows=(row("b", TRIM_HORIZON, "a"),))
+        stage.unlisted = {"a"}
+        wait = asyncio.ensure_future(stage.sync.wait_for_lineage(tenure(stage.table.rows["b"])))
+        await stage.clock.sleep(120.0)
+        assert not wait.done()
+        stage.unlisted = set()
+        await stage.sync.once()
+        await stage.clock.sleep(5.0)
+        assert "a" in stage.table.rows
+        assert not wait.done()
+        stage.table.rows["a"] = replace(stage.table.rows["a"], checkpoint=SHARD_END)
+        await wait
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_gap_is_reported_only_for_parents_that_the_service_does_not_know(is_known: bool) -> None:
+    async def main() -> None:
+        born = 1_800_000_000.0 + 7_200.0
+        rows = (row("z", BEGUN),)
+        shards = [Shard("z"), Shard("b", ("a",), created_at=born)]
+        stage = Stage(*shards, *([Shard("a")] if is_known else []), rows=rows)
+        stage.unlisted = {"a"}
+        await stage.sync.once()
+        assert "b" in stage.table.rows
+        assert [fact.shard_id for fact in stage.facts] == ([] if is_known else ["b"])
+
+    virtual(main())
+
+
+def test_a_worker_that_joins_a_group_lists_nothing_at_its_start_and_soon_what_others_left_undone() -> None:
+    async def main() -> None:
+        stage = Stage(Shard("a"), Shard("b"), rows=(row("a", BEGUN),))
+        await stage.sync.start()
+        assert stage.listings == 0
+        running = asyncio.ensure_future(stage.sync.run())
+        await stage.clock.sleep(12.0)
+        running.cancel()
         assert stage.listings == 1
+        assert sorted(stage.table.rows) == ["a", "b"]
 
     virtual(main())
 
@@ -133,7 +198,7 @@ def test_a_shard_waits_while_an_older_incarnation_is_read_and_asks_for_no_listin
 def test_the_first_row_settles_the_instant_of_a_new_group() -> None:
     async def main() -> None:
         stage = Stage(Shard("a"), Shard("b"), Shard("c"), start="LATEST")
-        await stage.sync.start()
+        await stage.sync.once()
         creates = [call for call in stage.table.calls if call.startswith("create")]
         first = stage.table.calls.index(creates[0])
         assert stage.table.calls[first + 1] == "state"  # made alone, then a look at what stands
@@ -149,11 +214,11 @@ def test_a_group_that_starts_at_latest_waits_for_the_first_listing_that_shows_a_
 
     async def main() -> None:
         stage = Stage(start="LATEST")
-        await stage.sync.start()
+        await stage.sync.once()
         assert stage.table.rows == {}
         stage.shards = (Shard("a"),)
         await stage.clock.sleep(30.0)
-        await stage.sync.start()
+        await stage.sync.once()
         assert stage.table.rows["a"].checkpoint == LATEST
 
     virtual(main())
@@ -165,7 +230,7 @@ def test_a_refused_row_is_made_again_by_itself() -> None:
     async def main() -> None:
         stage = Stage(*(Shard(f"s{number:03}") for number in range(100)))
         stage.table.refusals = {f"s{number:03}": 1 for number in range(0, 100, 10)}
-        await stage.sync.start()
+        await stage.sync.once()
         assert len(stage.table.rows) == 100
         assert stage.listings == 1
         assert sum(call.startswith("create") for call in stage.table.calls) == 110
@@ -181,7 +246,7 @@ def test_an_oddity_is_told_once_and_again_when_it_comes_back(caplog: pytest.LogC
             stage.shards = listed
             stage.table.rows.pop("b", None)
             await stage.clock.sleep(30.0)
-            await stage.sync.start()
+            await stage.sync.once()
 
     with caplog.at_level(logging.INFO, "leasehold.shards"):
         virtual(main())
