@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import uuid4
@@ -10,16 +11,22 @@ import boto3
 import pytest
 from aiobotocore.session import AioSession
 
-from consumer.testing.ministack import Ministack
 from lease_store import DynamoDBLeaseStore, MemoryLeaseStore
 from tests.contract.bench import Bench, MemoryRows, TableRows
 
 
 @pytest.fixture(scope="session")
-def raw_client(ministack: Ministack) -> Iterator[Any]:
+def endpoint_url(request: pytest.FixtureRequest) -> str:
+    """The DynamoDB under test: ministack, or by hand the one that LEASEHOLD_DYNAMODB_ENDPOINT names."""
+    named = os.environ.get("LEASEHOLD_DYNAMODB_ENDPOINT")
+    return named or str(request.getfixturevalue("ministack").endpoint_url)
+
+
+@pytest.fixture(scope="session")
+def raw_client(endpoint_url: str) -> Iterator[Any]:
     client = boto3.client(
         "dynamodb",
-        endpoint_url=ministack.endpoint_url,
+        endpoint_url=endpoint_url,
         region_name="us-east-1",
         aws_access_key_id="local",
         aws_secret_access_key="local",
@@ -43,13 +50,12 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
         async with memory.open():
             yield Bench(memory, MemoryRows(memory))
         return
-    server: Ministack = request.getfixturevalue("ministack")
     client: Any = request.getfixturevalue("raw_client")
     store = DynamoDBLeaseStore(
         f"leases-{uuid4()}",
         session=request.getfixturevalue("session"),
         region_name="us-east-1",
-        endpoint_url=server.endpoint_url,
+        endpoint_url=request.getfixturevalue("endpoint_url"),
     )
     async with store.open():
         yield Bench(store, TableRows(client, store.name))

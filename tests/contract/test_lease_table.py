@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 from aiobotocore.session import AioSession
 
-from consumer.testing.ministack import Ministack
 from lease_store import DynamoDBLeaseStore, Lease, LeaseTableMissing, NotALeaseTable, verbs
 
 pytestmark = pytest.mark.integration
@@ -19,13 +18,11 @@ Make = Callable[..., DynamoDBLeaseStore]
 
 
 @pytest.fixture
-def make(ministack: Ministack, session: AioSession) -> Make:
+def make(endpoint_url: str, session: AioSession) -> Make:
     name = f"leases-{uuid4()}"
 
     def store(**options: Any) -> DynamoDBLeaseStore:
-        return DynamoDBLeaseStore(
-            name, session=session, region_name="us-east-1", endpoint_url=ministack.endpoint_url, **options
-        )
+        return DynamoDBLeaseStore(name, session=session, region_name="us-east-1", endpoint_url=endpoint_url, **options)
 
     return store
 

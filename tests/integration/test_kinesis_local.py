@@ -53,6 +53,13 @@ def server() -> Iterator[KinesisLocal]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def endpoint_url(request: pytest.FixtureRequest) -> str:
+    """The Kinesis under test: kinesis-local, or by hand the one that LEASEHOLD_KINESIS_ENDPOINT names."""
+    named = os.environ.get("LEASEHOLD_KINESIS_ENDPOINT")
+    return named or str(request.getfixturevalue("server").endpoint_url)
+
+
 class Clicks:
     """A stream of its own on the server, fed and resharded by an ordinary client."""
 
@@ -118,11 +125,11 @@ class Clicks:
 
 
 @pytest.fixture
-async def clicks(monkeypatch: pytest.MonkeyPatch, server: KinesisLocal) -> AsyncIterator[Clicks]:
+async def clicks(monkeypatch: pytest.MonkeyPatch, endpoint_url: str) -> AsyncIterator[Clicks]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", server.endpoint_url)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", endpoint_url)
     name = f"clicks-{uuid4().hex[:8]}"
     async with SESSION.create_client("kinesis") as client:
         await client.create_stream(StreamName=name, ShardCount=1)
@@ -236,6 +243,8 @@ async def test_split_and_merged_shards_end_with_their_children_named(clicks: Cli
         halves = await clicks.split(root.id)
         opened = await source.iterator(stream, root.id, HORIZON)
         children, numbers = await _to_the_end(source, stream, root.id, opened.iterator)
+        if children is None and os.environ.get("LEASEHOLD_KINESIS_ENDPOINT"):
+            pytest.skip("the server named is older than ChildShards in the reply at a shard's end")
         assert (numbers, {child.id for child in children}) == ([written], halves)
         assert {child.parents for child in children} == {(root.id,)}
         listing = {shard.id: shard for shard in (await source.list_shards(stream)).shards}
@@ -311,9 +320,9 @@ async def test_two_workers_follow_a_split_and_a_merge_under_writes(clicks: Click
 
 
 async def test_iterators_that_expire_and_replies_that_break_cost_nothing(
-    monkeypatch: pytest.MonkeyPatch, clicks: Clicks, group: Group, server: KinesisLocal
+    monkeypatch: pytest.MonkeyPatch, clicks: Clicks, group: Group, endpoint_url: str
 ) -> None:
-    async with Proxy(server.endpoint_url) as proxy:
+    async with Proxy(endpoint_url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_KINESIS", proxy.endpoint_url)
         proxy.faults.arm(
             Fault.error("ExpiredIteratorException", "GetRecords", times=2, skip=2),
