@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from consumer.errors import ConfigError
 
@@ -194,17 +194,23 @@ class Problem:
 
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_.-]{3,255}", re.ASCII)
 _TABLE_NAME_RULE = "a DynamoDB table's name is 3 to 255 letters, digits, '_', '-' or '.'"
+_IDLE: Final = "idle_wait_seconds"
 _WORKER_NAME = re.compile(r"[\x21-\x7e]{1,128}")
 
 
 def find_problems(values: Mapping[str, Any]) -> list[Problem]:
     """Everything wrong with ``values`` (field to value; absent ones are not judged), in the order of the fields."""
     found = []
-    for name, metadata in ((each.name, each.metadata) for each in fields(WorkerConfig)):
-        if name in values:
-            sentence = _range_problem(values[name], metadata) or _own_problem(name, values)
+    for each in fields(WorkerConfig):
+        if each.name in values:
+            value = values[each.name]
+            sentence = (
+                _type_problem(value, str(each.type))
+                or _range_problem(value, each.metadata)
+                or _own_problem(each.name, values)
+            )
             if sentence:
-                found.append(Problem(name, _shown(values[name]), sentence))
+                found.append(Problem(each.name, _shown(value), sentence))
     return found
 
 
@@ -218,13 +224,31 @@ def range_text(between: tuple[float, float], unit: str) -> str:
     return f"{low} and {high} {unit}".rstrip()
 
 
+# The annotation of a field, without "or None", and what that means at run time. The rest have rules of their own.
+_KINDS: Final[Mapping[str, tuple[Any, str]]] = {
+    "bool": (bool, "True or False"),
+    "float": ((int, float), "a number"),
+    "int": (int, "a whole number"),
+    "str": (str, "text"),
+}
+
+
+def _type_problem(value: Any, annotation: str) -> str | None:
+    name = annotation.removesuffix(" | None")
+    if name not in _KINDS or (value is None and name != annotation):
+        return None
+    kind, words = _KINDS[name]
+    # To Python, True is a number.
+    return None if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)) else f"must be {words}."
+
+
 def _range_problem(value: Any, metadata: Mapping[str, Any]) -> str | None:
     choices, between, unit = metadata["choices"], metadata["between"], metadata["unit"]
-    if choices and value not in choices:
+    if choices and not (isinstance(value, str) and value in choices):
         return f"is {' or '.join(choices)}."
     if between is None or value is None:
         return None
-    if not isinstance(value, int | float) or not between[0] <= value <= between[1]:
+    if not between[0] <= value <= between[1]:
         return f"must lie between {range_text(between, unit)}."
     return None
 
@@ -245,11 +269,8 @@ def _own_problem(name: str, values: Mapping[str, Any]) -> str | None:
             return "is not an InitialPosition; write InitialPosition.parse('TRIM_HORIZON')."
         case "initial_position" if value.timestamp is not None and value.timestamp <= 0:
             return "the time must lie after 1970."
-        case "stuck_after_seconds" if value <= 2 * values.get("idle_wait_seconds", 0.0):
-            return (
-                f"must be more than twice idle_wait_seconds ({values['idle_wait_seconds']:g} s), "
-                "or every quiet shard would be reported as stuck."
-            )
+        case "stuck_after_seconds" if isinstance(idle := values.get(_IDLE), int | float) and value <= 2 * idle:
+            return f"must be more than twice {_IDLE} ({idle:g} s), or every quiet shard would be reported as stuck."
         case _:
             return None
 

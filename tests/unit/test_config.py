@@ -20,9 +20,26 @@ RANGES = [(each["name"], each["between"]) for each in describe_fields() if each[
 def test_a_value_at_either_end_of_its_range_is_taken_and_one_beyond_is_named(name: str, between: tuple[float, float]):
     for value in between:
         assert not [each for each in find_problems({name: value}) if "between" in each.sentence]
-    for value in (between[0] - 0.01, between[1] + 1, float("nan"), float("inf")):
-        with pytest.raises(ConfigError, match=f"{name}=.*must lie between"):
+    for value in (between[0] - 1, between[0] - 0.01, between[1] + 1, float("nan"), float("inf")):
+        with pytest.raises(ConfigError, match=f"{name}=.*must (lie between|be a whole number)"):
             replace(GOOD, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("max_records", 1.5, "a whole number"),
+        ("max_records", True, "a whole number"),
+        ("max_records", None, "a whole number"),
+        ("failover_seconds", "10", "a number"),
+        ("create_table", "no", "True or False"),
+        ("app", 7, "text"),
+        ("worker_id", b"w", "text"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_where_it_is_given(name: str, value: Any, kind: str):
+    with pytest.raises(ConfigError, match=f"{name}=.*must be {kind}"):
+        replace(GOOD, **{name: value})
 
 
 def test_all_problems_are_told_at_once():
