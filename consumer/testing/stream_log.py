@@ -61,6 +61,7 @@ class StreamLog:
         self.lineage = Lineage(rules, self.options, now=now, rng=rng, shard_count=shard_count)
         self.created_at = self.lineage.created_at
         self._now = now
+        self._rng = rng
         self._prebuild = prebuild
         self._latest = self.created_at
         self._reads: dict[str, deque[float]] = {}
@@ -98,7 +99,10 @@ class StreamLog:
         """Every shard that a listing shows, by id, as stale as ``staleness`` says; each call ages it by one."""
         now = self.lineage.settle()
         shards = sorted((*self.lineage.shards.values(), *self.lineage.gone.values()), key=lambda shard: shard.id)
-        return [view for shard in shards if (view := _listed(shard, now, staleness)) is not None]
+        views = [view for shard in shards if (view := _listed(shard, now, staleness)) is not None]
+        if not staleness.left_out:
+            return views
+        return [view for view in views if self._rng.random() >= staleness.left_out]
 
     def open_shards(self) -> list[ShardView]:
         """The shards that take records now, by hash range."""

@@ -111,13 +111,14 @@ class Staleness:
 
     A child stays hidden for its first ``child_late_calls`` listings and until it is ``child_late_seconds`` old; a
     closed shard is listed without its end for the first ``end_late_calls`` listings after it closed and
-    ``end_late_seconds`` long.
+    ``end_late_seconds`` long. ``left_out`` are the odds that one listing leaves one shard out, whatever its age.
     """
 
     child_late_calls: int = 0
     child_late_seconds: float = 0.0
     end_late_calls: int = 0
     end_late_seconds: float = 0.0
+    left_out: float = 0.0
 
 
 FRESH: Final = Staleness()

@@ -24,15 +24,27 @@ def serial_of(record: Any) -> int:
 
 
 class _Code(RecordProcessor):
-    """What both kinds share. One object for each tenure; a second initialize is a breach."""
+    """What both kinds share. One object for each tenure; a second initialize is a breach.
+
+    ``was_told``: that its tenure is over, in whichever words.
+    """
 
     def __init__(
-        self, worker: str, judge: StreamJudge, code: Callable[[], Code], draw: random.Random, *, manual: bool
+        self,
+        worker: str,
+        judge: StreamJudge,
+        code: Callable[[], Code],
+        draw: random.Random,
+        begins: Callable[[str], None],
+        *,
+        manual: bool,
     ) -> None:
+        self.was_told = False
         self._worker = worker
         self._judge = judge
         self._code = code
         self._draw = draw
+        self._tell_begins = begins
         self._manual = manual
         self._shard_id = ""
         self._is_over = ""
@@ -52,12 +64,18 @@ class _Code(RecordProcessor):
             self._judge.breach(f"{self._worker}: process_records of {self._shard_id!r} out of turn ({self._is_over})")
         self._is_busy = True
         self._judge.begins(self._worker, self._shard_id)
+        self._tell_begins(self._shard_id)
 
     def _through(self) -> None:
         self._is_busy = False
         self._judge.ends(self._worker, self._shard_id)
 
+    @property
+    def is_initialized(self) -> bool:
+        return bool(self._shard_id)
+
     def _ends(self, how: str) -> None:
+        self.was_told = True
         self._maybe_raise()
         if self._is_over == "lease_lost":
             self._judge.breach(f"{self._worker}: {how} of {self._shard_id} after {self._is_over}")
@@ -82,24 +100,28 @@ class _Code(RecordProcessor):
 
 
 class PlainCode(_Code):
-    """``def`` methods, which take no virtual time."""
+    """``def`` methods, which block a thread: what they do last is done at the end of that (``at_return``)."""
+
+    def __init__(self, *rest: Any, at_return: Callable[[Callable[[], None]], None], manual: bool) -> None:
+        super().__init__(*rest, manual=manual)
+        self._at_return = at_return
 
     def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> None:
         self._begins()
-        try:
-            middle = len(records) // 2
-            self._see(records[: middle + 1])
-            self._maybe_raise()
-            if self._manual and self._draw.random() < self._code().mid_batch:
-                self._finish(records[: middle + 1])
-                checkpointer.checkpoint(records[middle])
-            self._see(records[middle + 1 :])
-            self._maybe_raise()
+        self._at_return(self._through)
+        middle = len(records) // 2
+        self._see(records[: middle + 1])
+        self._maybe_raise()
+        if self._manual and self._draw.random() < self._code().mid_batch:
+            self._finish(records[: middle + 1])
+            checkpointer.checkpoint(records[middle])
+        self._see(records[middle + 1 :])
+        self._maybe_raise()
+        if self._manual and self._draw.random() < self._code().at_end:
             self._finish(records)
-            if self._manual and self._draw.random() < self._code().at_end:
-                checkpointer.checkpoint()
-        finally:
-            self._through()
+            checkpointer.checkpoint()
+        else:
+            self._at_return(lambda: self._finish(records))
 
     def shard_ended(self, checkpointer: Checkpointer) -> None:
         self._ends("shard_ended")
@@ -122,19 +144,29 @@ class AsyncCode(_Code):
         try:
             middle = len(records) // 2
             self._see(records[: middle + 1])
-            await self._sleep(self._seconds() / 2)
+            await self._work(self._seconds() / 2)
             self._maybe_raise()
             if self._manual and self._draw.random() < self._code().mid_batch:
                 self._finish(records[: middle + 1])
                 await self._store(checkpointer, records[middle])
             self._see(records[middle + 1 :])
-            await self._sleep(self._seconds() / 2)
+            await self._work(self._seconds() / 2)
             self._maybe_raise()
             self._finish(records)
             if self._manual and self._draw.random() < self._code().at_end:
                 await self._store(checkpointer, None)
         finally:
             self._through()
+
+    async def _work(self, seconds: float) -> None:
+        work = asyncio.ensure_future(self._sleep(seconds))
+        while not work.done():
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                if not self._code().stubborn:
+                    work.cancel()
+                    raise
 
     async def _store(self, checkpointer: Checkpointer, record: Record | None) -> None:
         storing = checkpointer.checkpoint(record)

@@ -19,7 +19,7 @@ Service = Literal["dynamodb", "kinesis"]
 @dataclass(frozen=True, slots=True)
 class Code:
     """What user code is like. ``raises``: odds of a call that fails after part of its work; ``mid_batch``: of a manual
-    checkpoint in the middle of a batch; ``at_end``: of one at its end.
+    checkpoint in the middle of a batch; ``at_end``: of one at its end. ``stubborn``: goes on when it is cancelled.
     """
 
     plain: bool
@@ -30,6 +30,7 @@ class Code:
     mid_batch: float
     at_end: float
     forgets_await: float
+    stubborn: bool = False
 
 
 CALM_CODE = Code(False, 0.02, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -37,7 +38,11 @@ CALM_CODE = Code(False, 0.02, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """One seed's configuration; durations in seconds. ``safety_only``: end when the faults would stop (mutants)."""
+    """One seed's configuration; durations in seconds.
+
+    ``threads`` is how many plain handlers of a worker may block at once, ``same_name`` whether all workers are called
+    alike. ``safety_only``: end when the faults would stop.
+    """
 
     service: Service
     position: Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
@@ -68,6 +73,9 @@ class Draw:
     drain_timeout: float
     hand_off_timeout: float
     skew: float
+    threads: int = 32
+    prefetch_bytes: int = 64 * 1024 * 1024
+    same_name: bool = False
     safety_only: bool = False
 
     def start(self, at: float) -> InitialPosition:
@@ -168,7 +176,7 @@ def drawn(seed: int) -> Draw:
     code = _code(draw, failover, faults=faults)
     days = draw.choice(((0.0,), (0.0,), (0.0, 0.4, 1.1), (1.1, 2.5)))
     rotate_every = draw.choice((None, None, 10.0, 25.0))
-    return Draw(
+    found = Draw(
         service=service,
         position=draw.choice(("TRIM_HORIZON", "TRIM_HORIZON", "LATEST", "AT_TIMESTAMP")),
         refuse_at_timestamp=service == "dynamodb" and draw.random() < 0.3,
@@ -204,4 +212,16 @@ def drawn(seed: int) -> Draw:
         drain_timeout=draw.choice((5.0, 25.0)),
         hand_off_timeout=draw.choice((2.0, 30.0)),
         skew=draw.choice((0.0, 2.0)),
+        threads=draw.choice((1, 3, 32)),
+        prefetch_bytes=draw.choice((0, 2_000, 64 * 1024 * 1024)),
+        same_name=draw.random() < 0.3,
+    )
+    # Below, in the order in which they were thought of: what a seed draws above stays as it was.
+    left_out = draw.choice((0.0, 0.0, 0.0, 0.1, 0.5))
+    if service == "kinesis" and found.position == "LATEST":
+        left_out = 0.0  # which closed shards were open at the start only a complete first listing can tell
+    return replace(
+        found,
+        staleness=replace(found.staleness, left_out=left_out),
+        code=replace(code, stubborn=faults and draw.random() < 0.3),
     )

@@ -50,12 +50,13 @@ class Written:
 class StreamJudge(Trace):
     """The writer's journal, what was delivered and stored, and what that means.
 
-    ``now`` is the service's wall clock; ``pin_seconds`` is how far a start may lie behind the moment that it stands
-    for. A record counts as lost for good when it was trimmed or its stream deleted. ``awake_since`` tells of workers
-    that thawed.
+    ``now`` is the service's wall clock. ``pin_seconds`` is how far a start may lie behind the moment that it stands
+    for, ``strict_start`` whether nothing from before it may come (a listing that leaves children out lets it).
+    ``awake_since`` tells of workers that thawed, ``ids`` how rows name them. A record counts as lost for good when it
+    was trimmed or its stream deleted.
     """
 
-    def __init__(self, now: Callable[[], float], *, pin_seconds: float = 0.0) -> None:
+    def __init__(self, now: Callable[[], float], *, pin_seconds: float = 0.0, strict_start: bool = True) -> None:
         super().__init__()
         self.table = SimTable(self.wrote_row)
         self.moved_at = 0.0
@@ -63,8 +64,10 @@ class StreamJudge(Trace):
         self.deleted: set[str] = set()
         self.gaps = 0
         self.awake_since: dict[str, float] = {}
+        self.ids: dict[str, str] = {}
         self._now = now
         self._pin_seconds = pin_seconds
+        self._strict_start = strict_start
         self._journal: dict[int, Written] = {}
         self._undelivered: dict[int, Written] = {}
         self._by_place: dict[Place, list[Written]] = {}
@@ -117,7 +120,11 @@ class StreamJudge(Trace):
         if written.delivered > 1:
             return
         del self._undelivered[serial]
-        if self._pins and written.arrived_at < math.floor(min(*self._pins, *self._joined.values())):
+        if (
+            self._strict_start
+            and self._pins
+            and written.arrived_at < math.floor(min(*self._pins, *self._joined.values()))
+        ):
             # A start that lies ahead of the group's first row may be passed by children of shards that ended.
             self.breach(f"record {serial} from before the start {min(self._pins)} was delivered")
         newest = self._delivered_of.get(written.key, -1)
@@ -154,9 +161,8 @@ class StreamJudge(Trace):
     def reading(self, worker: str, shard_id: str, within_seconds: float) -> None:
         """The worker asks for records: none of a shard whose tenure has been over for ``within_seconds``."""
         row = self.table.lease(shard_id)
-        owner = "" if row is None else str(row.actual_owner)
         over = -math.inf
-        if not owner.startswith(worker + "-"):
+        if row is None or row.actual_owner != self.ids[worker]:
             over = self._owner_since.get(shard_id, 0.0)
         elif (worker, shard_id) not in self._tenures:
             over = self._tenure_ended.get((worker, shard_id), 0.0)

@@ -6,7 +6,6 @@ import asyncio
 import random
 
 from consumer.config import InitialPosition, WorkerConfig
-from consumer.delivery.threads import InlineThreads
 from consumer.errors import LeaseholdError
 from consumer.leasing.seam import LeasesInline
 from consumer.processor import RecordProcessor
@@ -20,10 +19,14 @@ from tests.simulation.fleet.code import AsyncCode, PlainCode
 from tests.simulation.fleet.draw import Code, Draw
 from tests.simulation.fleet.judge import StreamJudge
 from tests.simulation.fleet.loop import FleetLoop
+from tests.simulation.fleet.threads import SimThreads
 from tests.simulation.loop import SimClock, spawn_as
 from tests.simulation.store import SimStore
 
 __all__ = ["Process", "Surroundings"]
+
+_TASKS = 60
+_TASKS_A_SHARD = 9
 
 
 class Surroundings:
@@ -39,6 +42,7 @@ class Surroundings:
         self.code = draw.code
         self.is_stream_gone = False
         self.stream_born_at = 0.0
+        self.processes: list[Process] = []
 
 
 class WatchedSource(MemoryRecordSource):
@@ -73,6 +77,9 @@ class Process:
         self.clock = SimClock(
             skew_seconds=chance.uniform(-draw.skew, draw.skew), rate=chance.choice((1.0, chance.uniform(0.995, 1.005)))
         )
+        self._made: list[AsyncCode | PlainCode] = []
+        self._pace = random.Random(chance.random())
+        self._threads = SimThreads(draw.threads, self.clock.sleep, self._blocked_seconds)
         self.worker = Worker(
             WatchedSource(name, around, self.clock),
             SimStore(around.judge.table, name, self.clock, lambda: around.network, random.Random(chance.random())),
@@ -82,14 +89,15 @@ class Process:
             random=random.Random(chance.random()),
             hooks=[lambda fact: around.judge.fact(name, fact)],
             seam=LeasesInline(),
-            threads=InlineThreads(),
+            threads=self._threads,
         )
+        around.judge.ids[name] = self.worker.worker_id
 
     def _config(self, draw: Draw, position: InitialPosition) -> WorkerConfig:
         return WorkerConfig(
             app="fleet",
             initial_position=position,
-            worker_id=self.name,
+            worker_id="worker" if draw.same_name else self.name,
             failover_seconds=draw.failover,
             max_leases=draw.max_leases,
             drain_timeout_seconds=draw.drain_timeout,
@@ -97,6 +105,7 @@ class Process:
             checkpointing="manual" if draw.manual else "automatic",
             checkpoint_interval_seconds=draw.checkpoint_interval,
             max_records=draw.max_records,
+            prefetch_bytes=draw.prefetch_bytes,
             idle_wait_seconds=draw.idle_wait,
             retry_limit_seconds=3.0,
             audit_interval_seconds=draw.audit_interval,
@@ -104,11 +113,47 @@ class Process:
         )
 
     def _make_code(self) -> RecordProcessor:
-        around = self._around
-        shared = (self.name, around.judge, self._code_now, random.Random(self._chance.random()))
-        if around.draw.code.plain:
-            return PlainCode(*shared, manual=around.draw.manual)
-        return AsyncCode(*shared, sleep=self.clock.sleep, manual=around.draw.manual)
+        around, manual = self._around, self._around.draw.manual
+        shared = (self.name, around.judge, self._code_now, random.Random(self._chance.random()), self._begins)
+        self._made.append(
+            PlainCode(*shared, at_return=self._threads.at_return, manual=manual)
+            if around.draw.code.plain
+            else AsyncCode(*shared, sleep=self.clock.sleep, manual=manual)
+        )
+        return self._made[-1]
+
+    def _blocked_seconds(self) -> float:
+        code = self._around.code
+        longest = code.long_seconds if self._pace.random() < code.long else code.usual_seconds
+        return self._pace.uniform(0.0, longest) if code.plain else 0.0
+
+    def _begins(self, shard_id: str) -> None:
+        """A batch begins: this worker must trust its lease, and nobody else may."""
+        judge = self._around.judge
+        others = [each.name for each in self._around.processes if each is not self and each.trusts(shard_id)]
+        if others:
+            judge.breach(f"{self.name} begins a batch of {shard_id} while {others} trust its lease, too")
+        if not self.trusts(shard_id) and judge.awake_since.get(self.name) != self._loop.time():
+            judge.breach(f"{self.name} begins a batch of {shard_id} without trust in its lease")
+
+    def trusts(self, shard_id: str) -> bool:
+        """Whether it trusts the lease of a shard now, by its own clock."""
+        if not self.is_up or not hasattr(self.worker, "_loop"):
+            return False
+        held = self.worker._loop.leases.held.get(shard_id)
+        return held is not None and self.clock.monotonic() < held.trusted_until
+
+    def check_bounds(self) -> None:
+        """Pages, bytes and tasks stay within what the configuration and the number of shards allow."""
+        consumers = [consumer for _, consumer in self.worker._tenures.values()]
+        readers = [consumer._reader for consumer in consumers]
+        pages = max((len(reader._pages) for reader in readers), default=0)
+        largest = max((page.grant.size_bytes for reader in readers for page in reader._pages if page.grant), default=0)
+        allowed = self._around.draw.prefetch_bytes + len(readers) * largest
+        tasks = len(self._loop.tasks_of(self.name))
+        if pages > 4 or self.worker._budget.used_bytes > allowed or tasks > _TASKS + _TASKS_A_SHARD * len(consumers):
+            held = f"{pages} pages, {self.worker._budget.used_bytes} bytes, {tasks} tasks for {len(consumers)} shards"
+            self._around.judge.breach(f"{self.name} holds {held}")
 
     def _code_now(self) -> Code:
         return self._around.code
@@ -148,6 +193,13 @@ class Process:
             judge.breach(f"{self.name} ended by a defect: {error!r}")
         self.state = "gone"
         judge.note(f"{self.name} is gone ({self.outcome})")
+        self._check_end(judge)
+
+    def _check_end(self, judge: StreamJudge) -> None:
+        """Whoever left cleanly left no task, and no processor that was not told of its end."""
         left = [task for task in self._loop.tasks_of(self.name) if task is not asyncio.current_task()]
-        if left:
+        if left and not (self._threads.busy or self._around.draw.code.stubborn):
             judge.breach(f"{self.name} left {len(left)} tasks behind: {left[:3]}")
+        untold = sum(code.is_initialized and not code.was_told for code in self._made)
+        if untold and self.outcome is Outcome.CLEAN:
+            judge.breach(f"{self.name} left without a word to {untold} processors")

@@ -62,11 +62,15 @@ class FleetWorld:
         self.draw = draw
         self.chance = random.Random(f"{seed}:world")
         self.clock = VirtualClock()
-        self.judge = StreamJudge(self.clock.wall, pin_seconds=2.0 if draw.position == "LATEST" else 0.0)
+        self.judge = StreamJudge(
+            self.clock.wall,
+            pin_seconds=2.0 if draw.position == "LATEST" else 0.0,
+            strict_start=not draw.staleness.left_out,
+        )
         self.log = ShardLog(self.clock.wall, seed=seed, options=draw.options)
         self.plan = FaultPlan(random.Random(f"{seed}:faults"), now=self.clock.monotonic)
         self.around = Surroundings(draw, self.log, self.plan, self.judge, f"{draw.service}:{NAME}")
-        self.processes: list[Process] = []
+        self.processes = self.around.processes
         self.calm_since = 0.0
         self.side = StreamSide(seed, self.around, self.chance)
         self._position = draw.start(0.0)
@@ -107,6 +111,7 @@ class FleetWorld:
     # -- what happens
 
     async def _happen(self, what: str) -> None:
+        self._check_bounds()
         self.judge.note(f"-- {what}")
         live, chance = self.live(), self.chance
         match what:
@@ -131,6 +136,11 @@ class FleetWorld:
                     self.add()
         if not self.live():
             self.add()
+
+    def _check_bounds(self) -> None:
+        for each in self.processes:
+            if each.is_up:
+                each.check_bounds()
 
     async def _sleep_through(self, seconds: float, days: float) -> None:
         """Nobody works for seconds, or for days: then few records are written, but some are trimmed."""
@@ -158,16 +168,35 @@ class FleetWorld:
         while self.loop.time() < until and not self.judge.violations:
             await asyncio.sleep(self.chance.uniform(0.2, 2.0) * self.draw.pause)
             await self._happen(self.chance.choice(self.draw.happenings))
+        self._check_repeats()
         if self.draw.safety_only:
             writer.cancel()
             return 0.0
         self._calm_down()
+        await self._three_leave()
         settled = await self._rest("the faults stopped")
         await self._one_more_rotation()
         self._writing = False
         writer.cancel()
         await self._leave()
         return settled
+
+    def _check_repeats(self) -> None:
+        """Where nothing went wrong and nobody died, nothing comes twice."""
+        draw, again = self.draw, self.judge.counts[2]
+        rough = {"crash", "freeze", "blackout", "recreate"} & set(draw.happenings)
+        if again and not (draw.faults or draw.manual or rough):
+            self.judge.breach(f"{again} records came again, although nothing had gone wrong")
+
+    async def _three_leave(self) -> None:
+        """One worker is killed and two drain within 2 s of each other, while scans still show the past."""
+        while len(self.live()) < 4:
+            self.add()
+        leaving = self.chance.sample(self.live(), 3)
+        self.crash(leaving[0])
+        leaving[1].drain()
+        await asyncio.sleep(self.chance.uniform(0.0, 2.0))
+        leaving[2].drain()
 
     def _calm_down(self) -> None:
         self.judge.note("the faults stop")
@@ -197,6 +226,7 @@ class FleetWorld:
         why: str | None = None
         while self.loop.time() < began + limit and not self.judge.violations:
             await asyncio.sleep(0.5)
+            self._check_bounds()
             why = self._unrest()
             if why is not None:
                 quiet_since = None
@@ -323,7 +353,7 @@ def _run_all(seeds: list[int], report_of: Callable[[int], FleetReport], *, verbo
             red += 1
             print(f"seed {seed}: the world itself failed\n{traceback.format_exc()}", flush=True)
             continue
-        slowest = max(slowest, report.settled_after_seconds)
+        slowest = max(slowest, 0.0 if report.violations else report.settled_after_seconds)
         totals = [total + count for total, count in zip(totals, report.counts, strict=True)]
         gaps, describes = gaps + report.gaps, max(describes, report.describes_a_second)
         if report.violations or verbose:
