@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["HandOff", "LeaseView", "Plan", "PlanView", "Take", "WorkerView", "plan", "spread"]
 
@@ -14,8 +15,7 @@ once.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseView:
+class LeaseView(NamedTuple):
     """One unfinished lease. ``owner`` is the next owner where a hand-off is pending (load counts for the next one).
 
     ``is_free``: without an actual owner, or unmoved for a failover time. ``may_move``: no hand-off pending and none
@@ -100,49 +100,97 @@ def spread(keys: Iterable[str], load: Mapping[str, int], workers: Iterable[Worke
 
 
 def _place(keys: Sequence[str], load: dict[str, int], receivers: Mapping[str, WorkerView]) -> dict[str, str]:
+    levels = _Levels(load, receivers)
     placed = {}
     for key in keys:
-        worker_id = _least_loaded(load, receivers)
+        worker_id = levels.lightest()
         if worker_id is None:
             break
-        load[worker_id] += 1
+        levels.add(worker_id, 1)
         placed[key] = worker_id
     return placed
-
-
-def _least_loaded(load: Mapping[str, int], receivers: Mapping[str, WorkerView]) -> str | None:
-    open_to_more = [
-        worker_id
-        for worker_id, count in load.items()
-        if (limit := receivers[worker_id].max_leases) is None or count < limit
-    ]
-    return min(open_to_more, key=lambda worker_id: (load[worker_id], worker_id), default=None)
 
 
 def _balance(
     leases: Sequence[LeaseView], load: dict[str, int], receivers: Mapping[str, WorkerView]
 ) -> tuple[HandOff, ...]:
-    under_way = dict.fromkeys(load, 0)
-    movable: dict[str, list[str]] = {worker_id: [] for worker_id in load}
-    for lease in sorted(leases, key=lambda each: each.key, reverse=True):
-        if lease.owner not in load or lease.is_free:
-            continue
-        if lease.is_pending:
-            under_way[lease.owner] += 1
-        elif lease.may_move:
-            movable[lease.owner].append(lease.key)
+    levels = _Levels(load, receivers)
+    receiver = levels.lightest()
+    if receiver is None or max(load.values()) - load[receiver] <= 1:
+        return ()  # as nearly always: nothing is to be sorted for it
+    under_way, movable = _in_motion(leases, load)
     moves: list[HandOff] = []
     while True:
-        donors = [worker_id for worker_id in load if movable[worker_id]]
-        donor = max(donors, key=lambda worker_id: (load[worker_id], worker_id), default=None)
-        receiver = _least_loaded(load, receivers)
+        donor, receiver = levels.heaviest(movable), levels.lightest()
         if donor is None or receiver is None or load[donor] - load[receiver] <= 1:
             break
         key = movable[donor].pop()
-        load[donor] -= 1
-        load[receiver] += 1
+        levels.add(donor, -1)
+        levels.add(receiver, 1)
         under_way[receiver] += 1
         # Moves beyond the limit are reckoned with all the same, so that the rest of the plan stays; they come next.
         if under_way[receiver] <= HAND_OFFS_TOWARDS_ONE:
             moves.append(HandOff(key, donor, receiver))
     return tuple(moves)
+
+
+def _in_motion(leases: Sequence[LeaseView], load: Mapping[str, int]) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """By worker: hand-offs under way towards it, and what it can give, the first to go last."""
+    under_way = dict.fromkeys(load, 0)
+    movable: dict[str, list[str]] = {worker_id: [] for worker_id in load}
+    for lease in leases:
+        if lease.owner is None or lease.owner not in load or lease.is_free:
+            continue
+        if lease.is_pending:
+            under_way[lease.owner] += 1
+        elif lease.may_move:
+            movable[lease.owner].append(lease.key)
+    for keys in movable.values():
+        keys.sort(reverse=True)
+    return under_way, movable
+
+
+class _Levels:
+    """The least loaded worker with room and the most loaded one that can give, at hand while ``load`` changes.
+
+    Two heaps whose outdated entries are dropped when they come up: a plan for thousands of leases costs each of them a
+    logarithm and not a look at every worker.
+    """
+
+    def __init__(self, load: dict[str, int], receivers: Mapping[str, WorkerView]) -> None:
+        self._load = load
+        self._receivers = receivers
+        self._names = sorted(load)
+        self._rank = {worker_id: rank for rank, worker_id in enumerate(self._names)}
+        self._light = [(load[worker_id], rank) for worker_id, rank in self._rank.items()]
+        self._heavy = [(-load[worker_id], -rank) for worker_id, rank in self._rank.items()]
+        heapq.heapify(self._light)
+        heapq.heapify(self._heavy)
+
+    def add(self, worker_id: str, leases: int) -> None:
+        """``worker_id`` gets that many leases more."""
+        self._load[worker_id] += leases
+        rank = self._rank[worker_id]
+        heapq.heappush(self._light, (self._load[worker_id], rank))
+        heapq.heappush(self._heavy, (-self._load[worker_id], -rank))
+
+    def lightest(self) -> str | None:
+        """The least loaded worker below its limit, the first by id."""
+        while self._light:
+            count, rank = self._light[0]
+            worker_id = self._names[rank]
+            limit = self._receivers[worker_id].max_leases
+            if count == self._load[worker_id] and (limit is None or count < limit):
+                return worker_id
+            heapq.heappop(self._light)
+        return None
+
+    def heaviest(self, movable: Mapping[str, Sequence[str]]) -> str | None:
+        """The most loaded worker that has something to give, the last by id."""
+        while self._heavy:
+            count, rank = -self._heavy[0][0], -self._heavy[0][1]
+            worker_id = self._names[rank]
+            if count == self._load[worker_id] and movable[worker_id]:
+                return worker_id
+            heapq.heappop(self._heavy)
+        return None

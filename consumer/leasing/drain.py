@@ -38,7 +38,7 @@ class Drain:
         self._leaving: set[HeldLease] = set()
         self._marked_at: float | None = None
 
-    async def run(self, mark: Callable[[], Coroutine[Any, Any, None]], last_scan_began: Callable[[], float]) -> None:
+    async def run(self, mark: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Mark my row as draining, then let everything go; returns when nothing names me, however long that takes."""
         leases = self._leases
         leases.draining = True
@@ -49,11 +49,11 @@ class Drain:
             except LeaseStoreError as error:
                 _log.warning("Could not mark this worker as draining, trying again: %s", error)
                 await leases.clock.sleep(_STEP_SECONDS)
-        while not self._is_over(last_scan_began()):
+        while not self._is_over():
             self._start_leaving()
             await leases.clock.sleep(_STEP_SECONDS)
 
-    def _is_over(self, scan_began: float) -> bool:
+    def _is_over(self) -> bool:
         leases = self._leases
         if leases.held or leases.is_acquiring or self._marked_at is None:
             return False
@@ -62,7 +62,7 @@ class Drain:
         if not self._has_company():
             return True
         # Somebody may have named me just before my mark was seen: only a scan begun well after it tells.
-        return scan_began >= self._marked_at + _SCANS_AFTER_MARK * self._scan_period_seconds()
+        return leases.looked_at >= self._marked_at + _SCANS_AFTER_MARK * self._scan_period_seconds()
 
     def _has_company(self) -> bool:
         """Whether anybody is there who could name me: a live peer, or the owner of a lease that still moves."""
@@ -70,7 +70,7 @@ class Drain:
         others = any(
             lease.actual_owner not in (None, leases.me) for lease in leases.current_leases() if not lease.is_finished
         )
-        return others or bool(leases.peers.alive(leases.clock.monotonic(), leases.timing.failover_seconds))
+        return others or bool(leases.peers.alive(leases.witnessed_until, leases.timing.failover_seconds))
 
     def _start_leaving(self) -> None:
         staying = [held for held in self._leases.held.values() if held not in self._leaving]

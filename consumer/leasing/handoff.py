@@ -63,8 +63,7 @@ async def _is_ready(leases: Leases, to: str) -> bool:
     if row is None:
         return False
     peer = leases.peers.get(to)
-    now = leases.clock.monotonic()
-    return not row.draining and (peer is None or peer.is_alive(now, leases.timing.failover_seconds))
+    return not row.draining and (peer is None or peer.is_alive(leases.witnessed_until, leases.timing.failover_seconds))
 
 
 class ReceiverSide:
@@ -166,7 +165,7 @@ class OwnerSide:
         if now >= began + self._timeout_seconds:
             return f"the running batch did not end within {self._timeout_seconds:g} s"
         peer = self._leases.peers.get(to)
-        if peer is None or not peer.is_alive(now, self._leases.timing.failover_seconds):
+        if peer is None or not peer.is_alive(self._leases.witnessed_until, self._leases.timing.failover_seconds):
             # A receiver so new that no scan has shown it yet is no dead one: it gets one failover time.
             return "the next owner is dead" if now >= began + self._leases.timing.failover_seconds else None
         return "the next owner is draining" if peer.row.draining else None

@@ -138,7 +138,7 @@ class LeaseLoop:
 
     async def drain(self) -> None:
         """Hand over or release everything; returns when no row names this worker, however long that takes."""
-        await self._drain.run(self._write_beat, lambda: self._watch.last_scan_began)
+        await self._drain.run(self._write_beat)
 
     async def leave(self) -> None:
         """After a complete drain: remove this worker's row, so that peers need not wait for it to go stale."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Set as AbstractSet
 from typing import Final, Protocol
@@ -43,9 +44,10 @@ class TenureListener(Protocol):
 class Leases:
     """State of one worker's leasing and the writes that begin a tenure. Lives on the lease loop.
 
-    ``held`` are the tenures that are not over, ``has_held`` is whether there ever was one; ``moved`` is set when a
-    lease may be free now, ``finished`` when a row reached SHARD_END. A key is *occupied* while user code of a tenure,
-    over or not, may still run: it is neither taken nor accepted then.
+    ``held`` are the tenures that are not over, ``has_held`` is whether there ever was one; ``looked_at`` is when, by my
+    clock, the last complete scan was begun; ``moved`` is set when a lease may be free now, ``finished`` when a row
+    reached SHARD_END. A key is *occupied* while user code of a tenure, over or not, may still run: it is neither taken
+    nor accepted then.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Leases:
         self.peers = Peers(me)
         self.draining = False
         self.has_held = False
+        self.looked_at = float("-inf")
         self.moved = asyncio.Event()
         self.finished = asyncio.Event()
         self._listener = listener
@@ -110,13 +113,28 @@ class Leases:
 
     def current_leases(self) -> list[Lease]:
         """Every known row, by key."""
-        keys = sorted({each.lease.key for each in self.observations} | set(self.held))
+        keys = self.observations.keys()
+        unseen = [key for key in self.held if key not in self.observations]
+        if unseen:
+            keys = sorted([*keys, *unseen])
         return [lease for key in keys if (lease := self.current(key)) is not None]
 
+    @property
+    def witnessed_until(self) -> float:
+        """Until when silence is known to be silence: scans may be far apart, and nobody saw what moved since the last.
+
+        Where they are further apart than a failover time, every live lease would look expired between two of them.
+        """
+        return min(self.clock.monotonic(), self.looked_at + self.timing.look_seconds)
+
     def free_at(self, observation: Observation) -> float:
-        """When the lease may be taken, by the longer failover time of mine and its actual owner's."""
-        failover = self.peers.failover_of(observation.lease.actual_owner, self.timing.failover_seconds)
-        return observation.free_at(failover)
+        """When the lease may be taken, by the longer failover time of mine and its actual owner's.
+
+        Infinity where only the next look can tell.
+        """
+        owner = observation.lease.actual_owner
+        at = observation.free_at(self.peers.failover_of(owner, self.timing.failover_seconds))
+        return at if owner is None or at <= self.looked_at + self.timing.look_seconds else math.inf
 
     def is_free(self, key: str) -> bool:
         """Whether a lease that I do not hold may be taken now."""
@@ -125,8 +143,7 @@ class Leases:
 
     def workers(self) -> list[WorkerView]:
         """Live workers by id, myself among them."""
-        now = self.clock.monotonic()
-        alive = self.peers.alive(now, self.timing.failover_seconds)
+        alive = self.peers.alive(self.witnessed_until, self.timing.failover_seconds)
         views = [WorkerView(each.row.worker_id, not each.row.draining, each.row.max_leases) for each in alive]
         return sorted(
             [*views, WorkerView(self.me, not self.draining, self.max_leases)], key=lambda view: view.worker_id
@@ -135,24 +152,21 @@ class Leases:
     def view(self) -> PlanView:
         """What a plan depends on, as this worker sees it now."""
         now = self.clock.monotonic()
+        failover = self.timing.failover_seconds
         leases = []
         for observation in self.observations:
-            lease = self.current(observation.lease.key) or observation.lease
+            held = self.held.get(observation.lease.key)
+            lease = observation.lease if held is None else held.lease
             if lease.is_finished:
                 continue
+            owner = lease.actual_owner
+            # What moved lately, as nearly all does, is free for nobody: asked first, for every row comes by here.
+            may_be_free = held is None and (owner is None or now >= observation.seen_at + failover)
+            is_free = may_be_free and now >= self.free_at(observation)
             taken_back_at = observation.taken_back_at
             rests = taken_back_at is not None and now < taken_back_at + _TAKEN_BACK_REST_SECONDS
-            mine = lease.key in self.held
-            leases.append(
-                LeaseView(
-                    lease.key,
-                    lease.owner,
-                    is_free=not mine and now >= self.free_at(observation),
-                    is_pending=lease.is_pending,
-                    may_move=not lease.is_pending and not rests,
-                    actual_owner=lease.actual_owner,
-                )
-            )
+            is_pending = lease.is_pending
+            leases.append(LeaseView(lease.key, lease.owner, is_free, is_pending, not (is_pending or rests), owner))
         return PlanView(leases, self.workers())
 
     def claimed(self) -> set[str]:

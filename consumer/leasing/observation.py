@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lease_store.lease import Lease, WorkerRow
 
 __all__ = ["Observation", "Observations", "Peer", "Peers"]
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """A row as last seen, and when (my monotonic clock) its counter and its take-back mark were seen to move."""
 
     lease: Lease
@@ -32,6 +31,7 @@ class Observations:
 
     def __init__(self) -> None:
         self._by_key: dict[str, Observation] = {}
+        self._keys: list[str] | None = []  # sorted; None where keys came or went since
 
     def __getitem__(self, key: str) -> Observation:
         return self._by_key[key]
@@ -40,10 +40,16 @@ class Observations:
         return key in self._by_key
 
     def __iter__(self) -> Iterator[Observation]:
-        return iter([self._by_key[key] for key in sorted(self._by_key)])
+        return iter([self._by_key[key] for key in self.keys()])
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+    def keys(self) -> list[str]:
+        """All keys, sorted once for as long as none comes or goes."""
+        if self._keys is None:
+            self._keys = sorted(self._by_key)
+        return self._keys
 
     def get(self, key: str) -> Observation | None:
         return self._by_key.get(key)
@@ -52,6 +58,8 @@ class Observations:
         """Note a row whose reply came at ``now``; True where its counter moved (or it is new)."""
         known = self._by_key.get(lease.key)
         if known is None or known.lease.created_at != lease.created_at:
+            if known is None:
+                self._keys = None
             taken_back_at = None if lease.taken_back is None else now
             self._by_key[lease.key] = Observation(lease, now, taken_back_at)
             return True
@@ -59,7 +67,7 @@ class Observations:
             return False
         if lease.counter == known.lease.counter:
             if not known.lease.is_pending:
-                self._by_key[lease.key] = replace(known, lease=lease)
+                self._by_key[lease.key] = known._replace(lease=lease)
             return False
         taken_back_at = known.taken_back_at if lease.taken_back == known.lease.taken_back else now
         self._by_key[lease.key] = Observation(lease, now, taken_back_at)
@@ -70,16 +78,16 @@ class Observations:
         rows = list(leases)
         present = {lease.key for lease in rows}
         for key in [key for key in self._by_key if key not in present]:
-            del self._by_key[key]
+            self.forget(key)
         return [lease for lease in rows if self.see(lease, now)]
 
     def forget(self, key: str) -> None:
         """The row is gone."""
-        self._by_key.pop(key, None)
+        if self._by_key.pop(key, None) is not None:
+            self._keys = None
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(NamedTuple):
     """Another worker's row, when it or one of its leases last moved, and whether the row itself was ever seen to."""
 
     row: WorkerRow
@@ -127,7 +135,7 @@ class Peers:
         """A lease whose actual owner is ``owner`` moved: it lives, though its own row may be late."""
         peer = self._by_id.get(owner or "")
         if peer is not None:
-            self._by_id[peer.row.worker_id] = replace(peer, moved_at=now)
+            self._by_id[peer.row.worker_id] = peer._replace(moved_at=now)
 
     def alive(self, now: float, failover_seconds: float) -> list[Peer]:
         """Peers that live, by id; draining ones too."""

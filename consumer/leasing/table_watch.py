@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -38,10 +39,7 @@ _STALE_SECONDS: Final = 600.0
 
 
 class TableWatch:
-    """One worker's eye on the lease table. ``spawn`` starts a task on the lease loop.
-
-    ``last_scan_began`` is the instant, by this worker's clock, at which the last complete scan was begun.
-    """
+    """One worker's eye on the lease table. ``spawn`` starts a task on the lease loop."""
 
     def __init__(
         self,
@@ -51,7 +49,6 @@ class TableWatch:
         stream_base: str,
         read_units_per_second: float,
     ) -> None:
-        self.last_scan_began = float("-inf")
         self._leases = leases
         self._spawn = spawn
         self._stream_base = stream_base
@@ -112,11 +109,11 @@ class TableWatch:
         now = leases.clock.monotonic()
         leases.peers.see_scan(scan.workers, now)
         moved = leases.observations.see_scan(scan.leases, now)
-        for lease in moved:
-            leases.peers.see_lease_moved(lease.actual_owner, now)
+        for owner in dict.fromkeys(lease.actual_owner for lease in moved):
+            leases.peers.see_lease_moved(owner, now)
         self._rows = len(scan.leases) + len(scan.workers)
         self._forget_all_but({lease.key for lease in scan.leases})
-        self.last_scan_began = began
+        leases.looked_at = began
         leases.moved.set()
         if any(lease.is_finished for lease in moved):
             leases.tell_finished()
@@ -219,7 +216,8 @@ class TableWatch:
                 claimed.add(key)
                 self._taking.add(key)
                 self._spawn(self._take(key))
-        return min(due, default=None)
+        # Infinity is for the next scan, which wakes this anyway.
+        return min((when for when in due if when < math.inf), default=None)
 
     async def _take(self, key: str) -> None:
         try:

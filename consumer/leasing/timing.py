@@ -19,8 +19,9 @@ class LeaseTiming:
 
     ``margin_seconds``: what trust gives up for clocks that drift (1 % at most) and for a slice of user code begun in
     trust. ``trust_seconds``: how long after the *send* of its last successful write a worker acts as owner.
-    ``renew_seconds``, ``beat_seconds``: F/3, so that two writes may be lost before trust ends. ``call_seconds``: the
-    longest one lease call may take before its reply counts as lost.
+    ``renew_seconds``, ``beat_seconds``: F/3, so that two writes may be lost before trust ends. ``look_seconds``: how
+    old a look at the table may be and still bear witness that nothing moved; one a renewal before F is up shows whether
+    the owner has missed any. ``call_seconds``: the longest one lease call may take before its reply counts as lost.
     """
 
     failover_seconds: float
@@ -40,6 +41,10 @@ class LeaseTiming:
     @property
     def beat_seconds(self) -> float:
         return self.failover_seconds / 3
+
+    @property
+    def look_seconds(self) -> float:
+        return max(_SHORTEST_SCAN_PERIOD_SECONDS, self.failover_seconds / 3)
 
     @property
     def call_seconds(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from consumer.hooks import Fact, Hooks
 from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.leases import Leases
 from consumer.leasing.timing import LeaseTiming
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store.lease import Lease
@@ -17,7 +18,7 @@ from lease_store.memory import MemoryLeaseStore
 from lease_store.store import Applied, Unknown, WriteResult
 from lease_store.verbs import Write, create
 
-__all__ = ["ME", "Bench", "Step", "on_bench"]
+__all__ = ["ME", "Bench", "Step", "on_bench", "stand_still"]
 
 ME = "me"
 
@@ -98,6 +99,12 @@ class Bench(MemoryLeaseStore):
     async def read(self, key: str) -> Lease | None:
         self.sent.append("read")
         return await super().read(key)
+
+
+async def stand_still(leases: Leases, seconds: float) -> None:
+    """Nothing moves, as a scan that is begun at the end will have shown."""
+    await leases.clock.sleep(seconds)
+    leases.looked_at = leases.clock.monotonic()
 
 
 def on_bench(test: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[], None]:

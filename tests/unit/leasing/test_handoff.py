@@ -15,7 +15,7 @@ from consumer.leasing.leases import Leases
 from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
 from lease_store.lease import Lease, WorkerRow
-from tests.unit.leasing.scripted_store import ME, Bench, on_bench
+from tests.unit.leasing.scripted_store import ME, Bench, on_bench, stand_still
 
 
 class Deaf:
@@ -149,8 +149,8 @@ async def test_what_a_dead_owner_was_handing_to_a_draining_worker_is_passed_on_a
     leases.draining = True
     bench.apply(verbs.create(Lease(key="s", owner=ME, checkpoint_owner="dead", counter=7, created_at="1")))
     await leases.read("s")
-    await bench.clock.sleep(9.9)
+    await stand_still(leases, 9.9)
     assert not await settle_mine(leases, "s")
-    await bench.clock.sleep(0.2)
+    await stand_still(leases, 0.2)
     assert await settle_mine(leases, "s")
     assert (bench.row.owner, bench.row.checkpoint_owner) == (None, None)

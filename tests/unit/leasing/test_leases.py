@@ -16,8 +16,8 @@ from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming, scan_period_seconds
 from lease_store import verbs
 from lease_store.checkpoint import SHARD_END, Checkpoint
-from lease_store.lease import Lease
-from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench
+from lease_store.lease import Lease, WorkerRow
+from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench, stand_still
 
 TRUST = 9.0
 ROW = Lease(key="s", owner="a", counter=7, created_at="1")
@@ -60,7 +60,7 @@ def with_row(bench: Bench, row: Lease) -> Leases:
 @on_bench
 async def test_a_take_begins_a_tenure_trusted_from_its_send(bench: Bench) -> None:
     leases = with_row(bench, ROW)
-    await bench.clock.sleep(10.0)
+    await stand_still(leases, 10.0)
     sent = bench.clock.monotonic()
     bench.script.append(Step(seconds=1.0))
     assert await leases.take("s")
@@ -72,7 +72,7 @@ async def test_a_take_begins_a_tenure_trusted_from_its_send(bench: Bench) -> Non
 async def test_a_take_that_waited_for_its_turn_does_not_take_what_moved_meanwhile(bench: Bench) -> None:
     """Simulation seed 1091: the counter had been seen anew, so the condition held, and a live owner was robbed."""
     leases = with_row(bench, ROW)
-    await bench.clock.sleep(10.0)
+    await stand_still(leases, 10.0)
     bench.other(lambda lease: verbs.renew(lease, "a"))
     leases.see(bench.row)
     assert not await leases.take("s")
@@ -80,9 +80,26 @@ async def test_a_take_that_waited_for_its_turn_does_not_take_what_moved_meanwhil
 
 
 @on_bench
+async def test_a_lease_that_nobody_looked_at_has_not_stood_still(bench: Bench) -> None:
+    """Scans of large tables are further apart than the failover time: every live lease looked expired in between."""
+    leases = with_row(bench, ROW)
+    await bench.write_worker(WorkerRow(worker_id="a", beat=1))
+    leases.peers.see(WorkerRow(worker_id="a", beat=1), bench.clock.monotonic())
+    leases.looked_at = bench.clock.monotonic()
+    await bench.clock.sleep(30.0)
+    assert not leases.view().leases[0].is_free
+    assert [worker.worker_id for worker in leases.workers()] == ["a", ME]
+    assert not await leases.take("s")
+    leases.looked_at = bench.clock.monotonic()
+    assert leases.view().leases[0].is_free
+    assert [worker.worker_id for worker in leases.workers()] == [ME]
+    assert await leases.take("s")
+
+
+@on_bench
 async def test_a_refused_take_is_an_observation(bench: Bench) -> None:
     leases = with_row(bench, ROW)
-    await bench.clock.sleep(10.0)
+    await stand_still(leases, 10.0)
     bench.other(lambda lease: verbs.renew(lease, "a"))
     assert not await leases.take("s")
     assert leases.observations["s"].lease.counter == 8
@@ -92,7 +109,7 @@ async def test_a_refused_take_is_an_observation(bench: Bench) -> None:
 @on_bench
 async def test_an_unknown_take_counts_only_through_a_renewal_from_a_consistent_read(bench: Bench) -> None:
     leases = with_row(bench, ROW)
-    await bench.clock.sleep(10.0)
+    await stand_still(leases, 10.0)
     bench.script.append(Step(lost=True))
     assert await leases.take("s")
     assert bench.sent == ["take", "read", "renew"]
@@ -103,7 +120,7 @@ async def test_an_unknown_take_counts_only_through_a_renewal_from_a_consistent_r
 @on_bench
 async def test_an_unknown_take_that_was_not_applied_is_no_tenure(bench: Bench) -> None:
     leases = with_row(bench, ROW)
-    await bench.clock.sleep(10.0)
+    await stand_still(leases, 10.0)
     bench.script.append(Step(applied=False))
     assert not await leases.take("s")
     assert not leases.held
@@ -122,7 +139,7 @@ async def test_the_position_comes_from_the_reply_and_not_from_a_scan(bench: Benc
 @on_bench
 async def test_a_reply_that_comes_after_its_own_trust_begins_nothing(bench: Bench) -> None:
     leases = with_row(bench, ROW)
-    await bench.clock.sleep(10.0)
+    await stand_still(leases, 10.0)
     bench.script.append(Step(seconds=9.0))
     assert not await leases.take("s")
     assert not leases.held
