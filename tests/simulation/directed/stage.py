@@ -167,7 +167,7 @@ class Stage(LeaseWorld):
         nth: int = 1,
         times: int = 1,
     ) -> _Rule:
-        """From now on the ``nth`` call of this kind (None: any lease write) meets ``fate``, as do ``times`` - 1 more."""
+        """From now on the ``nth`` call of this kind (None: any write) meets ``fate``, as do ``times`` - 1 more."""
         rule = _Rule(fate, of, call, key, nth, times)
         self.script.rules.append(rule)
         return rule

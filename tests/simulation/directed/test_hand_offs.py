@@ -1,0 +1,118 @@
+"""A hand-off and a drain, disturbed at each of their writes in turn: a death, a refusal, a lost reply, a late double."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.simulation.directed.stage import Fate, Stage, directed
+from tests.simulation.leases.draw import Work
+from tests.simulation.leases.process import SimWorker
+
+F = 5.0
+BUSY = Work(0.3, 0.0, 0.0, 0.3, 0.5, 0.0)
+TAKEOVER = 1.01 * F + 2.0
+HEARTBEAT = F / 3
+A_BATCH = 0.5
+MOST_WRITES = 40
+
+Scene = Callable[[Stage], Coroutine[Any, Any, tuple[SimWorker, SimWorker]]]
+
+
+async def joined(stage: Stage) -> tuple[SimWorker, SimWorker]:
+    """The owner has two leases when a second worker comes and asks for one."""
+    owner = stage.start()
+    await stage.until(lambda: all(map(stage.holder, stage.keys)), 3.0)
+    return owner, stage.start()
+
+
+async def leaving(stage: Stage) -> tuple[SimWorker, SimWorker]:
+    """The owner of a lease drains; of two idle peers the first is to get it."""
+    owner, receiver = await stage.owner_and_peer()
+    stage.start()
+    await asyncio.sleep(4.0)
+    owner.drain()
+    return owner, receiver
+
+
+SCENES = [pytest.param(joined, 2, id="hand-off"), pytest.param(leaving, 1, id="drain")]
+
+
+def at_each_write(
+    scene: Scene, keys: int, disturb: Callable[[Stage, SimWorker, SimWorker, int], Any], then: Any
+) -> int:
+    """Play ``scene`` once for each write of lease ``00`` until it has moved, disturbed at that one; how many there are."""
+    for nth in count(1):
+        struck = False
+
+        @directed(failover=F, keys=keys, work=BUSY)
+        async def play(stage: Stage, nth: int = nth) -> None:
+            nonlocal struck
+            owner, receiver = await scene(stage)
+            rule = disturb(stage, owner, receiver, nth)
+            began = stage.loop.time()
+            while not rule.struck and stage.loop.time() < began + F and stage.holder() in (None, owner.name):
+                await asyncio.sleep(0.1)
+            struck = bool(rule.struck)
+            await then(stage, owner, receiver)
+
+        play()
+        if not struck or nth >= MOST_WRITES:
+            return nth - 1
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize("arrives", [True, False], ids=["after the write", "before the write"])
+@pytest.mark.parametrize("victim", ["owner", "receiver"])
+@pytest.mark.parametrize(("scene", "keys"), SCENES)
+def test_c34_a_death_at_any_write_of_a_hand_off_frees_the_lease_within_the_failover_time(
+    scene: Scene, keys: int, victim: str, arrives: bool
+) -> None:
+    def disturb(stage: Stage, owner: SimWorker, receiver: SimWorker, nth: int) -> Any:
+        def die() -> None:
+            stage.crash(owner if victim == "owner" else receiver)
+
+        return stage.calls(None, Fate(lost=not arrives, arrived=die), key="00", nth=nth)
+
+    async def then(stage: Stage, owner: SimWorker, receiver: SimWorker) -> None:
+        # An owner that lives goes on meanwhile, and may still hand over to a receiver of whose death nobody knows yet.
+        lives_on = HEARTBEAT + A_BATCH if victim == "receiver" else 0.0
+        await stage.until(lambda: stage.judge.unrest(stage.workers) is None, lives_on + TAKEOVER)
+
+    assert at_each_write(scene, keys, disturb, then) >= 4
+
+
+FATES = [
+    pytest.param(Fate(refused=True), id="refused"),
+    pytest.param(Fate(lost=True), id="lost"),
+    pytest.param(Fate(unheard=True), id="reply lost"),
+    pytest.param(Fate(there=1.2), id="late"),
+    pytest.param(Fate(back=1.2), id="late reply"),
+    pytest.param(Fate(there=1.3, unheard=True), id="later than its time-out"),
+    pytest.param(Fate(again=0.3), id="doubled"),
+    pytest.param(Fate(again=3.0), id="doubled late"),
+    pytest.param(Fate(unheard=True, again=2.0), id="reply lost, doubled late"),
+]
+
+
+@pytest.mark.parametrize("fate", FATES)
+@pytest.mark.parametrize(("scene", "keys"), SCENES)
+def test_a_write_of_a_hand_off_that_goes_wrong_costs_neither_peace_nor_the_move(
+    scene: Scene, keys: int, fate: Fate
+) -> None:
+    def disturb(stage: Stage, owner: SimWorker, receiver: SimWorker, nth: int) -> Any:
+        return stage.calls(None, replace(fate), key="00", nth=nth)
+
+    async def then(stage: Stage, owner: SimWorker, receiver: SimWorker) -> None:
+        await stage.until(lambda: stage.judge.unrest(stage.workers) is None, 2 * F)
+        if scene is leaving:
+            await stage.until(lambda: owner.state == "gone", F)
+        await asyncio.sleep(4.0)  # for what is still on its way
+        assert stage.judge.unrest(stage.workers) is None
+
+    assert at_each_write(scene, keys, disturb, then) >= 4
