@@ -21,8 +21,9 @@ PROGRESS := sed -un 's/^Collecting \([A-Za-z0-9_.-]*\).*/  \1/p; s/^Successfully
 
 LEASEHOLD_MINISTACK ?= $(CURDIR)/.venv-ministack/bin/ministack
 export LEASEHOLD_MINISTACK
+SEEDS ?= 10000
 
-.PHONY: help demo test lint format bench wheel config-table deploy-check clean python-present kinesis-local
+.PHONY: help demo test simulate lint format bench wheel config-table deploy-check clean python-present kinesis-local
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +32,10 @@ demo: $(READY) $(MINISTACK_READY) ## Three workers on a real table and a rotatin
 	@.venv/bin/leasehold demo $(ARGS)
 
 test: $(READY) $(MINISTACK_READY) kinesis-local ## Every test (ARGS="-k lease" for some); says at its end what it did not run
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
+
+simulate: $(READY) ## Many seeds of both simulated worlds in parallel (SEEDS=10000 JOBS=2 ARGS="--world fleet --start 5000")
+	@$(PY) -m tests.simulation --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
 lint: $(READY) ## ruff and mypy --strict
 	$(PY) -m ruff check .

@@ -29,6 +29,17 @@ def ministack() -> Iterator[Ministack]:
         yield server
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for real time and real servers share one process of pytest-xdist; the others keep the rest busy.
+
+    Side by side they would measure one another.
+    """
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if item.get_closest_marker("integration") or {"ministack", "endpoint_url"} & set(fixtures):
+            item.add_marker(pytest.mark.xdist_group("real"))
+
+
 def _not_run(config: pytest.Config) -> dict[str, int]:
     """How many tests were skipped, by reason."""
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")

@@ -168,7 +168,7 @@ async def test_a_refusal_whose_row_can_not_be_read_says_not_applied(bench: Bench
     bench.server.will("UpdateItem", error(400, "ConditionalCheckFailedException"))
     bench.server.will("GetItem", silence)
     with pytest.raises(LeaseTableUnavailable, match=r"renew of shard-1 was refused.*Nothing was written"):
-        await bench.store.write(RENEW, timeout_seconds=0.2)
+        await bench.store.write(RENEW, timeout_seconds=1.0)
     bench.server.will("GetItem", error(400, "AccessDeniedException"))
     with pytest.raises(LeaseTableAccessDenied, match="dynamodb:GetItem"):
         await bench.store.write(RENEW, timeout_seconds=5.0)
