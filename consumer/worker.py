@@ -178,6 +178,7 @@ class Worker:
             hand_off_timeout_seconds=self._config.hand_off_timeout_seconds,
             scan_read_units_per_second=self._config.scan_read_units_per_second,
             max_leases=self._config.max_leases,
+            app=self._config.app,
         )
 
     def _fork(self) -> Random:

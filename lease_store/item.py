@@ -61,6 +61,7 @@ def to_item(lease: Lease) -> dict[str, AttributeValue]:
     _set_number(item, "leaseholdStartAt", lease.start_at)
     _set_text(item, "leaseholdCreatedAt", lease.created_at)
     _set_number(item, "leaseholdTakenBack", lease.taken_back)
+    _set_text(item, "leaseholdApp", lease.app)
     return item
 
 
@@ -202,6 +203,7 @@ def _lease(key: str, fields: _Fields) -> Lease:
         start_at=fields.number("leaseholdStartAt"),
         created_at=fields.text("leaseholdCreatedAt"),
         taken_back=fields.integer("leaseholdTakenBack"),
+        app=fields.text("leaseholdApp"),
         entity_type=fields.text("entityType"),
         extra=fields.rest,
     )

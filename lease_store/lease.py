@@ -31,7 +31,8 @@ class Lease:
     then the one that still processes. ``counter`` is heartbeat and optimistic lock. ``parents`` and ``children`` are
     sorted bare shard ids. ``start_at`` (epoch seconds) is the instant for which LATEST or AT_TIMESTAMP stands,
     ``stream`` names the stream's incarnation, ``created_at`` tells two rows of one key apart, ``taken_back`` is the
-    counter at the last refused hand-off: the four are Leasehold's own attributes, absent in rows a KCL made.
+    counter at the last refused hand-off, ``app`` the group whose row it is: the five are Leasehold's own attributes,
+    absent in rows a KCL made.
     ``entity_type`` is None in a row made before KCL 3.5, and stays so. ``extra`` keeps what we do not know, byte for
     byte.
     """
@@ -51,6 +52,7 @@ class Lease:
     start_at: Decimal | None = None
     created_at: str | None = None
     taken_back: int | None = None
+    app: str | None = None
     entity_type: str | None = "LEASE"
     extra: Mapping[str, AttributeValue] = field(default_factory=dict)
 

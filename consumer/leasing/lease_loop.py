@@ -45,7 +45,7 @@ _FAST_BEATS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class LeaseSettings:
-    """What leasing needs to be told; durations in seconds."""
+    """What leasing needs to be told; durations in seconds. ``app`` None: whose the rows are is not noted or judged."""
 
     worker_id: str
     stream_base: str
@@ -53,6 +53,7 @@ class LeaseSettings:
     hand_off_timeout_seconds: float
     scan_read_units_per_second: float
     max_leases: int | None = None
+    app: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class LeaseLoop:
             self._spawn,
             stream_base=settings.stream_base,
             read_units_per_second=settings.scan_read_units_per_second,
+            app=settings.app,
         )
         self._drain = Drain(self.leases, self._spawn, lambda: self._watch.scan_period_seconds)
         self._tasks: asyncio.TaskGroup | None = None
@@ -185,9 +187,12 @@ class LeaseLoop:
             await self.replace(standing, lease)  # a recreated Kinesis stream repeats its shard ids
 
     def _marked(self, lease: Lease, owner: str | None) -> Lease:
-        """The row with a mark that tells it from any other row of its key; the mark begins with the wall time in ms."""
+        """The row as mine: with this app's name, and a mark that tells it from any other row of its key.
+
+        The mark begins with the wall time in ms.
+        """
         mark = f"{int(self._clock.wall() * 1000)}-{self._random.getrandbits(48):012x}"
-        return replace(lease, owner=owner, created_at=mark)
+        return replace(lease, owner=owner, created_at=mark, app=self._settings.app)
 
     async def delete(self, lease: Lease) -> None:
         """Remove a finished row; a refusal means that the row moved on, and is fine."""

@@ -15,10 +15,11 @@ _KCL_TYPES: Final = frozenset({"LEADER", "CLIENT_VERSION_MIGRATION", "TABLE_MIGR
 _WAY_OUT: Final = "Give this app a lease table of its own with --lease-table."
 
 
-def conflict_in(scan: TableScan, *, table: str, stream_base: str) -> str | None:
-    """Why this table can't be joined by a consumer of ``stream_base``, as a sentence; None where it can.
+def conflict_in(scan: TableScan, *, table: str, stream_base: str, app: str | None) -> str | None:
+    """Why this table can't be joined by ``app``'s consumer of ``stream_base``, as a sentence; None where it can.
 
-    A KCL's table is refused because a single row of ours that is not a lease can stop a KCL 2.x fleet.
+    A KCL's table is refused because a single row of ours that is not a lease can stop a KCL 2.x fleet, another app's
+    because the two would share the shards: each would miss what the other was given. ``app`` None: not judged.
     """
     for row in scan.foreign:
         if row.entity_type in _KCL_TYPES:
@@ -39,6 +40,12 @@ def conflict_in(scan: TableScan, *, table: str, stream_base: str) -> str | None:
             return (
                 f"Lease table {table} belongs to another stream: its lease {lease.key!r} is of {lease.stream}, this "
                 f"worker reads {stream_base}. Checkpoints of one mean nothing in the other. {_WAY_OUT}"
+            )
+        if None not in (app, lease.app) and lease.app != app:
+            return (
+                f"Lease table {table} belongs to app {lease.app!r} (lease {lease.key!r}), this worker is of app "
+                f"{app!r}: two apps on one table would share the shards, and each miss what the other is given. "
+                f"{_WAY_OUT} To work in that group, call this app {lease.app!r}, too."
             )
     return None
 

@@ -48,10 +48,12 @@ class TableWatch:
         *,
         stream_base: str,
         read_units_per_second: float,
+        app: str | None = None,
     ) -> None:
         self._leases = leases
         self._spawn = spawn
         self._stream_base = stream_base
+        self._app = app
         self._read_units_per_second = read_units_per_second
         self._receiver = ReceiverSide(leases)
         self._writes = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
@@ -128,7 +130,7 @@ class TableWatch:
 
     def _check(self, scan: TableScan) -> None:
         table = self._leases.store.name
-        conflict = conflict_in(scan, table=table, stream_base=self._stream_base)
+        conflict = conflict_in(scan, table=table, stream_base=self._stream_base, app=self._app)
         if conflict is not None:
             raise LeaseTableConflict(conflict)
         for key, reason in sorted(frozenset(scan.unreadable) - self._told):

@@ -142,7 +142,7 @@ class ShardReader:
         self._signal.notify()
 
     def lag_seconds(self) -> float | None:
-        """Age of the oldest record not yet processed; grows while a read hangs or fails. None while nothing is known."""
+        """Age of the oldest record not yet processed; grows while a read hangs or fails. None: not known."""
         timestamp = self._pages[0].records[self._pages[0].offset].timestamp if self._pages else None
         unprocessed = None if timestamp is None else max(0.0, self._clock.wall() - timestamp)
         unread = self._lag

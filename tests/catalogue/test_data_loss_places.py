@@ -8,6 +8,7 @@ import random
 import pytest
 
 from consumer.config import InitialPosition
+from consumer.errors import LeaseTableConflict
 from consumer.hooks import GapFound
 from consumer.operate.prometheus import PrometheusHook
 from consumer.testing.stream_rules import Staleness
@@ -180,11 +181,11 @@ async def test_c12_a_lease_table_restored_from_two_days_ago_is_a_gap_and_never_r
     await stage.advance(hours=hours - 4 * (hours // 4) + 1)
     seen = len(group.given)
 
-    restored = stage.group(**LONG)
+    restored = stage.group(**LONG, app="app1")
     for row in backup:
         restored.judge.table.put_item(row)
     kept = stage.put_each(keys=8)
-    member = await restored.start()
+    member = await restored.start("restored")
     await stage.until(lambda: set(kept) <= set(restored.times()), "what is written now is read", 180.0)
     gaps = member.told(GapFound)
     assert {each.shard_id for each in gaps} >= {row["leaseKey"]["S"] for row in backup}
@@ -253,9 +254,8 @@ async def test_c15_a_table_of_one_stream_is_refused_to_a_reader_of_another(stage
     member = await group.start()
     await group.until_given()
     rows = group.leases()
-    with pytest.raises(Exception, match="belongs to another stream") as refusal:
+    with pytest.raises(LeaseTableConflict, match="belongs to another stream") as refusal:
         await group.start(source="dynamodb:payments")
-    assert type(refusal.value).__name__ == "LeaseTableConflict"
     for named in ("table/orders/stream", "table/payments", "--lease-table"):
         assert named in str(refusal.value)
     assert {key: row.checkpoint for key, row in group.leases().items()} == {
@@ -304,7 +304,7 @@ async def test_c17_a_second_stream_does_not_cost_the_first_its_place(stage: Stag
     first = stage.group()
     member = await first.start()
     await first.until_given()
-    with pytest.raises(Exception, match="another stream"):
+    with pytest.raises(LeaseTableConflict, match="another stream"):
         await first.start(source="dynamodb:payments")
     second = stage.group("dynamodb:payments")
     await second.start()
@@ -328,6 +328,26 @@ async def test_c21_two_apps_read_the_same_stream_independently(stage: Stage) -> 
     for group in groups:
         await group.until_given()
         assert not group.repeated()
+
+
+@staged(shards=3)
+async def test_c21_two_apps_given_one_table_never_share_its_shards(stage: Stage) -> None:
+    """Sharing them, each would miss what the other is given; the second is refused, whether the first runs or not."""
+    serials = stage.put_each(keys=12)
+    group = stage.group(lease_table="shared")
+    member = await group.start()
+    await group.until_given()
+    for _ in range(2):
+        with pytest.raises(LeaseTableConflict, match=r"belongs to app 'app1'.* this worker is of app 'another'"):
+            await group.start(app="another")
+        if member.is_up:
+            assert await member.drain() is Outcome.CLEAN
+    stage.stream().lineage.rotate()
+    later = stage.put_each(keys=12)
+    await group.start()
+    await group.until_given()
+    assert [set(group.times()), group.repeated()] == [{*serials, *later}, {}]
+    assert {lease.app for lease in group.leases().values()} == {"app1"}
 
 
 # -- identity

@@ -133,7 +133,7 @@ async def test_c27_a_stream_of_340_shards_grows_to_435_and_every_one_is_read(sta
     assert not group.repeated()
 
 
-@staged(shards=2, rotate_every_seconds=100.0)
+@staged(shards=2, rotate_every_seconds=25.0)
 async def test_c29_twenty_four_rotations_leave_no_shard_behind(stage: Stage) -> None:
     """Six days of a DynamoDB stream's rotations, one after the other."""
     group = stage.group(**{**LONG, "idle_wait_seconds": 5.0})
