@@ -53,8 +53,9 @@ wheel: $(READY) ## Build the wheel, look into it, install it alone and ask for i
 	@rm -rf dist && $(PY) $(PIP) wheel --quiet --no-deps --wheel-dir dist .
 	@$(PY) deploy/check_wheel.py dist/*.whl
 
-config-table: $(READY) ## Write the README's configuration table anew
+config-table: $(READY) ## Write the tables of the configuration (README) and of the metrics (deploy/README) anew
 	@$(PY) -m consumer.cli.config_table README.md
+	@$(PY) -m consumer.cli.metrics_table deploy/README.md
 
 deploy-check: $(DEPLOY_READY) ## Lint the Dockerfile and run its steps in a clean folder
 	@echo "hadolint deploy/Dockerfile" && .venv/bin/hadolint deploy/Dockerfile

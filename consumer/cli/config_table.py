@@ -11,7 +11,7 @@ from typing import Any, Final
 from consumer.cli.settings import described
 from consumer.config import describe_fields, range_text
 
-__all__ = ["main", "render", "with_table"]
+__all__ = ["main", "placed", "render", "with_table"]
 
 BEGIN: Final = "<!-- configuration table: made by `make config-table` from consumer/config.py, do not edit by hand -->"
 END: Final = "<!-- end of the configuration table -->"
@@ -35,11 +35,16 @@ def render() -> str:
 
 def with_table(text: str) -> str:
     """``text`` with the table between its two marks. Raises ValueError where a mark is missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise ValueError(f"the text lacks one of the two marks, {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{render()}\n\n{END}{after}"
+    return placed(text, render(), begin=BEGIN, end=END)
+
+
+def placed(text: str, table: str, *, begin: str, end: str) -> str:
+    """``text`` with ``table`` between ``begin`` and ``end``. Raises ValueError where one of them is missing."""
+    before, has_begin, rest = text.partition(begin)
+    _, has_end, after = rest.partition(end)
+    if not has_begin or not has_end:
+        raise ValueError(f"the text lacks one of the two marks, {begin} and {end}")
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
 
 
 def _default(each: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import singledispatchmethod
 from typing import Any, Final
 
@@ -13,13 +14,23 @@ from prometheus_client.process_collector import ProcessCollector
 from consumer import hooks
 from consumer.clock import Clock, SystemClock
 
-__all__ = ["PrometheusHook"]
+__all__ = ["MetricDoc", "PrometheusHook"]
 
 # A shard id as a label would make a new series every four hours for each shard of a DynamoDB stream, for ever.
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_SECONDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 _MARGIN_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 15.0, 30.0, 60.0)
 _HAND_OFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDoc:
+    """One metric as it is scraped: ``kind`` is counter, gauge or histogram."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    doc: str
 
 
 class PrometheusHook:
@@ -34,6 +45,8 @@ class PrometheusHook:
             registry = CollectorRegistry()
             ProcessCollector(registry=registry)
         self.registry = registry
+        self.described: list[MetricDoc] = []
+        """Every metric of ours, in the order they were made: the documentation's table."""
         self._clock = clock or SystemClock()
         self._lock = threading.Lock()
         self._lags: dict[str, float] = {}
@@ -48,12 +61,15 @@ class PrometheusHook:
         self._on(fact)
 
     def _counter(self, name: str, doc: str, *labels: str) -> Counter:
+        self.described.append(MetricDoc(f"leasehold_{name}_total", "counter", labels, doc))
         return Counter(f"leasehold_{name}", doc, labels, registry=self.registry)
 
     def _histogram(self, name: str, doc: str, buckets: tuple[float, ...]) -> Histogram:
+        self.described.append(MetricDoc(f"leasehold_{name}_seconds", "histogram", (), doc))
         return Histogram(f"leasehold_{name}_seconds", doc, registry=self.registry, buckets=buckets)
 
     def _gauge(self, name: str, doc: str, read: Callable[[], float]) -> None:
+        self.described.append(MetricDoc(f"leasehold_{name}", "gauge", (), doc))
         Gauge(f"leasehold_{name}", doc, registry=self.registry).set_function(read)
 
     def _make_delivery_metrics(self) -> None:
