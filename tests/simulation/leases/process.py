@@ -37,6 +37,7 @@ class Witness(Protocol):
     def slice_ended(self, worker: SimWorker, held: HeldLease, record: int, *, returned: bool) -> None: ...
     def fact(self, worker: SimWorker, fact: Fact) -> None: ...
     def failed(self, worker: SimWorker, what: str) -> None: ...
+    def left(self, worker: SimWorker) -> None: ...
 
 
 class Around(Protocol):
@@ -186,6 +187,7 @@ class SimWorker:
         await self.seam.stop()
         await self.seam.stop()
         self.state = "gone"
+        self.witness.left(self)
 
     async def ask(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """A call of the lease loop, made when its task first runs: the world may end before that."""
