@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -36,6 +37,9 @@ _MOST_WRITES_AT_ONCE: Final = 16
 _LONGEST_SCAN_SECONDS: Final = 60.0
 _STALE_FAILOVERS: Final = 10
 _STALE_SECONDS: Final = 600.0
+_SHORTEST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_TOLD_EVERY_SECONDS: Final = 60.0
 
 
 class TableWatch:
@@ -58,6 +62,7 @@ class TableWatch:
         self._receiver = ReceiverSide(leases)
         self._writes = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
         self._not_before: dict[str, float] = {}
+        self._troubles: dict[str, _Trouble] = {}
         self._taking: set[str] = set()
         self._grace: dict[str, float] = {}
         self._suspects: Mapping[str, str] = {}
@@ -124,7 +129,7 @@ class TableWatch:
 
     def _forget_all_but(self, keys: AbstractSet[str]) -> None:
         """Shards come and go for as long as a worker lives, and what it noted of each must go with it."""
-        for noted in (self._not_before, self._grace):
+        for noted in (self._not_before, self._grace, self._troubles):
             for key in noted.keys() - keys:
                 del noted[key]
 
@@ -234,11 +239,30 @@ class TableWatch:
             async with self._writes:
                 await work()
             self._not_before.pop(key, None)
+            self._troubles.pop(key, None)
         except LeaseLost:
             return
         except LeaseStoreError as error:
             if isinstance(error, LeaseTableAccessDenied | LeaseTableCredentials) and not leases.has_held:
                 raise  # never a lease of its own yet: whoever starts this worker should hear of it
-            self._not_before[key] = leases.clock.monotonic() + leases.random.uniform(0.2, 0.6)
-            _log.warning("A lease write for shard %s failed and is tried again: %s", key, error)
+            self._put_off(key, error)
             leases.moved.set()
+
+    def _put_off(self, key: str, error: LeaseStoreError) -> None:
+        """Try again later and later; say so once a minute, for a table may refuse for hours."""
+        leases = self._leases
+        now = leases.clock.monotonic()
+        trouble = self._troubles.setdefault(key, _Trouble(Backoff(leases.random, 0.4, _LONGEST_PAUSE_SECONDS)))
+        pause = _SHORTEST_PAUSE_SECONDS + trouble.backoff.next_seconds()
+        self._not_before[key] = now + pause
+        if now - trouble.told_at >= _TOLD_EVERY_SECONDS:
+            trouble.told_at = now
+            _log.warning("A lease write for shard %s failed and is tried again in %.1f s: %s", key, pause, error)
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Lease writes for one shard that fail one after the other."""
+
+    backoff: Backoff
+    told_at: float = -math.inf
