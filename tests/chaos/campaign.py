@@ -260,9 +260,9 @@ class Campaign:
 def _fault(trouble: Trouble) -> Fault:
     often = {"times": None, "probability": trouble.probability}
     match trouble.kind:
-        case TroubleKind.CUT:
+        case TroubleKind.CUT | TroubleKind.CUT_OFF:
             return Fault.drop(applied=trouble.applied, **often)
-        case TroubleKind.STALL:
+        case TroubleKind.STALL | TroubleKind.LATE:
             return Fault.delay(trouble.stall_seconds, applied=trouble.applied, **often)
         case TroubleKind.HALF:
             return Fault.half_body(**often)

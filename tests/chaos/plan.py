@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from random import Random
 from typing import Final, Literal, TypeVar
 
@@ -33,9 +34,11 @@ class StopKind(StrEnum):
 class TroubleKind(StrEnum):
     """What a proxy does."""
 
-    CUT = "cut"  # closes the connection in place of a reply
-    STALL = "stall"  # holds up requests or replies
-    HALF = "half"  # sends half of a reply's body
+    CUT = "cut"  # closes the connection in place of a reply, often
+    STALL = "stall"  # holds up requests or replies, often
+    HALF = "half"  # sends half of a reply's body, often
+    CUT_OFF = "cut off"  # one process has no lease table for longer than the failover time
+    LATE = "late"  # what one process asks of the lease table arrives when others have had time to take over
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +104,16 @@ def drawn_rounds(seed: int, source: SourceKind, *, round_seconds: float, failove
     random = Random(f"chaos {source} {seed}")
     singles = [(kind,) for kind in StopKind]
     pairs = _endless(random, _PAIRS)
-    troubles = _endless(random, [*TroubleKind, None])
     changes = _endless(random, ["rotate", "rotate all", "split", "merge" if source == "kinesis" else "rotate"])
     while True:
         block = [*singles, next(pairs)]
+        network = iter(random.sample([*TroubleKind, None, None, None], 2 * len(block)))
         for kinds in random.sample(block, len(block)):
             stops = tuple(_stop(random, kind, round_seconds, failover_seconds) for kind in kinds)
-            network = [kind for kind in (next(troubles), random.choice([None, *TroubleKind])) if kind is not None]
+            troubles = [kind for kind in islice(network, 2) if kind is not None]
             yield Round(
                 tuple(sorted(stops, key=lambda stop: stop.at)),
-                tuple(_trouble(random, kind, round_seconds) for kind in network),
+                tuple(_trouble(random, kind, round_seconds, failover_seconds) for kind in troubles),
                 tuple(
                     Change(random.uniform(0.0, round_seconds), next(changes), random.random())
                     for _ in range(random.randint(1, 2))
@@ -125,8 +128,12 @@ def _stop(random: Random, kind: StopKind, round_seconds: float, failover_seconds
     return Stop(random.uniform(0.0, max(0.0, round_seconds - seconds)), kind, random.random(), seconds)
 
 
-def _trouble(random: Random, kind: TroubleKind, round_seconds: float) -> Trouble:
+def _trouble(random: Random, kind: TroubleKind, round_seconds: float, failover_seconds: float) -> Trouble:
+    long = random.uniform(1.2, 2.0) * failover_seconds
     seconds = random.uniform(_NETWORK_LEAST_SECONDS, 0.5 * round_seconds)
+    if kind in (TroubleKind.CUT_OFF, TroubleKind.LATE):
+        at = random.uniform(0.0, max(0.0, round_seconds - long))
+        return Trouble(at, kind, "table", random.random(), long, 1.0, long, applied=False)
     return Trouble(
         at=random.uniform(0.0, round_seconds - seconds),
         kind=kind,

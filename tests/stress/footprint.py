@@ -54,7 +54,7 @@ class Footprint:
         ]
 
 
-async def settled(before: Footprint, within_seconds: float = 2.0) -> list[str]:
+async def settled(before: Footprint, within_seconds: float = 5.0) -> list[str]:
     """What is left of all that began after ``before``; what only needs a moment to go is given it."""
     deadline = _CLOCK.monotonic() + within_seconds
     while (left := Footprint.now().left(before)) and _CLOCK.monotonic() < deadline:
