@@ -105,22 +105,15 @@ class DynamoDBLeaseStore:
         """Apply one conditional write, tried once. Raises LeaseStoreError only where it was surely not applied."""
         operation, request = render_write(write, self._table_name)
         connections = self._connections()
-        refused = False
         try:
             async with asyncio.timeout(timeout_seconds):
                 try:
                     reply = await connections.ask_once(operation, request)
                 except Exception as error:
-                    refused = error_code(error) == _CONDITION_FAILED
-                    if not refused:
+                    if error_code(error) != _CONDITION_FAILED:
                         raise
-                    return Refused(lease_of(await self._row_in_the_way(error, write.key)))
+                    return await self._refused(write, error)
         except TimeoutError:
-            if refused:
-                raise LeaseTableUnavailable(
-                    f"{write.verb} of {write.key} was refused, but the row that stood in the way could not be read "
-                    f"within {timeout_seconds:g} s. Nothing was written; read the row."
-                ) from None
             return Unknown(f"no reply to {write.verb} of {write.key} within {timeout_seconds:g} s")
         except Exception as error:
             if never_arrived_or_refused(error):
@@ -227,10 +220,17 @@ class DynamoDBLeaseStore:
         request = {"TableName": self._table_name, "Key": {LEASE_KEY: {"S": key}}, "ConsistentRead": True}
         return (await self._ask("GetItem", request)).get("Item") or None
 
-    async def _row_in_the_way(self, error: Exception, key: str) -> Item | None:
-        """The row that the refusal carries; it has none where there is no row, and some endpoints never send it."""
-        item: Item | None = getattr(error, "response", {}).get("Item")
-        return item or await self._get_item(key)
+    async def _refused(self, write: Write, error: Exception) -> Refused | Unknown:
+        """The row in the way: the refusal carries it, but for where there is none, and on endpoints that never send it.
+
+        Unknown where it can't be read: a request that something on its way carried twice is refused the second time,
+        and it is the row that tells so.
+        """
+        try:
+            item: Item | None = getattr(error, "response", {}).get("Item") or await self._get_item(write.key)
+        except LeaseStoreError as unread:
+            return Unknown(f"{write.verb} of {write.key} was refused, and the row in its way can't be read: {unread}")
+        return Refused(lease_of(item))
 
 
 class _Connections:

@@ -12,7 +12,13 @@ from functools import partial
 from typing import Any, Final, TypeVar
 
 from consumer.clock import Clock
-from lease_store.errors import InvalidRow, LeaseTableThrottled, LeaseTableUnavailable, LeaseTableUnreachable
+from lease_store.errors import (
+    InvalidRow,
+    LeaseStoreError,
+    LeaseTableThrottled,
+    LeaseTableUnavailable,
+    LeaseTableUnreachable,
+)
 from lease_store.item import LEASE_KEY, from_item
 from lease_store.lease import AttributeValue, ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.memory import permits
@@ -278,20 +284,23 @@ class SimStore:
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
         self._count(write.verb)
         self._table.sending(self._worker, write)
-        refused = False
         try:
             async with self._clock.timeout(timeout_seconds):
                 result = await self._send(write.verb, lambda: self._table.write_as(self._worker, write))
                 if isinstance(result, Refused) and self.strikes(write.verb, "rowless"):
-                    refused = True
-                    result = Refused(await self._ask("read", lambda: self._table.lease(write.key)))
+                    return await self._refused(write)
                 return result
         except TimeoutError:
-            if refused:
-                raise LeaseTableUnavailable("Refused, and the row could not be read.") from None
             return Unknown(f"no reply to {write.verb} of {write.key}")
         except ConnectionError:
             return Unknown(f"the connection broke under {write.verb} of {write.key}")
+
+    async def _refused(self, write: Write) -> WriteResult:
+        """As the store of a real table does: the row in the way is read, and where it can't be, nothing is known."""
+        try:
+            return Refused(await self.read(write.key))
+        except LeaseStoreError as unread:
+            return Unknown(f"{write.verb} of {write.key} was refused, and the row in its way can't be read: {unread}")
 
     async def read(self, key: str) -> Lease | None:
         return await self._ask("read", lambda: self._table.lease(key))

@@ -8,7 +8,9 @@ from tests.simulation.seeds import play
 
 # A seed means another world once the draw has changed. What the first twelve found is kept by the directed tests of
 # tests/unit/leasing and by the mutants.
-ONCE_RED: dict[int, str] = {}
+ONCE_RED = {
+    22: "a finish that was carried twice was taken for one never applied: two workers trusted one lease",
+}
 
 
 @pytest.mark.parametrize("seed", ONCE_RED)

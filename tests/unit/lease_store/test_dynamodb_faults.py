@@ -164,14 +164,12 @@ async def test_where_the_endpoint_sends_no_old_row_a_consistent_read_supplies_it
     assert [request["ConsistentRead"] for request in bench.server.asked_for("GetItem")] == [True]
 
 
-async def test_a_refusal_whose_row_can_not_be_read_says_not_applied(bench: Bench) -> None:
+@pytest.mark.parametrize("reply", [silence, error(400, "AccessDeniedException")], ids=["silence", "denied"])
+async def test_a_refusal_whose_row_can_not_be_read_is_unknown(bench: Bench, reply: Answer) -> None:
+    """It may be the second copy of a request that was carried twice (lease seed 22: two workers trusted one lease)."""
     bench.server.will("UpdateItem", error(400, "ConditionalCheckFailedException"))
-    bench.server.will("GetItem", silence)
-    with pytest.raises(LeaseTableUnavailable, match=r"renew of shard-1 was refused.*Nothing was written"):
-        await bench.store.write(RENEW, timeout_seconds=1.0)
-    bench.server.will("GetItem", error(400, "AccessDeniedException"))
-    with pytest.raises(LeaseTableAccessDenied, match="dynamodb:GetItem"):
-        await bench.store.write(RENEW, timeout_seconds=5.0)
+    bench.server.will("GetItem", reply)
+    assert isinstance(await bench.store.write(RENEW, timeout_seconds=1.0), Unknown)
 
 
 async def test_a_write_says_what_it_expects_and_asks_for_both_rows(bench: Bench) -> None:
