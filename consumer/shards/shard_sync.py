@@ -35,6 +35,7 @@ _log = logging.getLogger("leasehold.shards")
 _ROWS_AT_ONCE: Final = 16
 _TRIES: Final = 5
 _LISTING_AGE_SECONDS: Final = 2.0
+_STILL_TRUE_SECONDS: Final = 60.0
 _SURELY_SEEN_SECONDS: Final = 1.0
 _SHARE_EVERY_SECONDS: Final = 5.0
 _SURELY_OLD_SECONDS: Final = 24 * 3600.0
@@ -72,6 +73,7 @@ class ShardSync:
         self._listings: dict[str, tuple[float, ShardListing | None]] = {}
         self._listing_lock = asyncio.Lock()
         self._deletable_since: dict[str, float] = {}
+        self._complete_since: dict[str, float] = {}
         self._joined: str | None = None
         self._told: frozenset[shard_graph.Finding] = frozenset()
 
@@ -313,15 +315,15 @@ class ShardSync:
         if not any(row.stream == lease.stream and (row.checkpoint.is_number or row.is_finished) for row in leases):
             # The first shard of its incarnation: those before it must be known completely, and not only by their rows.
             for label in shard_graph.older_labels(leases, lease.stream):
-                if await self._missing_of(label, leases, since=since):
-                    self.want()
+                if not await self._is_complete(label, leases, since=since):
                     return False
         if not absent:
             return shard_graph.may_start(lease, leases, None)
         stream = self.identity_of(lease.stream)
         known = [parent for parent in absent if await self._is_known(stream, parent)]
         if known:
-            listing = await self._list(lease.stream, since=since)
+            lately = self._shown_lately(stream, {lease.key, *known})
+            listing = lately or await self._list(lease.stream, since=since)
             shown, now = ((), None) if listing is None else (listing.shards, listing.server_time)
             unlisted = {*known} - {shard.id for shard in shown}
             if unlisted or not shard_graph.may_start(lease, leases, shown, server_time=now):
@@ -329,6 +331,24 @@ class ShardSync:
                 return False
         _log.info("Shard %s starts: its parents %s are gone, or no part of what is to be read.", lease.key, absent)
         return True
+
+    async def _is_complete(self, label: str, leases: tuple[Lease, ...], *, since: float) -> bool:
+        """Whether an older incarnation lacks no row, and has lacked none for as long as a child may be listed late."""
+        if await self._missing_of(label, leases, since=since):
+            self._complete_since.pop(label, None)
+            self.want()
+            return False
+        if self._listings.get(label, _UNLISTED)[1] is None:
+            return True  # it is gone
+        now = self._clock.monotonic()
+        return now - self._complete_since.setdefault(label, now) >= self._config.child_wait_seconds
+
+    def _shown_lately(self, stream: StreamIdentity, shard_ids: set[str]) -> ShardListing | None:
+        """This worker's own listing of the last minute where it shows all of these: what closed stays closed."""
+        listed_at, listing = self._listings.get(stream.label, _UNLISTED)
+        if listing is None or listed_at < self._clock.monotonic() - _STILL_TRUE_SECONDS:
+            return None
+        return listing if shard_ids <= {shard.id for shard in listing.shards} else None
 
     async def _is_known(self, stream: StreamIdentity, shard_id: str) -> bool:
         """Whether the service knows the shard, asked itself: a listing may be late with it, or leave it out."""

@@ -76,6 +76,7 @@ class Draw:
     threads: int = 32
     prefetch_bytes: int = 64 * 1024 * 1024
     same_name: bool = False
+    scan_read_units: float = 50.0
     safety_only: bool = False
 
     def start(self, at: float) -> InitialPosition:
@@ -220,8 +221,13 @@ def drawn(seed: int) -> Draw:
     left_out = draw.choice((0.0, 0.0, 0.0, 0.1, 0.5))
     if service == "kinesis" and found.position == "LATEST":
         left_out = 0.0  # which closed shards were open at the start only a complete first listing can tell
+    child_wait = found.child_wait
+    if "recreate" in found.happenings:
+        # A re-enabled stream waits for what the one before may list late, for as long as it is told to.
+        left_out, child_wait = min(left_out, 0.1), 15.0
     return replace(
         found,
+        child_wait=child_wait,
         staleness=replace(found.staleness, left_out=left_out),
         code=replace(code, stubborn=faults and draw.random() < 0.3),
     )

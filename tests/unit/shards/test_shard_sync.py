@@ -180,6 +180,23 @@ def test_a_worker_that_joins_a_group_lists_nothing_at_its_start_and_soon_what_ot
     virtual(main())
 
 
+def test_a_leaf_pinned_at_latest_is_judged_by_the_listing_that_made_its_row() -> None:
+    """Scenario C71: its parent is known and gets no row; twenty workers must not list a thousand shards twice each."""
+
+    async def main() -> None:
+        stage = Stage(Shard("a", is_open=False), Shard("b", ("a",)), start="LATEST")
+        await stage.sync.once()
+        assert sorted(stage.table.rows) == ["b"]
+        await stage.clock.sleep(50.0)
+        await stage.sync.wait_for_lineage(tenure(stage.table.rows["b"]))
+        assert stage.listings == 1
+        await stage.clock.sleep(20.0)
+        await stage.sync.wait_for_lineage(tenure(stage.table.rows["b"]))
+        assert stage.listings == 2
+
+    virtual(main())
+
+
 def test_a_shard_waits_while_an_older_incarnation_is_read_and_asks_for_no_listing_meanwhile() -> None:
     async def main() -> None:
         old = replace(row("x", BEGUN), stream="arn:s@1")
