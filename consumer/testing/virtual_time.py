@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar
 
@@ -106,19 +107,30 @@ class VirtualTimeLoop(asyncio.BaseEventLoop):
     def call_soon_threadsafe(  # type: ignore[override]  # typeshed ties the callback's arguments together
         self, callback: Callable[..., Any], *args: Any, context: Any = None
     ) -> asyncio.Handle:
+        """For callbacks of the loop's own thread; another thread's would come at a moment that no seed governs."""
+        if self._thread_id not in (None, threading.get_ident()):  # type: ignore[attr-defined]
+            self._refuse()
         return self.call_soon(callback, *args, context=context)
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RuntimeError("Virtual time has no sockets, signals, subprocesses or threads.")
-
-    sock_connect = sock_recv = sock_sendall = create_connection = create_server = add_reader = add_writer = _refuse  # type: ignore[assignment]
-    add_signal_handler = remove_signal_handler = subprocess_exec = subprocess_shell = _refuse  # type: ignore[assignment]
 
     def _process_events(self, event_list: Any) -> None:
         return None
 
     def _write_to_self(self) -> None:
         return None
+
+
+for _name in (
+    *("add_reader", "remove_reader", "add_writer", "remove_writer", "add_signal_handler", "remove_signal_handler"),
+    *("sock_accept", "sock_connect", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into"),
+    *("sock_sendall", "sock_sendto", "sock_sendfile", "sendfile", "start_tls", "getaddrinfo", "getnameinfo"),
+    *("create_connection", "create_server", "create_unix_connection", "create_unix_server"),
+    *("create_datagram_endpoint", "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe"),
+    *("subprocess_exec", "subprocess_shell"),
+):
+    setattr(VirtualTimeLoop, _name, VirtualTimeLoop._refuse)
 
 
 class VirtualClock:
