@@ -24,7 +24,7 @@ export LEASEHOLD_MINISTACK
 SEEDS ?= 10000
 ROUNDS ?= 200
 
-.PHONY: help demo test simulate chaos lint format bench wheel config-table deploy-check clean python-present kinesis-local
+.PHONY: help demo test simulate soak chaos lint format bench wheel config-table deploy-check clean python-present kinesis-local
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ simulate: $(READY) ## Many seeds of both simulated worlds in parallel (SEEDS=100
 
 chaos: $(READY) $(MINISTACK_READY) ## Real processes killed, frozen, stopped and cut off, 20 minutes (ROUNDS=200 SEED=1 ARGS="--source kinesis")
 	@$(PY) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak: $(READY) ## A virtual week of hangs, deaths and 42 rotations; a line a day, then JSON (ARGS="--days 1")
+	@$(PY) -m tests.simulation.fleet.soak $(ARGS)
 
 lint: $(READY) ## ruff and mypy --strict
 	$(PY) -m ruff check .

@@ -82,6 +82,7 @@ class StreamJudge(Trace):
         self._tenure_ended: dict[tuple[str, str], float] = {}
         self._owner_since: dict[str, float] = {}
         self._busy: set[tuple[str, str]] = set()
+        self._forgotten = (0, 0, 0)
 
     # -- the writer
 
@@ -296,4 +297,31 @@ class StreamJudge(Trace):
     def counts(self) -> tuple[int, int, int]:
         """Records written, delivered at least once, deliveries beyond the first."""
         seen = [record.delivered for record in self._journal.values()]
-        return len(seen), sum(1 for each in seen if each), sum(each - 1 for each in seen if each)
+        here = (len(seen), sum(1 for each in seen if each), sum(each - 1 for each in seen if each))
+        return here[0] + self._forgotten[0], here[1] + self._forgotten[1], here[2] + self._forgotten[2]
+
+    def forget(self, before: float) -> None:
+        """Let go of shards that were through before then (wall clock); a record of theirs that comes again is a breach.
+
+        For a play of days, whose own memory must not grow.
+        """
+        written, delivered, again = self._forgotten
+        for place, records in list(self._by_place.items()):
+            row = self.table.lease(place[1])
+            is_over = row is None or row.is_finished
+            if not is_over or any(each.arrived_at >= before or not each.is_done for each in records):
+                continue
+            for each in records:
+                del self._journal[each.serial]
+            written, delivered = written + len(records), delivered + len(records)
+            again += sum(each.delivered - 1 for each in records)
+            del self._by_place[place]
+            self._settled.pop(place, None)
+            self._first_seen.discard(place)
+        self._forgotten = (written, delivered, again)
+        rows = {lease.key for lease in self.table.rows().leases}
+        for incarnation, known in self._lineage.items():
+            listed = self.logs[incarnation].lineage.shards.keys()
+            self._lineage[incarnation] = {each: above for each, above in known.items() if each in listed | rows}
+        self._owner_since = {key: since for key, since in self._owner_since.items() if key in rows}
+        self._tenure_ended = {each: since for each, since in self._tenure_ended.items() if each[1] in rows}

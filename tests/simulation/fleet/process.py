@@ -43,6 +43,7 @@ class Surroundings:
         self.is_stream_gone = False
         self.stream_born_at = 0.0
         self.processes: list[Process] = []
+        self.long_batches = 0
 
 
 class WatchedSource(MemoryRecordSource):
@@ -107,6 +108,8 @@ class Process:
             max_records=draw.max_records,
             prefetch_bytes=draw.prefetch_bytes,
             idle_wait_seconds=draw.idle_wait,
+            scan_read_units_per_second=draw.scan_read_units,
+            stuck_after_seconds=60.0,
             retry_limit_seconds=3.0,
             audit_interval_seconds=draw.audit_interval,
             child_wait_seconds=draw.child_wait,
@@ -124,8 +127,11 @@ class Process:
 
     def _blocked_seconds(self) -> float:
         code = self._around.code
-        longest = code.long_seconds if self._pace.random() < code.long else code.usual_seconds
-        return self._pace.uniform(0.0, longest) if code.plain else 0.0
+        is_long = self._pace.random() < code.long
+        if not code.plain:
+            return 0.0
+        self._around.long_batches += is_long
+        return self._pace.uniform(0.0, code.long_seconds if is_long else code.usual_seconds)
 
     def _begins(self, shard_id: str) -> None:
         """A batch begins: this worker must trust its lease, and nobody else may."""
@@ -169,6 +175,10 @@ class Process:
 
     def start(self) -> None:
         self._main = spawn_as(self.name, self._run())
+
+    def abort(self) -> None:
+        """End what a dead process left behind, once it thaws."""
+        self._main.cancel()
 
     def drain(self) -> None:
         if self.state in ("starting", "running"):

@@ -75,11 +75,13 @@ class FleetWorld:
         self.side = StreamSide(seed, self.around, self.chance)
         self._position = draw.start(0.0)
         self._writing = True
+        self._started = 0
 
     # -- processes
 
     def add(self) -> Process:
-        name = f"w{len(self.processes) + 1}"
+        self._started += 1
+        name = f"w{self._started}"
         process = Process(name, self.around, self.loop, random.Random(f"{self.seed}:{name}"), self._position)
         self.processes.append(process)
         self.judge.note(f"{name} starts as {process.worker.worker_id}")
