@@ -7,13 +7,20 @@ import pytest
 from tests.simulation.seeds import play
 
 ONCE_RED = {
+    2: "rows of an older incarnation deleted, made anew and read again",
     3: "silent loss in a shard that had not begun",
     30: "silent loss in a shard that ended empty",
+    43: "a child read before its parent, which a listing had left out",
     52: "silent loss beside a lineage with holes",
+    78: "a batch begun without trust after it had waited for a thread",
     85: "silent loss behind a trimmed checkpoint",
+    98: "a child read before its parent, in a merge",
     112: "a deadlock between two incarnations",
     133: "silent loss with a recreated Kinesis stream",
     1010: "a start that found its stream re-enabled and said nothing",
+    5097: "generations of a deleted stream, each of which waited for children",
+    20097: "a shard of the stream before a re-enabled one, read after it",
+    700042: "records trimmed before the group's time, taken for lost",
 }
 
 

@@ -1,20 +1,15 @@
-"""The whole product under drawn faults: ``python -m tests.simulation.fleet.world --seeds 500`` or ``--seed 7``.
+"""The whole product under drawn faults: ``python -m tests.simulation --world fleet --seeds 500``, or ``--seed 7``.
 
 Whole workers share one lease table and one stream, in virtual time. First a phase in which anything may happen: shards
-rotate, split and merge, workers come, go, die and freeze, the stream is made anew. Then the faults stop; the fleet must
-come to rest with everything delivered, go on delivering, follow one more rotation, and drain without a trace.
+rotate, split and merge, workers come, go, die and freeze, the stream is made anew. Then the faults stop; one worker is
+killed and two leave at once, and the fleet must come to rest with everything delivered, go on delivering, follow one
+more rotation, and drain without a trace.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import logging
 import random
-import sys
-import time
-import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from consumer.testing.faults import FaultPlan
@@ -47,10 +42,6 @@ class FleetReport:
     counts: tuple[int, int, int]
     gaps: int
     describes_a_second: float
-
-    @property
-    def replay(self) -> str:
-        return f"python -m tests.simulation.fleet.world --seed {self.seed}"
 
 
 class FleetWorld:
@@ -342,48 +333,3 @@ def run_fleet_seed(seed: int, draw: Draw | None = None) -> FleetReport:
         judge.gaps,
         describes,
     )
-
-
-def _run_all(seeds: list[int], report_of: Callable[[int], FleetReport], *, verbose: bool) -> int:
-    red, began, slowest = 0, time.process_time(), 0.0
-    totals = [0, 0, 0]
-    gaps, describes = 0, 0.0
-    for seed in seeds:
-        try:
-            report = report_of(seed)
-        except Exception:
-            red += 1
-            print(f"seed {seed}: the world itself failed\n{traceback.format_exc()}", flush=True)
-            continue
-        slowest = max(slowest, 0.0 if report.violations else report.settled_after_seconds)
-        totals = [total + count for total, count in zip(totals, report.counts, strict=True)]
-        gaps, describes = gaps + report.gaps, max(describes, report.describes_a_second)
-        if report.violations or verbose:
-            red += bool(report.violations)
-            print(f"seed {seed}: {'; '.join(report.violations[:3]) or 'no violation'} (digest {report.digest})")
-            if verbose:
-                print(report.draw, *report.last_steps, sep="\n")
-            sys.stdout.flush()
-    seconds = (time.process_time() - began) / max(1, len(seeds))
-    print(
-        f"{len(seeds)} seeds, {red} red; {totals[0]} records written, {totals[1]} delivered, {totals[2]} again, "
-        f"{gaps} gaps; slowest to rest {slowest:.1f} s, {describes:.1f} DescribeStream a second of calm at most, "
-        f"{seconds:.2f} s of CPU each"
-    )
-    return min(red, 1)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=100, help="how many")
-    parser.add_argument("--start", type=int, default=0, help="the first one")
-    parser.add_argument("--seed", type=int, help="this one only, with its last steps")
-    options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    if options.seed is not None:
-        return _run_all([options.seed], run_fleet_seed, verbose=True)
-    return _run_all(list(range(options.start, options.start + options.seeds)), run_fleet_seed, verbose=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
