@@ -100,7 +100,9 @@ class WorkerConfig:
         "Where a group without leases starts, once: TRIM_HORIZON, LATEST or AT_TIMESTAMP=ISO-8601.",
         parse=InitialPosition.parse,
     )
-    lease_table: str | None = _setting(None, "The DynamoDB table that holds the leases (default: the app).")
+    lease_table: str | None = _setting(
+        None, "The DynamoDB table that holds the leases of this app and of no other (default: the app)."
+    )
     create_table: bool = _setting(True, "Create the lease table on first use (on-demand).", cli=False)
     worker_id: str | None = _setting(
         None, "Readable part of this worker's name (default: the ECS task id, else the host); a nonce is always added."

@@ -107,7 +107,7 @@ async def test_c02_no_kind_of_error_is_taken_for_done(stage: Stage, error: str, 
 
 @staged()
 async def test_c03_a_handler_ten_times_slower_than_every_time_out_gets_every_record(stage: Stage) -> None:
-    """The longest time-out there is, that of one call of a service, is 75 s."""
+    """75 s is the longest time-out on the way of a page."""
     payload = "x" * 50_000
     serials = [serial for _ in range(100) for serial in stage.put("k", payload=payload)]
     reads: list[int] = []

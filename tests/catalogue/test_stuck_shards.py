@@ -145,7 +145,7 @@ async def test_c29_twenty_four_rotations_leave_no_shard_behind(stage: Stage) -> 
         assert not list(group.judge.missing(older_than=10.0))
     await group.until_given()
     assert not group.repeated()
-    assert len({each.shard_id for each in group.given}) > 48
+    assert len({each.shard_id for each in group.given}) >= 48
 
 
 @staged(shards=4)
