@@ -24,7 +24,7 @@ export LEASEHOLD_MINISTACK
 SEEDS ?= 10000
 ROUNDS ?= 200
 
-.PHONY: help demo test simulate soak chaos lint format bench wheel config-table deploy-check clean python-present kinesis-local
+.PHONY: help demo test simulate mutants soak chaos lint format bench wheel config-table deploy-check clean python-present kinesis-local
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ test: $(READY) $(MINISTACK_READY) kinesis-local ## Every test (ARGS="-k lease" f
 
 simulate: $(READY) ## Many seeds of both simulated worlds in parallel (SEEDS=10000 JOBS=2 ARGS="--world fleet --start 5000")
 	@$(PY) -m tests.simulation --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
+
+mutants: $(READY) ## Each safeguard switched off, over 100 seeds, and its faults with it in place (ARGS="--seeds 30 --json trust")
+	@$(PY) -m tests.simulation.mutants $(ARGS)
 
 chaos: $(READY) $(MINISTACK_READY) ## Real processes killed, frozen, stopped and cut off, 20 minutes (ROUNDS=200 SEED=1 ARGS="--source kinesis")
 	@$(PY) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from consumer.testing.ministack import Ministack, MinistackMissing
+from tests.simulation.mutants.findings import Finding, table
 
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("leasehold", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -53,8 +54,17 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+def _findings(reporter: Any) -> list[Finding]:
+    """What came of each mutant, as the report of its test tells, from whichever process it came."""
+    reports = [each for kind in ("passed", "failed") for each in reporter.stats.get(kind, []) if each.when == "call"]
+    return [Finding(**value) for each in reports for name, value in each.user_properties if name == "mutant"]
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Say what was not run, and that this is a failure under CI=true."""
+    """Say what was not run, and that this is a failure under CI=true; what became of each mutant."""
     for reason, count in _not_run(config).items():
         verdict = "a failure under CI=true" if os.environ.get("CI") == "true" else "not run here"
         terminalreporter.write_line(f"{verdict}: {count} tests: {reason.removeprefix('Skipped: ')}", yellow=True)
+    if findings := _findings(terminalreporter):
+        terminalreporter.section(f"{len(findings)} mutants")
+        terminalreporter.write_line(table(findings))

@@ -1,0 +1,17 @@
+"""Every mutant there is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.simulation.mutants import delivery, lineage, takeovers, tenures
+from tests.simulation.mutants.mutant import Mutant
+
+__all__ = ["MUTANTS"]
+
+MUTANTS: Final[tuple[Mutant, ...]] = tuple(
+    each
+    for module in (tenures, takeovers, delivery, lineage)
+    for each in vars(module).values()
+    if isinstance(each, Mutant)
+)

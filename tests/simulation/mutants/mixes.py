@@ -1,0 +1,122 @@
+"""The calm worlds that mutants start from, and troubles that several share; each mutant adds the faults it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from consumer.testing.stream_rules import Staleness, StreamOptions
+from lease_store.verbs import Is, Write
+from tests.simulation.fleet.draw import CALM_CODE
+from tests.simulation.leases.draw import CALM_WORK
+from tests.simulation.mutants.mutant import Function, Mutant
+from tests.simulation.store import Calm
+
+__all__ = ["KINESIS", "LOSSY", "LOST", "NO_RENEWALS", "ROUGH", "on_fleet", "on_leases", "whatever_the_counter"]
+
+LOSSY: Final = replace(Calm(), lost_request=0.1, lost_reply=0.15, late=0.1, late_seconds=2.0)
+"""A lease table whose calls are lost or late."""
+
+NO_RENEWALS: Final = replace(Calm(), sites={"renew.lost_request": 0.97, "set_checkpoint.lost_request": 0.97})
+"""A lease table that takes are answered by, and hardly anything else: tenures run out one after another."""
+
+KINESIS: Final = StreamOptions(reads_per_second=5)
+ROUGH: Final = replace(CALM_CODE, usual_seconds=0.2, raises=0.2)
+
+LOST: Final = (
+    "no checkpoint beyond an unfinished record",
+    "nothing is left out on the way",
+    "every record comes",
+    "at rest in time",
+)
+"""By which a record that user code never saw is noticed, whichever comes first."""
+
+# Three workers and five leases, for a minute in which workers come and go.
+_LEASES: Final[Mapping[str, Any]] = {
+    "faults": "heavy",
+    "failover": 5.0,
+    "network": Calm(),
+    "work": CALM_WORK,
+    "keys": 5,
+    "max_leases": None,
+    "hand_off_timeout": 30.0,
+    "drain_timeout": None,
+    "workers": 3,
+    "stagger": 0.0,
+    "phase": 60.0,
+    "pause": 4.0,
+    "happenings": ("start", "crash", "drain", "freeze", "nothing"),
+    "skew": 0.0,
+    "drift": 0.0,
+    "ends": False,
+    "safety_only": True,
+}
+# Two workers on a small, busy DynamoDB stream whose shards rotate and split, for half a minute.
+_FLEET: Final[Mapping[str, Any]] = {
+    "service": "dynamodb",
+    "position": "TRIM_HORIZON",
+    "refuse_at_timestamp": False,
+    "manual": False,
+    "failover": 2.0,
+    "max_leases": None,
+    "shards": 2,
+    "workers": 2,
+    "keys": 5,
+    "writes_per_second": 5.0,
+    "days": (0.0,),
+    "faults": False,
+    "network": Calm(),
+    "stream_faults": (),
+    "staleness": Staleness(),
+    "latency": 0.02,
+    "code": CALM_CODE,
+    "options": StreamOptions(),
+    "phase": 25.0,
+    "pause": 2.0,
+    "happenings": ("rotate", "split", "nothing"),
+    "max_records": 7,
+    "checkpoint_interval": 0.2,
+    "audit_interval": 5.0,
+    "child_wait": 2.0,
+    "idle_wait": 0.25,
+    "drain_timeout": 25.0,
+    "hand_off_timeout": 30.0,
+    "skew": 0.0,
+    "threads": 32,
+    "prefetch_bytes": 64 * 1024 * 1024,
+    "same_name": False,
+    "safety_only": True,
+}
+
+
+def on_leases(
+    target: str, *, rule: str, caught_by: tuple[str, ...], **mix: Any
+) -> Callable[[Callable[[Function], Function]], Mutant]:
+    """Make a mutant of the lease world from a function that makes its replacement; ``mix`` are fields of LeaseDraw."""
+
+    def made(without: Callable[[Function], Function]) -> Mutant:
+        return Mutant(_name(without), rule, target, without, "leases", caught_by, {**_LEASES, **mix})
+
+    return made
+
+
+def on_fleet(
+    target: str, *, rule: str, caught_by: tuple[str, ...], **mix: Any
+) -> Callable[[Callable[[Function], Function]], Mutant]:
+    """Make a mutant of the fleet world; ``mix`` are fields of its Draw."""
+
+    def made(without: Callable[[Function], Function]) -> Mutant:
+        return Mutant(_name(without), rule, target, without, "fleet", caught_by, {**_FLEET, **mix})
+
+    return made
+
+
+def _name(without: Callable[[Function], Function]) -> str:
+    return without.__name__.replace("_", " ")
+
+
+def whatever_the_counter(write: Write) -> Write:
+    """The write without its condition on the counter."""
+    kept = tuple(each for each in write.expects if not (isinstance(each, Is) and each.attribute == "leaseCounter"))
+    return replace(write, expects=kept)
