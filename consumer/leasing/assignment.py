@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 __all__ = ["HandOff", "LeaseView", "Plan", "PlanView", "Take", "WorkerView", "plan", "spread"]
 
 HAND_OFFS_TOWARDS_ONE: Final = 4
 """Most hand-offs that may be under way towards one worker: enough to fill it fast, few enough that each is noticed at
-once.
+once. As many again may wait for a long batch to end.
 """
 
 
@@ -19,7 +20,8 @@ class LeaseView(NamedTuple):
     """One unfinished lease. ``owner`` is the next owner where a hand-off is pending (load counts for the next one).
 
     ``is_free``: without an actual owner, or unmoved for a failover time. ``may_move``: no hand-off pending and none
-    taken back lately.
+    taken back lately. ``is_slow``: its hand-off has been pending for seconds, as it does while a long batch runs; until
+    it moves, its load counts for the present owner, so that something else is asked for instead.
     """
 
     key: str
@@ -28,6 +30,7 @@ class LeaseView(NamedTuple):
     is_pending: bool = False
     may_move: bool = True
     actual_owner: str | None = None
+    is_slow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +69,15 @@ class HandOff:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Moves that balance the fleet within one lease; ``unplaced`` are free leases that every limit forbids."""
+    """Moves that balance the fleet within one lease.
+
+    ``unplaced`` are free leases that every limit forbids, ``take_backs`` slow hand-offs without which it is balanced.
+    """
 
     takes: tuple[Take, ...] = ()
     hand_offs: tuple[HandOff, ...] = ()
     unplaced: tuple[str, ...] = ()
+    take_backs: tuple[str, ...] = ()
 
 
 def plan(view: PlanView) -> Plan:
@@ -83,14 +90,37 @@ def plan(view: PlanView) -> Plan:
     open_to_more = {worker.worker_id: worker for worker in view.workers if worker.may_receive}
     receivers = {name: worker for name, worker in open_to_more.items() if name not in suspects} or open_to_more
     load = dict.fromkeys(sorted(receivers), 0)
+    slow: list[LeaseView] = []
     for lease in view.leases:
-        if not lease.is_free and lease.owner in load:
+        if lease.is_slow and lease.actual_owner in load and not lease.is_free:
+            load[lease.actual_owner] += 1
+            slow.append(lease)
+        elif not lease.is_free and lease.owner in load:
             load[lease.owner] += 1
+    take_backs = _not_needed(slow, load)
+    receivers = _with_places_kept(slow, receivers)
     free = sorted(lease.key for lease in view.leases if lease.is_free)
     placed = _place(free, load, receivers)
     takes = tuple(Take(key, worker_id) for key, worker_id in placed.items())
     unplaced = tuple(key for key in free if key not in placed)
-    return Plan(takes, _balance(view.leases, load, receivers), unplaced)
+    return Plan(takes, _balance(view.leases, load, receivers), unplaced, take_backs)
+
+
+def _not_needed(slow: Iterable[LeaseView], load: Mapping[str, int]) -> tuple[str, ...]:
+    """Slow hand-offs between workers whose loads differ by one at most, the lease being counted where it is."""
+    moves = [(lease.key, lease.actual_owner or "", lease.owner or "") for lease in slow]
+    return tuple(key for key, now, to in moves if now in load and to in load and load[now] - load[to] <= 1)
+
+
+def _with_places_kept(slow: Iterable[LeaseView], receivers: Mapping[str, WorkerView]) -> dict[str, WorkerView]:
+    """Limits less what may still come of slow hand-offs."""
+    kept = Counter(lease.owner for lease in slow)
+    return {
+        name: replace(worker, max_leases=worker.max_leases - kept[name])
+        if kept[name] and worker.max_leases is not None
+        else worker
+        for name, worker in receivers.items()
+    }
 
 
 def spread(keys: Iterable[str], load: Mapping[str, int], workers: Iterable[WorkerView]) -> dict[str, str]:
@@ -118,7 +148,7 @@ def _balance(
     receiver = levels.lightest()
     if receiver is None or max(load.values()) - load[receiver] <= 1:
         return ()  # as nearly always: nothing is to be sorted for it
-    under_way, movable = _in_motion(leases, load)
+    under_way, waiting, movable = _in_motion(leases, load)
     moves: list[HandOff] = []
     while True:
         donor, receiver = levels.heaviest(movable), levels.lightest()
@@ -129,25 +159,28 @@ def _balance(
         levels.add(receiver, 1)
         under_way[receiver] += 1
         # Moves beyond the limit are reckoned with all the same, so that the rest of the plan stays; they come next.
-        if under_way[receiver] <= HAND_OFFS_TOWARDS_ONE:
+        few = under_way[receiver] <= HAND_OFFS_TOWARDS_ONE
+        if few and under_way[receiver] + waiting[receiver] <= 2 * HAND_OFFS_TOWARDS_ONE:
             moves.append(HandOff(key, donor, receiver))
     return tuple(moves)
 
 
-def _in_motion(leases: Sequence[LeaseView], load: Mapping[str, int]) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """By worker: hand-offs under way towards it, and what it can give, the first to go last."""
-    under_way = dict.fromkeys(load, 0)
+def _in_motion(
+    leases: Sequence[LeaseView], load: Mapping[str, int]
+) -> tuple[dict[str, int], dict[str, int], dict[str, list[str]]]:
+    """By worker: hand-offs under way towards it, those of them that are slow, and what it can give, the first last."""
+    under_way, waiting = dict.fromkeys(load, 0), dict.fromkeys(load, 0)
     movable: dict[str, list[str]] = {worker_id: [] for worker_id in load}
     for lease in leases:
         if lease.owner is None or lease.owner not in load or lease.is_free:
             continue
         if lease.is_pending:
-            under_way[lease.owner] += 1
+            (waiting if lease.is_slow else under_way)[lease.owner] += 1
         elif lease.may_move:
             movable[lease.owner].append(lease.key)
     for keys in movable.values():
         keys.sort(reverse=True)
-    return under_way, movable
+    return under_way, waiting, movable
 
 
 class _Levels:

@@ -159,6 +159,16 @@ class OwnerSide:
         finally:
             self._watched.discard(held)
 
+    async def keep(self, held: HeldLease) -> None:
+        """Take back a hand-off that waits for a long batch, since the fleet is balanced without it.
+
+        Raises LeaseLost, LeaseStoreError.
+        """
+        to = held.hand_off_to
+        if to is not None and not self._leases.draining:
+            await held.take_back()
+            self._taken_back(held.key, to, "its batch runs on, and the load is even without it")
+
     def _hopeless(self, to: str, held: HeldLease) -> str | None:
         now = self._leases.clock.monotonic()
         began = now if held.pending_since is None else held.pending_since

@@ -98,6 +98,7 @@ class LeaseLoop:
         self._watch = TableWatch(
             self.leases,
             self._spawn,
+            self._owner,
             stream_base=settings.stream_base,
             read_units_per_second=settings.scan_read_units_per_second,
             app=settings.app,

@@ -166,7 +166,10 @@ class Leases:
             taken_back_at = observation.taken_back_at
             rests = taken_back_at is not None and now < taken_back_at + _TAKEN_BACK_REST_SECONDS
             is_pending = lease.is_pending
-            leases.append(LeaseView(lease.key, lease.owner, is_free, is_pending, not (is_pending or rests), owner))
+            since = observation.pending_since if held is None else held.pending_since
+            is_slow = is_pending and since is not None and now >= since + self.timing.slow_hand_off_seconds
+            may_move = not (is_pending or rests)
+            leases.append(LeaseView(lease.key, lease.owner, is_free, is_pending, may_move, owner, is_slow))
         return PlanView(leases, self.workers())
 
     def claimed(self) -> set[str]:

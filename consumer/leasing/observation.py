@@ -11,11 +11,15 @@ __all__ = ["Observation", "Observations", "Peer", "Peers"]
 
 
 class Observation(NamedTuple):
-    """A row as last seen, and when (my monotonic clock) its counter and its take-back mark were seen to move."""
+    """A row as last seen, and when (my monotonic clock) its counter and its take-back mark were seen to move.
+
+    ``pending_since``: when the hand-off that is under way was first seen; None where none is.
+    """
 
     lease: Lease
     seen_at: float
     taken_back_at: float | None = None
+    pending_since: float | None = None
 
     def free_at(self, failover_seconds: float) -> float:
         """From when anyone may take it: at once without an actual owner, else a failover time after its last move."""
@@ -61,16 +65,18 @@ class Observations:
             if known is None:
                 self._keys = None
             taken_back_at = None if lease.taken_back is None else now
-            self._by_key[lease.key] = Observation(lease, now, taken_back_at)
+            self._by_key[lease.key] = Observation(lease, now, taken_back_at, now if lease.is_pending else None)
             return True
         if lease.counter < known.lease.counter:
             return False
         if lease.counter == known.lease.counter:
             if not known.lease.is_pending:
-                self._by_key[lease.key] = known._replace(lease=lease)
+                self._by_key[lease.key] = known._replace(lease=lease, pending_since=now if lease.is_pending else None)
             return False
         taken_back_at = known.taken_back_at if lease.taken_back == known.lease.taken_back else now
-        self._by_key[lease.key] = Observation(lease, now, taken_back_at)
+        goes_on = lease.owner == known.lease.owner and known.pending_since is not None
+        pending_since = (known.pending_since if goes_on else now) if lease.is_pending else None
+        self._by_key[lease.key] = Observation(lease, now, taken_back_at, pending_since)
         return True
 
     def see_scan(self, leases: Iterable[Lease], now: float) -> list[Lease]:

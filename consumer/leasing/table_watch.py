@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from consumer.errors import LeaseLost, LeaseTableConflict
 from consumer.leasing.assignment import plan
-from consumer.leasing.handoff import ReceiverSide, settle_mine
+from consumer.leasing.handoff import OwnerSide, ReceiverSide, settle_mine
 from consumer.leasing.leases import Leases
 from consumer.leasing.table_check import conflict_in, unknown_movers
 from consumer.leasing.timing import scan_period_seconds
@@ -49,6 +49,7 @@ class TableWatch:
         self,
         leases: Leases,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
+        owner: OwnerSide,
         *,
         stream_base: str,
         read_units_per_second: float,
@@ -60,6 +61,7 @@ class TableWatch:
         self._app = app
         self._read_units_per_second = read_units_per_second
         self._receiver = ReceiverSide(leases)
+        self._owner = owner
         self._writes = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
         self._not_before: dict[str, float] = {}
         self._troubles: dict[str, _Trouble] = {}
@@ -195,9 +197,18 @@ class TableWatch:
                     self._spawn(self._receiver.poll(row.key))
         self._receiver.settle(pending_to_me)
         if not leases.draining:
-            for move in plan(leases.view()).hand_offs:
-                if move.worker_id == leases.me:
-                    self._spawn(self._receiver.ask(move.key))
+            self._even_out()
+
+    def _even_out(self) -> None:
+        """Ask for what should be mine, and keep what need not leave any more."""
+        leases = self._leases
+        made = plan(leases.view())
+        for move in made.hand_offs:
+            if move.worker_id == leases.me:
+                self._spawn(self._receiver.ask(move.key))
+        for key in made.take_backs:
+            if key in leases.held:
+                self._spawn(self.guarded(key, partial(self._owner.keep, leases.held[key])))
 
     def apply_takes(self) -> float | None:
         """Start taking what is free and mine by plan, or anybody's by now; returns when to look again."""

@@ -39,6 +39,11 @@ class LeaseTiming:
         return self.failover_seconds / 3
 
     @property
+    def slow_hand_off_seconds(self) -> float:
+        """A hand-off this old waits for a long batch: its owner had a renewal's time to learn of it, and 3 s more."""
+        return self.renew_seconds + 3.0
+
+    @property
     def beat_seconds(self) -> float:
         return self.failover_seconds / 3
 

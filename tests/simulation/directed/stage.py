@@ -186,11 +186,18 @@ class Stage(LeaseWorld):
     async def until(self, what: Callable[[], object], within_seconds: float) -> float:
         """Wait for ``what``; fails after ``within_seconds``. Returns how long it took."""
         began = self.loop.time()
+        assert await self.passes(what, within_seconds), self.last_steps()
+        return self.loop.time() - began
+
+    async def passes(self, what: Callable[[], object], within_seconds: float) -> bool:
+        """Whether ``what`` comes about in that time."""
+        began = self.loop.time()
         while not what():
             assert not self.judge.violations, self.judge.violations
-            assert self.loop.time() < began + within_seconds, self.last_steps()
+            if self.loop.time() >= began + within_seconds:
+                return False
             await asyncio.sleep(0.05)
-        return self.loop.time() - began
+        return True
 
     def start(self, *, rate: float = 1.0) -> SimWorker:
         """One more worker, whose clock runs ``rate`` times as fast as time does."""

@@ -1,4 +1,4 @@
-"""A hand-off and a drain, disturbed at each of their writes in turn: a death, a refusal, a lost reply, a late double."""
+"""A hand-off and a drain, disturbed at each of their writes in turn: deaths, refusals, lost replies, late doubles."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from typing import Any
 
 import pytest
 
+from consumer.hooks import TenureEnded
+from tests.catalogue.recorder import Batch
+from tests.catalogue.stage import Stage as CatalogueStage
+from tests.catalogue.stage import staged
 from tests.simulation.directed.stage import Fate, Stage, directed
 from tests.simulation.leases.draw import Work
 from tests.simulation.leases.process import SimWorker
@@ -46,7 +50,7 @@ SCENES = [pytest.param(joined, 2, id="hand-off"), pytest.param(leaving, 1, id="d
 def at_each_write(
     scene: Scene, keys: int, disturb: Callable[[Stage, SimWorker, SimWorker, int], Any], then: Any
 ) -> int:
-    """Play ``scene`` once for each write of lease ``00`` until it has moved, disturbed at that one; how many there are."""
+    """Play ``scene`` once for each write of lease ``00`` until it has moved, disturbed there; how many those are."""
     for nth in count(1):
         struck = False
 
@@ -55,9 +59,7 @@ def at_each_write(
             nonlocal struck
             owner, receiver = await scene(stage)
             rule = disturb(stage, owner, receiver, nth)
-            began = stage.loop.time()
-            while not rule.struck and stage.loop.time() < began + F and stage.holder() in (None, owner.name):
-                await asyncio.sleep(0.1)
+            await stage.passes(lambda: rule.struck or stage.holder() not in (None, owner.name), F)
             struck = bool(rule.struck)
             await then(stage, owner, receiver)
 
@@ -116,3 +118,30 @@ def test_a_write_of_a_hand_off_that_goes_wrong_costs_neither_peace_nor_the_move(
         assert stage.judge.unrest(stage.workers) is None
 
     assert at_each_write(scene, keys, disturb, then) >= 4
+
+
+@pytest.mark.parametrize("busy", range(4))
+def test_one_long_batch_does_not_keep_the_fleet_uneven(busy: int) -> None:
+    """The receiver soon asks for another lease, and the owner keeps the busy one; it was for its time-out to end it."""
+
+    @staged(source="kinesis:clicks", shards=4)
+    async def play(stage: CatalogueStage) -> None:
+        group = stage.group()
+        long_one = stage.open_shards()[busy]
+
+        async def work(batch: Batch) -> None:
+            if batch.shard_id == long_one:
+                await asyncio.sleep(100.0)
+
+        await group.start(work=work)
+        stage.put_each(keys=40)
+        await group.until_held(4)
+        await stage.advance(3.0)
+        second = await group.start(work=work)
+        await group.until_held(2, 2, within_seconds=12.0)
+        assert long_one not in second.held
+        await stage.advance(40.0)
+        assert {len(each.held) for each in group.members} == {2}
+        assert len(second.told(TenureEnded)) == 0
+
+    play()

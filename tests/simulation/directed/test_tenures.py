@@ -218,7 +218,7 @@ async def test_a_machine_that_slept_trusts_nothing_when_it_wakes(stage: Stage) -
 # -- two ask, one answers
 
 
-@directed(work=Work(0.05, 1.0, 12.0, 0.0, 0.0, 0.0))
+@directed(work=Work(0.05, 1.0, 2.5, 0.0, 0.0, 0.0))
 async def test_a_start_that_arrives_on_a_pending_row_changes_nothing(stage: Stage) -> None:
     """A start towards a third was sent when the owner owned the lease; it arrives when the lease is on its way back."""
     owner, peer = await stage.owner_and_peer()
@@ -230,6 +230,7 @@ async def test_a_start_that_arrives_on_a_pending_row_changes_nothing(stage: Stag
     await stage.until(lambda: stage.holder() == peer.name, 20.0)
     back = peer.loop.leases.held["00"]
     await peer.seam.call(back.start_hand_off(owner.name))
+    await peer.seam.call(back.renew())  # by which it learns of it, as of any
     assert (stage.row().owner, stage.row().checkpoint_owner) == (owner.name, peer.name)
     stage.table.write_as(third.name, late)
     await asyncio.sleep(1.5 * F)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from consumer.leasing.assignment import (
     HAND_OFFS_TOWARDS_ONE,
+    HandOff,
     LeaseView,
     Plan,
     PlanView,
@@ -137,3 +138,45 @@ def test_spread_fills_the_least_loaded_first(keys: set[str], load: dict[str, int
     after = Counter({each: load.get(each, 0) for each in WORKERS}) + Counter(given_to.values())
     for worker in set(given_to.values()):
         assert after[worker] - 1 <= min(after[each] for each in WORKERS)
+
+
+def owned(keys: str, by: str) -> list[LeaseView]:
+    return [LeaseView(key, by, actual_owner=by) for key in keys]
+
+
+def slow(key: str, by: str, to: str) -> LeaseView:
+    return LeaseView(key, to, is_pending=True, may_move=False, actual_owner=by, is_slow=True)
+
+
+PAIR = [WorkerView("a"), WorkerView("b")]
+
+
+def test_another_lease_is_asked_for_instead_of_one_whose_batch_is_long() -> None:
+    made = plan(PlanView([slow("1", "a", "b"), *owned("234", "a")], PAIR))
+    assert [move.key for move in made.hand_offs] == ["2", "3"]
+    assert made.take_backs == ()
+
+
+def test_a_hand_off_that_waits_for_a_long_batch_is_taken_back_once_the_load_is_even_without_it() -> None:
+    made = plan(PlanView([slow("1", "a", "b"), *owned("2", "a"), *owned("34", "b")], PAIR))
+    assert made.take_backs == ("1",)
+    assert made.hand_offs == ()
+
+
+def test_a_slow_hand_off_of_a_worker_that_leaves_is_not_taken_back() -> None:
+    leaving = [WorkerView("a", may_receive=False), WorkerView("b"), WorkerView("c")]
+    made = plan(PlanView([slow("1", "a", "b"), *owned("2", "c")], leaving))
+    assert made == Plan()
+
+
+def test_what_may_still_come_of_slow_hand_offs_keeps_its_place_below_the_limit() -> None:
+    limited = [WorkerView("a"), WorkerView("b", max_leases=2)]
+    made = plan(PlanView([slow("1", "a", "b"), *owned("234567", "a")], limited))
+    assert [move.key for move in made.hand_offs] == ["2"]
+
+
+def test_hand_offs_that_wait_for_long_batches_are_few_as_well() -> None:
+    waiting = [slow(f"{n:02d}", "a", "b") for n in range(2 * HAND_OFFS_TOWARDS_ONE)]
+    more = [LeaseView(f"{n:02d}", "a", actual_owner="a") for n in range(50, 90)]
+    assert plan(PlanView([*waiting[:-1], *more], PAIR)).hand_offs == (HandOff("50", "a", "b"),)
+    assert plan(PlanView([*waiting, *more], PAIR)).hand_offs == ()

@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from consumer.hooks import Hooks
+from consumer.leasing.handoff import OwnerSide
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from consumer.leasing.table_watch import TableWatch
@@ -47,7 +48,9 @@ def watch_on(bench: Bench, spawned: list[Coroutine[Any, Any, None]], **fields: A
         listener=Deaf(),
         **fields,
     )
-    return leases, TableWatch(leases, spawned.append, stream_base="clicks", read_units_per_second=50.0)
+    return leases, TableWatch(
+        leases, spawned.append, OwnerSide(leases, 30.0), stream_base="clicks", read_units_per_second=50.0
+    )
 
 
 async def settle(spawned: list[Coroutine[Any, Any, None]]) -> None:
