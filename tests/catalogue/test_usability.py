@@ -1,0 +1,287 @@
+"""Catalogue, usability: what users install, read, print and are told is what was promised."""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import re
+import subprocess
+import sys
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.session import get_session
+
+from consumer.cli import metrics_table
+from consumer.errors import LeaseTableThrottled
+from consumer.processor import RecordProcessor
+from consumer.testing.faults import Fault
+from deploy import check_wheel
+from lease_store import DynamoDBLeaseStore
+from lease_store.dynamodb_expressions import create_table_request
+from lease_store.item import to_item
+from tests.catalogue.recorder import Batch
+from tests.catalogue.stage import Group, Stage, staged
+from tests.house.tree import ROOT, imports, modules
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built with what is installed, without network."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(folder)], check=True, cwd=ROOT, timeout=120, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel, installed where there is no index and nothing to fetch from one."""
+    folder = tmp_path_factory.mktemp("fresh")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True, timeout=60)
+    install = ["-m", "pip", "--python", folder / "bin/python", "install", "--no-index", "--no-deps", "--quiet", wheel]
+    subprocess.run([sys.executable, *install], check=True, timeout=60, env={"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
+    return folder
+
+
+def test_c80_the_wheel_installs_without_network_and_fetches_nothing_afterwards(wheel: Path, installed: Path) -> None:
+    assert wheel.name.endswith("-py3-none-any.whl")  # no build step, no binary, no second download
+    (packages,) = (installed / "lib").glob("python*/site-packages")
+    assert {path.name for path in packages.iterdir()} >= {"consumer", "lease_store", "leasehold_command.py"}
+    assert check_wheel.problems(wheel) == []
+
+
+def test_c81_an_installed_wheel_imports_and_tells_its_version_with_nothing_else_there(installed: Path) -> None:
+    run = [installed / "bin/python", "-c", "import consumer, lease_store, consumer.errors, consumer.config"]
+    assert subprocess.run(run, check=True, capture_output=True, text=True, timeout=60).stdout == ""
+    told = subprocess.run([installed / "bin/leasehold", "--version"], check=True, capture_output=True, text=True)
+    assert told.stdout == f"leasehold {PROJECT['version']}\n"
+
+
+def test_c82_four_libraries_are_required_and_each_has_its_reason() -> None:
+    """botocore is named for its lower bound alone: aiobotocore brings it."""
+    required = {re.split(r"[>=]", each)[0] for each in PROJECT["dependencies"]}
+    assert len(required - {"botocore"}) <= 4
+    reasons = (ROOT / "CONTRIBUTING.md").read_text().partition("## Dependencies, each argued for")[2]
+    assert [name for name in sorted(required) if f"| {name}" not in reasons] == []
+
+
+POSIX = {"fcntl", "grp", "pty", "pwd", "resource", "select", "syslog", "termios", "tty"}
+
+
+def test_c83_no_module_of_the_worker_imports_what_only_posix_has() -> None:
+    local_servers = ("consumer/testing/", "consumer/demo/")
+    found = {
+        str(path.relative_to(ROOT)): names
+        for path in modules()
+        if not str(path.relative_to(ROOT)).startswith(local_servers) and (names := imports(path) & POSIX)
+    }
+    assert found == {}
+
+
+def test_c88_every_option_of_create_table_can_be_given_but_for_what_makes_it_a_lease_table() -> None:
+    shape = get_session().get_service_model("dynamodb").operation_model("CreateTable").input_shape
+    ours = {"TableName", "AttributeDefinitions", "KeySchema"}
+    options = {name: f"<{name}>" for name in shape.members if name not in ours}
+    assert {
+        "Tags",
+        "SSESpecification",
+        "TableClass",
+        "ProvisionedThroughput",
+        "DeletionProtectionEnabled",
+    } <= options.keys()
+    asked = create_table_request("leases", options=options)
+    assert {name: asked[name] for name in options} == options
+    assert asked.keys() == shape.members.keys()
+    store = DynamoDBLeaseStore("leases", table_options=options)
+    assert store._create_request == asked
+
+
+CALLBACKS = [name for name, each in vars(RecordProcessor).items() if callable(each) and not name.startswith("_")]
+
+
+def test_c86_every_callback_is_explained_where_users_look() -> None:
+    assert sorted(CALLBACKS) == ["initialize", "lease_lost", "process_records", "shard_ended", "shutdown_requested"]
+    for page in ("README.md", "examples/running_totals/README.md"):
+        rows = re.findall(r"^\| `(\w+)\(.*?\)` \| (.+?) \| (.+?) \|$", (ROOT / page).read_text(), re.MULTILINE)
+        assert sorted(name for name, *_ in rows) == sorted(CALLBACKS), page
+
+
+def test_c86_the_example_of_every_callback_works_and_counts_each_record_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A hand-over, the end of a shard, a lease taken by force and a drain; totals on disk are the truth after each."""
+    monkeypatch.syspath_prepend(ROOT / "examples/running_totals")
+    monkeypatch.chdir(tmp_path)
+    import totals
+
+    called: set[str] = set()
+
+    def spied(group: Group, name: str) -> RecordProcessor:
+        processor = totals.Totals()
+        for callback in CALLBACKS:
+            monkeypatch.setattr(processor, callback, _noting(called, callback, getattr(processor, callback)))
+        return processor
+
+    def put(stage: Stage, times: int) -> None:
+        for number in range(times):
+            stage.log.put_item("orders", new_image={"pk": f"o{number}", "customer": "ada"})
+
+    def counted() -> int:
+        return sum(json.loads(path.read_text()).get("ada", 0) for path in (tmp_path / "totals").iterdir())
+
+    @staged(shards=2)
+    async def play(stage: Stage) -> None:
+        group = stage.group(checkpointing="manual")
+        first = await group.start(processor=spied)
+        put(stage, 50)
+        await stage.advance(5)
+        second = await group.start(processor=spied)
+        await group.until_held(1, 1)
+        assert counted() > 0
+        put(stage, 50)
+        await stage.advance(2)
+        stage.stream().lineage.rotate()
+        await stage.until(lambda: counted() == 100, "the totals of ended shards", within_seconds=30.0)
+        put(stage, 30)
+        await stage.advance(2)
+        await second.drain()
+        (taken, *_) = first.held
+        row = group.lease(taken)
+        group.judge.table.put_item(to_item(replace(row, owner="thief", counter=row.counter + 1)))
+        await stage.advance(20)
+        await first.drain()
+        assert counted() == 130
+
+    play()
+    assert called == set(CALLBACKS)
+
+
+def _noting(called: set[str], name: str, callback: Any) -> Any:
+    def noted(*arguments: Any) -> Any:
+        called.add(name)
+        return callback(*arguments)
+
+    return noted
+
+
+# What 0.1.0 needs. A new version may not need more: whoever extends this set takes a right from somebody's deployment.
+RIGHTS = {
+    "dynamodb:CreateTable",
+    "dynamodb:DeleteItem",
+    "dynamodb:DescribeStream",
+    "dynamodb:DescribeTable",
+    "dynamodb:GetItem",
+    "dynamodb:GetRecords",
+    "dynamodb:GetShardIterator",
+    "dynamodb:PutItem",
+    "dynamodb:Scan",
+    "dynamodb:UpdateItem",
+    "kinesis:DescribeStreamSummary",
+    "kinesis:GetRecords",
+    "kinesis:GetShardIterator",
+    "kinesis:ListShards",
+}
+
+
+def test_c89_no_version_needs_a_right_that_the_first_one_did_not() -> None:
+    policy = json.loads((ROOT / "deploy/iam-policy.json").read_text())
+    listed = [statement["Action"] for statement in policy["Statement"]]
+    needed = {action for actions in listed for action in ([actions] if isinstance(actions, str) else actions)}
+    assert needed <= RIGHTS
+
+
+def test_c92_the_table_of_metrics_is_made_from_the_registry_and_complete() -> None:
+    text = (ROOT / "deploy/README.md").read_text()
+    assert metrics_table.with_table(text) == text, "run `make config-table`"
+    named = set(re.findall(r"leasehold_\w+", text))
+    source = ast.parse((ROOT / "consumer/operate/prometheus.py").read_text())
+    made = {
+        call.args[0].value
+        for call in ast.walk(source)
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in ("_counter", "_gauge", "_histogram")
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert len(made) > 20
+    assert [name for name in sorted(made) if not any(each.startswith(f"leasehold_{name}") for each in named)] == []
+
+
+@staged()
+async def test_c93_one_process_reads_three_streams_each_by_a_worker_of_its_own(stage: Stage) -> None:
+    sources = ("dynamodb:orders", "dynamodb:customers", "kinesis:clicks")
+    for source in sources[1:]:
+        stage.open(source, 2)
+    groups = [stage.group(source) for source in sources]
+    for group in groups:
+        await group.start()
+    for source in sources:
+        stage.put_each(10, 5, source=source)
+    for group in groups:
+        await group.until_given()
+        assert not group.repeated()
+    assert [len(group.leases()) for group in groups] == [1, 2, 2]
+    assert sum(len(group.given) for group in groups) == 150
+
+
+class _Deletes(RecordProcessor):
+    """Keeps what each REMOVE says of its author."""
+
+    def __init__(self, found: list[tuple[str, str, bool]]) -> None:
+        self.found = found
+
+    def process_records(self, records: Any, checkpointer: Any) -> None:
+        self.found += [(each.keys["pk"], each.event_name, each.is_ttl_delete) for each in records]
+
+
+@staged()
+async def test_c97_a_delete_by_the_time_to_live_is_told_from_a_users(stage: Stage) -> None:
+    """The real record's fields, in both spellings, are in tests/unit/streams/test_records.py."""
+    found: list[tuple[str, str, bool]] = []
+    stage.log.put_item("orders", new_image={"pk": "a", "n": 1})
+    stage.log.put_item("orders", old_image={"pk": "a", "n": 1})
+    stage.log.put_item("orders", old_image={"pk": "b", "n": 1}, ttl=True)
+    await stage.group().start(processor=lambda group, name: _Deletes(found))
+    await stage.until(lambda: len(found) == 3, "three changes")
+    assert found == [("a", "INSERT", False), ("a", "REMOVE", False), ("b", "REMOVE", True)]
+
+
+def _refuse_everything(group: Group) -> None:
+    for member in group.members:
+        member.store.refusal = lambda write: LeaseTableThrottled()
+
+
+@pytest.mark.parametrize("trouble", ["user code", "the stream", "the table"])
+@staged(shards=4)
+async def test_c99_an_hour_of_one_trouble_stays_within_120_lines_a_shard(
+    stage: Stage, caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
+    """Two lines a minute for each shard that is in trouble, and never the same one without a pause."""
+
+    def work(batch: Batch) -> None:
+        if trouble == "user code" and stage.now > 10.0:
+            raise ValueError
+
+    group = stage.group()
+    await group.start(work=work)
+    stage.put_each(16)
+    await group.until_given()
+    await stage.advance(10)
+    if trouble == "the stream":
+        stage.plan.arm(Fault.error("InternalServerError", times=None))
+    elif trouble == "the table":
+        _refuse_everything(group)
+    stage.put_each(16)
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        await stage.advance(hours=1)
+    lines = [each.getMessage() for each in caplog.records]
+    assert 0 < len(lines) <= 120 * 4, lines[:20]
