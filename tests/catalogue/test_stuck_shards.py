@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 from typing import Any
 
@@ -14,7 +13,7 @@ from consumer.testing.faults import Fault
 from consumer.testing.stream_rules import Staleness
 from lease_store.errors import LeaseTableThrottled
 from tests.catalogue.recorder import Batch, Recorder
-from tests.catalogue.stage import LONG, Group, Stage, TableWrite, staged
+from tests.catalogue.stage import LONG, Group, Stage, staged
 
 BOTH = pytest.mark.parametrize("source", ["dynamodb:orders", "kinesis:clicks"])
 
@@ -298,74 +297,3 @@ async def test_c26_what_hangs_is_named_with_its_shard_within_a_minute_while_lag_
         assert max(lags) < 2.0, "delivery goes on"
     else:
         assert lags == pytest.approx(range(1, 64), abs=2.0), "it rises from the first second on"
-
-
-# -- hand-offs broken off
-
-
-class _Killer:
-    """Counts the writes of hand-offs: start, finish, and the receiver's first; kills at one of them."""
-
-    def __init__(self, group: Group, place: int, victim: str) -> None:
-        self._group = group
-        self._place = place
-        self._victim = victim
-        self._parties: dict[str, set[str]] = {}
-        self._finished: set[str] = set()
-        self._seen = 0
-        self.struck: TableWrite | None = None
-
-    def __call__(self, write: TableWrite) -> None:
-        key, after = write.key, write.after
-        if write.verb == "start_hand_off" and after is not None:
-            self._parties[key] = {str(after.owner), str(after.checkpoint_owner)}
-        elif write.verb == "finish_hand_off":
-            self._finished.add(key)
-        elif key in self._finished and write.verb == "renew":
-            self._finished.discard(key)
-        else:
-            return
-        self._seen += 1
-        if self._seen == self._place + 1:
-            self.struck = write
-            for member in self._group.members:
-                is_writer = member.name == write.worker
-                if is_writer if self._victim == "writer" else (member.id in self._parties[key] and not is_writer):
-                    member.kill()
-
-
-@pytest.mark.parametrize("victim", ["writer", "other"])
-@pytest.mark.parametrize(("what", "place"), [("join", place) for place in range(3)] + [("drain", p) for p in range(6)])
-@staged(shards=6)
-async def test_c34_a_kill_at_any_write_of_a_hand_off_frees_the_lease_within_the_failover_time(
-    stage: Stage, what: str, place: int, victim: str
-) -> None:
-    """One lease moves to a worker that joins, or two away from one that leaves: start, finish, accept of each."""
-    group = stage.group(failover_seconds=3.0, checkpoint_interval_seconds=0.2)
-
-    async def slowly(_: Batch) -> None:
-        await asyncio.sleep(0.2)
-
-    members = [await group.start(work=slowly, max_records=2) for _ in range(3)]
-    await group.until_held(2, 2, 2)
-    stage.put_each(keys=24)
-    killer = _Killer(group, place, victim)
-    group.judge.watchers.append(killer)
-    if what == "join":
-        await group.start(work=slowly)
-    else:
-        members[0].worker.stop()
-    await stage.advance(15.0)
-    write = killer.struck
-    assert write is not None, "there is no such write: take the place out of the list"
-    live = {member.id for member in group.members if member.is_up}
-    row, took_over = group.lease(write.key), [each for each in group.writes if each.key == write.key]
-    pauses = [after.at - before.at for before, after in itertools.pairwise(took_over) if before.at >= write.at]
-    assert row.owner in live
-    assert not row.is_pending
-    assert max(pauses) <= 3.0 + 2.0, "within the failover time, and what two scans take, somebody moves it again"
-    stage.put_each(keys=8)
-    await group.until_given(15.0)
-    rows = [lease for lease in group.leases().values() if not lease.is_finished]
-    assert {lease.owner for lease in rows} <= live
-    assert not any(lease.is_pending for lease in rows)
