@@ -140,6 +140,7 @@ row_names = st.sampled_from(
         "leaseholdStartAt",
         "leaseholdCreatedAt",
         "leaseholdTakenBack",
+        "leaseholdApp",
         "entityType",
         "lut",
         "sts",

@@ -100,6 +100,7 @@ leases = st.builds(
     start_at=st.none() | decimals,
     created_at=st.none() | names,
     taken_back=st.none() | st.integers(0, 10**18),
+    app=st.none() | names,
     entity_type=st.sampled_from(["LEASE", None]),
     extra=extras,
 )
