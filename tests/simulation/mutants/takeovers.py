@@ -110,7 +110,7 @@ def another_owner_is_a_sign_of_life(original: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.handoff:_is_ready",
+    "consumer.leasing.handoff:is_ready",
     rule="Before a finish the receiver's row is read: it must live, and not drain.",
     caught_by=("no lease for who leaves",),
     faults="none",
@@ -119,10 +119,10 @@ def another_owner_is_a_sign_of_life(original: Function) -> Function:
     happenings=("start", "drain"),
 )
 def finish_for_whoever_waits(_: Function) -> Function:
-    async def _is_ready(leases: Any, to: str) -> bool:
+    async def is_ready(leases: Any, to: str) -> bool:
         return True
 
-    return _is_ready
+    return is_ready
 
 
 @on_leases(
@@ -134,7 +134,7 @@ def finish_for_whoever_waits(_: Function) -> Function:
     pause=1.5,
 )
 def drained_once_nothing_is_held(_: Function) -> Function:
-    def _is_over(self: Any) -> bool:
+    def _is_over(self: Any, named_until: float) -> bool:
         return not self._leases.held
 
     return _is_over
