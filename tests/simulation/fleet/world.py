@@ -235,9 +235,9 @@ class FleetWorld:
 
     def _unrest(self) -> str | None:
         """Why the fleet is not at rest yet: what is missing, not held, out of balance, or still leaving."""
-        missing = list(self.judge.missing(older_than=3.0))
-        if missing:
-            return f"{len(missing)} records did not come, the first: {missing[0]}"
+        missing = next(self.judge.missing(older_than=3.0), None)
+        if missing is not None:
+            return f"records did not come, the first: {missing}"
         live = {each.worker.worker_id: each for each in self.processes if each.state == "running" and not each.frozen}
         rows = [lease for lease in self.judge.table.rows().leases if not lease.is_finished]
         for lease in rows:
