@@ -228,6 +228,14 @@ class Worker:
                     await asyncio.wait(self._tasks)
                 await self._seam.call(self._loop.leave())
         except TimeoutError:
+            if not self._tasks and not await self._is_named():
+                _log.warning(
+                    "Worker %s leaves at its deadline of %g s. It holds no shard, and no row is known that names it; a "
+                    "peer that names it all the same, unaware of its leaving, takes that lease back or it expires.",
+                    self.worker_id,
+                    self._config.drain_timeout_seconds,
+                )
+                return Outcome.CLEAN
             held = sorted(held.key for held in self._tenures)
             _log.error(
                 "Worker %s could not drain within %g s. Still held: %s; these leases expire within %g s and their next "
@@ -240,6 +248,14 @@ class Worker:
             return Outcome.DRAIN_TIMED_OUT
         _log.info("Worker %s has left; no lease names it.", self.worker_id)
         return Outcome.CLEAN
+
+    async def _is_named(self) -> bool:
+        """Whether rows hold this worker back, as far as can be told within a second."""
+        try:
+            async with self._clock.timeout(1.0):
+                return await self._seam.call(self._loop.is_named())
+        except TimeoutError:
+            return True
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from consumer.errors import LeaseLost
-from consumer.leasing.handoff import choose_receivers
+from consumer.leasing.handoff import choose_receivers, is_ready, ready_receiver, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from lease_store.errors import LeaseStoreError
@@ -18,12 +18,17 @@ _log = logging.getLogger("leasehold.leasing")
 
 _STEP_SECONDS: Final = 0.1
 _SCANS_AFTER_MARK: Final = 2
+_STALE_SCAN_SECONDS: Final = 1.0
+_NAMED_PAUSE_SECONDS: Final = 1.0
+_MOST_AT_ONCE: Final = 16
+_LONGEST_NOTICE_SECONDS: Final = 10.0
 
 
 class Drain:
     """One worker's leaving.
 
-    ``spawn`` starts a task on the lease loop; ``scan_period_seconds`` tells how soon peers notice a row.
+    ``spawn`` starts a task on the lease loop; ``scan_period_seconds`` tells how soon peers notice a row; ``look_now``
+    has the table scanned before its time.
     """
 
     def __init__(
@@ -31,11 +36,14 @@ class Drain:
         leases: Leases,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         scan_period_seconds: Callable[[], float],
+        look_now: Callable[[], None],
     ) -> None:
         self._leases = leases
+        self._look_now = look_now
         self._spawn = spawn
         self._scan_period_seconds = scan_period_seconds
         self._leaving: set[HeldLease] = set()
+        self._settling: set[str] = set()
         self._marked_at: float | None = None
 
     async def run(self, mark: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -49,20 +57,49 @@ class Drain:
             except LeaseStoreError as error:
                 _log.warning("Could not mark this worker as draining, trying again: %s", error)
                 await leases.clock.sleep(_STEP_SECONDS)
-        while not self._is_over():
+        named_until = self._marked_at + min(
+            # Who names me reads my row first: what was read before the mark is written soon, or never.
+            _STALE_SCAN_SECONDS + 2 * leases.timing.call_seconds,
+            _SCANS_AFTER_MARK * self._scan_period_seconds(),
+        )
+        while not self._is_over(named_until):
             self._start_leaving()
+            self._settle_named()
             await leases.clock.sleep(_STEP_SECONDS)
+            if leases.looked_at < named_until <= leases.clock.monotonic():
+                self._look_now()
 
-    def _is_over(self) -> bool:
+    def _is_over(self, named_until: float) -> bool:
         leases = self._leases
-        if leases.held or leases.is_acquiring or self._marked_at is None:
+        if leases.held or leases.is_acquiring or self.names_me():
             return False
-        if any(lease.owner == leases.me and not lease.is_finished for lease in leases.current_leases()):
-            return False
-        if not self._has_company():
-            return True
-        # Somebody may have named me just before my mark was seen: only a scan begun well after it tells.
-        return leases.looked_at >= self._marked_at + _SCANS_AFTER_MARK * self._scan_period_seconds()
+        # Somebody may have named me just before my mark stood: only a look well after it tells.
+        return leases.looked_at >= named_until or not self._has_company()
+
+    def names_me(self) -> bool:
+        """Whether a row that is known here still names this worker."""
+        return bool(self._naming())
+
+    def _naming(self) -> list[str]:
+        leases = self._leases
+        return [each.key for each in leases.current_leases() if each.owner == leases.me and not each.is_finished]
+
+    def _settle_named(self) -> None:
+        """Rows that name me, and that I do not hold, are read again and again: the next scan may be far."""
+        for key in self._naming():
+            if key not in self._leases.held and key not in self._settling and len(self._settling) < _MOST_AT_ONCE:
+                self._settling.add(key)
+                self._spawn(self._settle(key))
+
+    async def _settle(self, key: str) -> None:
+        leases = self._leases
+        try:
+            await leases.read(key)
+            await settle_mine(leases, key)
+        except LeaseStoreError as error:
+            _log.info("Shard %s still names this worker, which leaves; asked again: %s", key, error)
+        await leases.clock.sleep(_NAMED_PAUSE_SECONDS)
+        self._settling.discard(key)
 
     def _has_company(self) -> bool:
         """Whether anybody is there who could name me: a live peer, or the owner of a lease that still moves."""
@@ -84,9 +121,14 @@ class Drain:
         leases = self._leases
         if receiver is not None and held.hand_off_to is None:
             try:
-                await held.start_hand_off(receiver)
-                async with leases.clock.timeout(1.2 * self._scan_period_seconds() + 0.2):
-                    await held.ended.wait()
+                if not await is_ready(leases, receiver):
+                    receiver = await ready_receiver(leases, held.key, besides=frozenset({receiver}))
+                if receiver is not None:
+                    await held.start_hand_off(receiver)
+                    async with leases.clock.timeout(
+                        min(_LONGEST_NOTICE_SECONDS, 1.2 * self._scan_period_seconds() + 0.2)
+                    ):
+                        await held.ended.wait()
             except LeaseStoreError as error:
                 _log.warning(
                     "Shard %s could not be offered to %s and will be offered again: %s", held.key, receiver, error

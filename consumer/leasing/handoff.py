@@ -14,7 +14,7 @@ from lease_store import verbs
 from lease_store.errors import LeaseStoreError
 from lease_store.store import Refused
 
-__all__ = ["OwnerSide", "ReceiverSide", "choose_receivers", "settle_mine"]
+__all__ = ["OwnerSide", "ReceiverSide", "choose_receivers", "is_ready", "ready_receiver", "settle_mine"]
 
 _log = logging.getLogger("leasehold.leasing")
 
@@ -47,23 +47,35 @@ async def settle_mine(leases: Leases, key: str) -> bool:
     if is_mine and not leases.draining and leases.may_hold_more:
         return await leases.accept(key)
     if is_mine and lease.is_pending:
-        ready = await _is_ready(leases, lease.owner or "")
+        ready = await is_ready(leases, lease.owner or "")
         await leases.write((verbs.finish_hand_off if ready else verbs.take_back)(lease, leases.me))
     elif is_mine or (lease.owner == leases.me and leases.draining and leases.is_free(key)):
-        receiver = choose_receivers(leases, [key]).get(key)
+        receiver = await ready_receiver(leases, key)
         await leases.write(verbs.pass_on(lease, leases.me, receiver))
     else:
         return False
     return True
 
 
-async def _is_ready(leases: Leases, to: str) -> bool:
+async def is_ready(leases: Leases, to: str) -> bool:
     """The receiver's own row, read consistently: it is there, does not drain, and has moved lately."""
     row = await leases.read_worker(to)
     if row is None:
         return False
     peer = leases.peers.get(to)
     return not row.draining and (peer is None or peer.is_alive(leases.witnessed_until, leases.timing.failover_seconds))
+
+
+async def ready_receiver(leases: Leases, key: str, *, besides: frozenset[str] = frozenset()) -> str | None:
+    """The peer to name for a lease. Its row is read first: nobody is named who has marked that it leaves.
+
+    So a worker that leaves need only wait, after its mark, for writes that are under way, however rarely others scan.
+    """
+    while (to := choose_receivers(leases, [key], besides=besides).get(key)) is not None:
+        if await is_ready(leases, to):
+            return to
+        besides |= {to}
+    return None
 
 
 class ReceiverSide:
@@ -201,14 +213,14 @@ class OwnerSide:
     async def _step(self, held: HeldLease, shutdown_called: bool, refused: set[str]) -> None:
         to = held.hand_off_to
         began = held.pending_since
-        if to is not None and to not in refused and await _is_ready(self._leases, to):
+        if to is not None and to not in refused and await is_ready(self._leases, to):
             await held.finish_hand_off()
         elif to is not None:
             refused.add(to)
             await held.take_back()
             self._taken_back(held.key, to, "the next owner is dead or draining")
         elif self._leases.draining:
-            next_owner = choose_receivers(self._leases, [held.key], besides=frozenset(refused)).get(held.key)
+            next_owner = await ready_receiver(self._leases, held.key, besides=frozenset(refused))
             await (held.release() if next_owner is None else held.start_hand_off(next_owner))
         elif shutdown_called:
             # KCL contract: a processor told to shut down is not used again; the row is mine and is accepted anew.

@@ -19,7 +19,7 @@ from consumer.clock import Clock
 from consumer.errors import LeaseLost
 from consumer.hooks import Hooks
 from consumer.leasing.drain import Drain
-from consumer.leasing.handoff import OwnerSide, settle_mine
+from consumer.leasing.handoff import OwnerSide, is_ready, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases, TenureListener
 from consumer.leasing.table_watch import TableWatch
@@ -103,7 +103,7 @@ class LeaseLoop:
             read_units_per_second=settings.scan_read_units_per_second,
             app=settings.app,
         )
-        self._drain = Drain(self.leases, self._spawn, lambda: self._watch.scan_period_seconds)
+        self._drain = Drain(self.leases, self._spawn, lambda: self._watch.scan_period_seconds, self._watch.look_now)
         self._tasks: asyncio.TaskGroup | None = None
         self._early: list[Coroutine[Any, Any, None]] = []
         self._beat = 0
@@ -143,6 +143,10 @@ class LeaseLoop:
         """Hand over or release everything; returns when no row names this worker, however long that takes."""
         await self._drain.run(self._write_beat)
 
+    async def is_named(self) -> bool:
+        """Whether a lease is held, or a row that is known here names this worker."""
+        return bool(self.leases.held) or self._drain.names_me()
+
     async def leave(self) -> None:
         """After a complete drain: remove this worker's row, so that peers need not wait for it to go stale."""
         try:
@@ -170,12 +174,12 @@ class LeaseLoop:
             for child in children:
                 if held.over not in (None, "ended"):
                     raise LeaseLost(f"The lease of {held.key} was lost before its children's rows were written.")
-                await self.create(child, owner=self._owner_of_child(held))
+                to = held.hand_off_to
+                next_owner = to if to is not None and await is_ready(self.leases, to) else None
+                await self.create(child, owner=next_owner or self._may_own_child())
             await held.end_shard(tuple(sorted(child.key for child in children)))
 
-    def _owner_of_child(self, held: HeldLease) -> str | None:
-        if held.hand_off_to is not None:
-            return held.hand_off_to
+    def _may_own_child(self) -> str | None:
         may_own = not self.leases.draining and self.leases.has_room(self.leases.claimed())
         return self.leases.me if may_own else None
 

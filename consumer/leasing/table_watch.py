@@ -70,6 +70,7 @@ class TableWatch:
         self._suspects: Mapping[str, str] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._rows = 0
+        self._look = asyncio.Event()
 
     @property
     def scan_period_seconds(self) -> float:
@@ -85,12 +86,18 @@ class TableWatch:
                 scan = await self.scan()
                 self._follow_rows(scan.leases)
                 await self._sweep()
-                backoff.reset()
-                pause = self.scan_period_seconds * leases.random.uniform(0.9, 1.0)
             except LeaseStoreError as error:
-                pause = backoff.next_seconds()
                 _log.warning("Could not scan lease table %s, trying again: %s", leases.store.name, error)
-            await leases.clock.sleep(pause)
+                await leases.clock.sleep(backoff.next_seconds())
+                continue
+            backoff.reset()
+            self._look.clear()
+            await wait_for(self._look, self.scan_period_seconds * leases.random.uniform(0.9, 1.0), leases.clock)
+
+    def look_now(self) -> None:
+        """Begin the next scan before its time, though at most one a second."""
+        if self._leases.clock.monotonic() >= self._leases.looked_at + 1.0:
+            self._look.set()
 
     async def take_forever(self) -> None:
         """Wake at the earliest expiry and take at once, without waiting for a scan."""

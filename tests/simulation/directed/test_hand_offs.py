@@ -120,6 +120,41 @@ def test_a_write_of_a_hand_off_that_goes_wrong_costs_neither_peace_nor_the_move(
     assert at_each_write(scene, keys, disturb, then) >= 4
 
 
+def scans_rarely(worker: SimWorker) -> SimWorker:
+    """As in a large fleet, or over a table full of finished rows: a scan every 15 s or so."""
+    worker.loop._watch._read_units_per_second = 0.1
+    return worker
+
+
+@directed(keys=4, work=BUSY)
+async def test_a_drain_is_short_however_rarely_the_fleet_scans(stage: Stage) -> None:
+    """Chaos, dynamodb seed 4: workers without a lease took 20 s to leave, and in a larger fleet would not before their
+    deadline.
+    """
+    owner, idle, _ = [scans_rarely(stage.start()) for _ in range(3)]
+    await asyncio.sleep(60.0)
+    assert sorted(len(each.loop.leases.held) for each in stage.workers) == [1, 1, 2]
+    owner.drain()
+    await stage.until(lambda: owner.state == "gone", 14.0)
+    await stage.until(lambda: stage.judge.unrest(stage.workers) is None, 20.0)
+    idle.drain()
+    await stage.until(lambda: idle.state == "gone", 14.0)
+
+
+@directed(keys=6, work=BUSY)
+async def test_nobody_is_named_who_has_marked_that_it_leaves(stage: Stage) -> None:
+    """Two leave at once, and neither will see the other's mark by a scan for a long time."""
+    first, second, third = [scans_rarely(stage.start()) for _ in range(3)]
+    await asyncio.sleep(60.0)
+    first.drain()
+    await asyncio.sleep(0.1)
+    second.drain()
+    await stage.until(lambda: first.state == second.state == "gone", 20.0)
+    starts = [step.split() for step in stage.judge.last_steps if f"{second.name} start_hand_off" in step]
+    named = {step[5] for step in starts if float(step[0]) > 60.1}
+    assert named == {third.name}
+
+
 @pytest.mark.parametrize("busy", range(4))
 def test_one_long_batch_does_not_keep_the_fleet_uneven(busy: int) -> None:
     """The receiver soon asks for another lease, and the owner keeps the busy one; it was for its time-out to end it."""
