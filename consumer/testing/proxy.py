@@ -144,7 +144,7 @@ class Proxy:
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop listening, give calls that are under way 5 s, close connections on both sides; doing it twice is fine."""
+        """Stop listening, give calls under way 5 s, close connections on both sides; doing it twice is fine."""
         await uninterrupted(self._close())
 
     async def _close(self) -> None:
