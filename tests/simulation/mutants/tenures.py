@@ -87,8 +87,8 @@ def the_position_as_seen_before(original: Function) -> Function:
     "consumer.leasing.held_lease:HeldLease._attempt",
     rule="An unknown write is settled by a read, never assumed.",
     caught_by=("one trusting worker", "takes only after the failover time"),
-    network=LOSSY,
-    happenings=("freeze",),
+    network=NO_RENEWALS,
+    happenings=("nothing",),
 )
 def an_unknown_write_stands(original: Function) -> Function:
     async def _attempt(self: Any, write: Write, deadline: float, sent: float, ends: bool) -> Any:
