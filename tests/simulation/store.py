@@ -177,6 +177,13 @@ class SimTable:
         while len(past) > 2 and past[1][0] < now - _LONGEST_LAG_SECONDS:
             past.pop(0)
 
+    def forget_deleted(self) -> None:
+        """Let go of the past of rows that no scan can show any more, in a play of days."""
+        until = asyncio.get_running_loop().time() - _LONGEST_LAG_SECONDS
+        for key in [key for key, past in self._past.items() if past[-1][1] is None and past[-1][0] < until]:
+            del self._past[key]
+            self._keys.remove(key)
+
     def rows(self) -> TableScan:
         """Every row as it is now."""
         return _scanned((key, self._rows[key]) for key in self._keys if key in self._rows)

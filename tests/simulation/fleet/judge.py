@@ -319,6 +319,7 @@ class StreamJudge(Trace):
             self._settled.pop(place, None)
             self._first_seen.discard(place)
         self._forgotten = (written, delivered, again)
+        self.table.forget_deleted()
         rows = {lease.key for lease in self.table.rows().leases}
         for incarnation, known in self._lineage.items():
             listed = self.logs[incarnation].lineage.shards.keys()

@@ -228,7 +228,7 @@ def _check_growth(days: list[Day], breach: Callable[[str], None]) -> None:
         "resident_mib": 25.0,
         "tasks": first.tasks / 4 + 30,
         "timers": first.timers / 4 + 30,
-        "product_objects": first.product_objects / 4 + 12 * max(0, rows) + 100,
+        "product_objects": first.product_objects / 4 + 8 * max(0, rows) + 60,
     }
     for what, most in allowed.items():
         before, after = getattr(first, what), getattr(last, what)
