@@ -16,25 +16,44 @@ __all__ = ["Cost", "estimate", "report"]
 _READ_DOLLARS: Final = 0.125e-6
 _WRITE_DOLLARS: Final = 0.625e-6
 _MONTH_SECONDS: Final = 30 * 86_400
+# A DynamoDB shard is closed every 4 h or so, and its row stays until the stream forgets it after 24 h.
+_FINISHED_DYNAMODB_SHARDS: Final = 6
 _FLEETS: Final = ((10, 2), (100, 4), (1_000, 10), (10_000, 20))
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a fleet's leasing does: seconds between one worker's scans; units a second and dollars a month of all."""
+    """What a fleet's leasing does: seconds between one worker's scans; units a second and dollars a month of all.
 
+    ``rows`` counts finished shards and workers, too. ``takeover_seconds``: the longest that a dead one's shards wait.
+    """
+
+    rows: int
     scan_period_seconds: float
+    takeover_seconds: float
     read_units_per_second: float
     scan_dollars: float
     renewal_dollars: float
 
 
-def estimate(config: WorkerConfig, shards: int, workers: int) -> Cost:
-    """For a fleet of ``workers`` over ``shards`` rows: scans by the fleet's budget, one renewal a shard every F/3."""
-    period = scan_period_seconds(shards + workers, workers, config.scan_read_units_per_second)
-    units = scan_read_units(shards + workers) * workers / period
-    writes = (shards + workers) / LeaseTiming(config.failover_seconds).renew_seconds
-    return Cost(period, units, units * _MONTH_SECONDS * _READ_DOLLARS, writes * _MONTH_SECONDS * _WRITE_DOLLARS)
+def estimate(config: WorkerConfig, shards: int, workers: int, *, finished: int = 0) -> Cost:
+    """For ``workers`` over ``shards`` open shards, each with rows of ``finished`` ones that went before it.
+
+    Scans by the fleet's budget, one renewal of an open shard every F/3.
+    """
+    timing = LeaseTiming(config.failover_seconds)
+    rows = shards * (1 + finished) + workers
+    period = scan_period_seconds(rows, workers, config.scan_read_units_per_second)
+    units = scan_read_units(rows) * workers / period
+    writes = (shards + workers) / timing.renew_seconds
+    return Cost(
+        rows,
+        period,
+        timing.takeover_seconds(period),
+        units,
+        units * _MONTH_SECONDS * _READ_DOLLARS,
+        writes * _MONTH_SECONDS * _WRITE_DOLLARS,
+    )
 
 
 def report(processor: str, settings: Settings) -> Iterable[str]:
@@ -51,13 +70,19 @@ def report(processor: str, settings: Settings) -> Iterable[str]:
         f"{config.scan_read_units_per_second:g} read units/s), and renews each lease every "
         f"{LeaseTiming(config.failover_seconds).renew_seconds:.1f} s:"
     )
-    yield "  shards  workers  scan period  scans, RCU/s  scans, USD/month  renewals, USD/month"
+    yield "  shards  workers    rows  scan period  takeover  scans, RCU/s  scans, USD/month  renewals, USD/month"
+    finished = _FINISHED_DYNAMODB_SHARDS if "dynamodb:" in str(settings.values["source"].value) else 0
     for shards, workers in _FLEETS:
-        cost = estimate(config, shards, workers)
+        cost = estimate(config, shards, workers, finished=finished)
         yield (
-            f"  {shards:>6}  {workers:>7}  {cost.scan_period_seconds:>9.1f} s  {cost.read_units_per_second:>12.1f}"
+            f"  {shards:>6}  {workers:>7}  {cost.rows:>6}  {cost.scan_period_seconds:>9.1f} s"
+            f"  {cost.takeover_seconds:>6.0f} s  {cost.read_units_per_second:>12.1f}"
             f"  {cost.scan_dollars:>16.2f}  {cost.renewal_dollars:>19.2f}"
         )
+    yield (
+        f"Rows: {finished} of finished shards for each open one, and the workers'. Takeover: the longest that a dead "
+        "worker's shards wait."
+    )
     yield "Prices: on-demand in us-east-1; checkpoints and the stream's own reads are not in them."
 
 

@@ -51,6 +51,15 @@ class LeaseTiming:
     def look_seconds(self) -> float:
         return max(_SHORTEST_SCAN_PERIOD_SECONDS, self.failover_seconds / 3)
 
+    def takeover_seconds(self, scan_period_seconds: float) -> float:
+        """Within how long of a worker's death its leases are elsewhere, where peers scan at that period.
+
+        Its last move may be seen a period late, the look that shows its silence may be due a period less
+        ``look_seconds`` after F, and whoever is not meant to take waits up to 1 s for who is.
+        """
+        late = max(0.0, scan_period_seconds - self.look_seconds)
+        return self.failover_seconds + scan_period_seconds + late + 1.0
+
     @property
     def call_seconds(self) -> float:
         return min(2.0, max(0.25, self.failover_seconds / 4))

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from consumer.leasing.timing import LeaseTiming, scan_period_seconds
 from tests.simulation.directed.stage import Fate, Stage, directed
 from tests.simulation.leases.draw import CALM_WORK
 
@@ -47,5 +48,30 @@ def test_one_dies_and_two_drain_within_2_s_after_the_faults_and_the_fleet_comes_
         await asyncio.sleep(2 * F)
         assert stage.judge.moves == moves
         assert at_rest()
+
+    play()
+
+
+@pytest.mark.parametrize("budget", [50.0, 0.75, 0.3, 0.1])
+def test_a_takeover_takes_no_longer_than_show_config_says(budget: float) -> None:
+    """Scans 1 to 30 s apart, at a failover time of 5 s; no live lease is tried for meanwhile."""
+
+    @directed(failover=F, keys=6, work=CALM_WORK)
+    async def play(stage: Stage) -> None:
+        workers = [stage.start() for _ in range(3)]
+        for worker in workers:
+            worker.loop._watch._read_units_per_second = budget
+        period = scan_period_seconds(9, 3, budget)
+        await asyncio.sleep(60.0 + 3 * period)
+        takes = [worker.store.calls.get("take", 0) for worker in workers]
+        await asyncio.sleep(5 * period)
+        assert takes == [worker.store.calls.get("take", 0) for worker in workers]
+        stage.crash(workers[0])
+        stage.judge.orphaned_at.clear()  # its own promise is for scans a second apart
+        took = await stage.passes(
+            lambda: all(stage.row(key).owner != workers[0].name for key in stage.keys),
+            1.01 * LeaseTiming(F).takeover_seconds(period),
+        )
+        assert took, stage.last_steps()
 
     play()

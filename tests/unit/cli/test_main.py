@@ -122,7 +122,7 @@ def test_show_config_prints_each_value_with_its_origin_and_what_scanning_costs(
     assert ["app", "orders-audit", "--app"] in rows
     assert ["failover_seconds", "6", "LEASEHOLD_FAILOVER_SECONDS"] in rows
     assert ["lease_table", "-", "default"] in rows
-    assert ["10", "2", "1.0", "s", "2.0", "0.65", "9.72"] in rows
+    assert ["10", "2", "72", "1.0", "s", "8", "s", "11.0", "3.56", "9.72"] in rows
 
 
 @pytest.mark.parametrize(("value", "shown"), [("1", True), ("true", True), ("0", False), ("no", False), ("", False)])
@@ -148,6 +148,17 @@ def test_the_estimate_follows_from_the_prices_and_stays_within_the_budget():
     large = estimate(config, 10_000, 20)
     assert large.read_units_per_second == pytest.approx(50.0)
     assert large.scan_period_seconds > 100
+
+
+def test_the_estimate_says_how_long_a_takeover_takes_with_the_rows_that_will_be_there():
+    config = WorkerConfig(app="orders", initial_position=InitialPosition("LATEST"), failover_seconds=10.0)
+    assert estimate(config, 10, 2).takeover_seconds == 12.0
+    open_only, with_finished = estimate(config, 1_000, 10), estimate(config, 1_000, 10, finished=6)
+    assert with_finished.rows == 7_010
+    assert with_finished.scan_period_seconds > 6 * open_only.scan_period_seconds
+    # Seen a period late, and judged by a look that comes a period less F/3 after F.
+    period = with_finished.scan_period_seconds
+    assert with_finished.takeover_seconds == pytest.approx(10.0 + period + (period - 10.0 / 3) + 1.0)
 
 
 @pytest.mark.parametrize("name", ["consumer", "lease_store"])
