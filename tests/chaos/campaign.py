@@ -18,7 +18,7 @@ from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Exchange, Proxy
 from consumer.testing.server_thread import StreamServerThread
 from tests.chaos.plan import Change, Round, SourceKind, Stop, StopKind, Trouble, TroubleKind, drawn_rounds
-from tests.chaos.recording import Recording, Stopped
+from tests.chaos.recording import Recording, Spoilt, Stopped
 from tests.chaos.streams import carry_out, stream_of
 from tests.integration.ledger import CLOCK, Ledger
 from tests.integration.process_stage import Process, Processes
@@ -246,11 +246,14 @@ class Campaign:
         if trouble.pick is not None:
             members = members[int(trouble.pick * len(members)) :][:1]
         plans = [member.proxies[trouble.side].faults for member in members]
+        began = CLOCK.monotonic()
         for plan in plans:
             plan.arm(_fault(trouble))
         await CLOCK.sleep(trouble.seconds)
         for plan in plans:
             plan.clear()
+        ended = CLOCK.monotonic()
+        self.recording.troubles += [Spoilt(member.name, trouble.kind, trouble.side, began, ended) for member in members]
 
     async def _change(self, change: Change) -> None:
         await CLOCK.sleep(change.at)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from lease_store.item import lease_of, to_item
-from tests.chaos.plan import SourceKind, StopKind
+from tests.chaos.plan import SourceKind, StopKind, TroubleKind
 from tests.integration.ledger import Note, Written
 from tests.integration.table_history import Stored
 
-__all__ = ["Recording", "Stopped", "kept", "load"]
+__all__ = ["Recording", "Spoilt", "Stopped", "kept", "load"]
 
 _WRITES: Final = "lease-writes.jsonl"
 _NOTES: Final = "user-code.jsonl"
@@ -28,6 +28,17 @@ class Stopped:
     kind: StopKind
     at: float
     woken_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spoilt:
+    """What a proxy did between a worker and the servers on one ``side``, and when; for whoever looks closer."""
+
+    worker: str
+    kind: TroubleKind
+    side: str
+    at: float
+    until: float
 
 
 @dataclass(slots=True)
@@ -51,6 +62,7 @@ class Recording:
     written: Sequence[Written] = ()
     parents: dict[str, Sequence[str]] = field(default_factory=dict)
     stopped: list[Stopped] = field(default_factory=list)
+    troubles: list[Spoilt] = field(default_factory=list)
     exits: dict[str, int] = field(default_factory=dict)
     tracebacks: list[str] = field(default_factory=list)
     unborn: list[str] = field(default_factory=list)
@@ -68,9 +80,11 @@ def kept(recording: Recording, folder: Path) -> None:
         ),
     )
     _write_lines(folder / _NOTES, (asdict(note) for note in recording.notes))
-    own = ("writes", "notes", "written", "stopped")
+    own = ("writes", "notes", "written", "stopped", "troubles")
     rest = {name: getattr(recording, name) for name in Recording.__slots__ if name not in own}
-    rest |= {"written": list(recording.written), "stopped": [asdict(each) for each in recording.stopped]}
+    rest["written"] = list(recording.written)
+    rest["stopped"] = [asdict(each) for each in recording.stopped]
+    rest["troubles"] = [asdict(each) for each in recording.troubles]
     (folder / _REST).write_text(json.dumps(rest))
 
 
@@ -79,6 +93,7 @@ def load(folder: Path) -> Recording:
     rest = json.loads((folder / _REST).read_text())
     rest["written"] = [(key, version) for key, version in rest["written"]]
     rest["stopped"] = [Stopped(**each | {"kind": StopKind(each["kind"])}) for each in rest["stopped"]]
+    rest["troubles"] = [Spoilt(**each | {"kind": TroubleKind(each["kind"])}) for each in rest["troubles"]]
     writes = []
     for line in _lines(folder / _WRITES):
         lease = lease_of(line.pop("row"))

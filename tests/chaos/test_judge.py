@@ -12,8 +12,8 @@ from lease_store.checkpoint import Checkpoint
 from lease_store.lease import Lease
 from tests.chaos.figures import figures
 from tests.chaos.judge import findings
-from tests.chaos.plan import StopKind
-from tests.chaos.recording import Recording, Stopped, kept, load
+from tests.chaos.plan import StopKind, TroubleKind
+from tests.chaos.recording import Recording, Spoilt, Stopped, kept, load
 from tests.integration.ledger import Note
 from tests.integration.table_history import Stored
 
@@ -74,6 +74,7 @@ def sound() -> Recording:
             Stopped("ada", StopKind.KILL, 6.0),
             Stopped("cleo", StopKind.TERM, 7.0),
         ],
+        troubles=[Spoilt("bob", TroubleKind.CUT_OFF, "table", 4.9, 5.1)],
         exits={"ada": -9, "bob": 0, "cleo": 0},
     )
 
