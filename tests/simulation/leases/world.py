@@ -71,6 +71,7 @@ class LeaseWorld:
         self._ends_now = False
         self._has_calmed = False
         self.loop.on_step = self.judge.step
+        self.loop.set_exception_handler(self._died_unheard)
 
     def play(self, story: Coroutine[Any, Any, T]) -> T | None:
         """Run a story of this world to its end; None where the loop stalled, which is a violation."""
@@ -90,6 +91,11 @@ class LeaseWorld:
         except Stalled as error:
             judge.violations.append(str(error))
             return None
+
+    def _died_unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback raised, or a task whose end nobody asks for: in production that is a line in a log."""
+        if not self.judge.closed:
+            self.judge.breach(f"{context['message']}: {context.get('exception')!r}")
 
     # -- what workers find (``Around``)
 
