@@ -136,7 +136,7 @@ class WorkerConfig:
     )
     prefetch_bytes: int = _setting(
         64 * 1024 * 1024,
-        "Bytes that pages read ahead may hold in the whole worker, beyond one page a shard.",
+        "Bytes of pages read ahead in the whole worker, beyond one a shard; parsed, they take 2 to 5 times as much.",
         unit="B",
         cli=False,
         parse=_whole,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Final, NoReturn
 
-from consumer.cli import settings
+from consumer.cli import settings, table_schema
 from consumer.errors import ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
 from lease_store.errors import LeaseholdError
 
@@ -45,10 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         from consumer.cli import demo as demo_command
 
         demo_command.add_arguments(demo)
+    schema = commands.add_parser("table-schema", help="print the lease table's CreateTable request as JSON")
+    table_schema.add_arguments(schema)
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
         parser.print_help()
         return CLEAN
+    if parsed.command == "table-schema":
+        return table_schema.run(parsed)
     try:
         if parsed.command == "demo":
             return int(demo_command.run(parsed))

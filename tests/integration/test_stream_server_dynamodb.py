@@ -148,7 +148,7 @@ def test_shards_are_described_in_pages_of_a_hundred(server: StreamServerThread, 
     assert len({shard["ShardId"] for shard in first["Shards"] + rest["Shards"]}) == 150
 
 
-def test_a_split_shard_ends_with_its_tail_and_names_its_children(server: StreamServerThread, streams: Any) -> None:
+def test_c87_a_split_shard_ends_with_its_tail_and_names_its_children(server: StreamServerThread, streams: Any) -> None:
     arn = server.create_table("orders")
     parent = only_shard(streams, arn)
     for n in range(40):

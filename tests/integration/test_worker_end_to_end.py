@@ -154,7 +154,7 @@ async def test_latest_and_a_crash_before_the_first_checkpoint_lose_nothing(stage
     assert [note.key for note in records(stage.ledger.notes)] == wanted
 
 
-async def test_a_stream_switched_on_again_is_followed_once_the_old_one_is_drained(stage: Stage):
+async def test_c94_a_table_name_alone_finds_a_stream_switched_on_again_once_the_old_one_is_drained(stage: Stage):
     may_go_on = asyncio.Event()
 
     class Slow(Recorder):

@@ -56,13 +56,13 @@ def _plain(value: Any) -> Any:
 
 
 @given(attribute_values)
-def test_values_decode_as_boto3_decodes_them(value: dict[str, Any]) -> None:
+def test_c96_values_decode_as_boto3_decodes_them(value: dict[str, Any]) -> None:
     mine, theirs = decode(value), _plain(TypeDeserializer().deserialize(value))
     assert mine == theirs
     assert repr(type(mine)) == repr(type(theirs))
 
 
-def test_38_digits_stay_exact_whatever_the_context() -> None:
+def test_c96_38_digits_stay_exact_whatever_the_context() -> None:
     text = "1234567890123456789012345678901234567.8"
     assert str(decode({"N": text})) == text
     assert decode({"N": "-0"}) == 0
@@ -142,7 +142,7 @@ def test_an_empty_image_is_not_a_missing_one() -> None:
         {"type": "Service", "principalId": "dynamodb.amazonaws.com"},
     ],
 )
-def test_a_ttl_delete_is_known_by_who_made_it(identity: dict[str, str]) -> None:
+def test_c97_a_ttl_delete_is_known_by_who_made_it(identity: dict[str, str]) -> None:
     raw = _entry() | {"eventName": "REMOVE", "userIdentity": identity}
     record = DynamoDBRecord(raw)
     assert record.is_ttl_delete
