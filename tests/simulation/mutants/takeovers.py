@@ -129,9 +129,12 @@ def finish_for_whoever_waits(_: Function) -> Function:
     "consumer.leasing.drain:Drain._is_over",
     rule="A worker leaves once a scan begun after its mark shows no row that names it.",
     caught_by=("no row names who has left",),
+    # Workers that leave within a scan period of each other.
     faults="none",
-    happenings=("start", "drain"),
-    pause=1.5,
+    keys=12,
+    workers=5,
+    pause=0.7,
+    happenings=("drain",),
 )
 def drained_once_nothing_is_held(_: Function) -> Function:
     def _is_over(self: Any, named_until: float) -> bool:
