@@ -266,25 +266,30 @@ class ShardSync:
                 await self._seam.call(self._loop.delete(lease))
 
     async def _report_gaps(self, missing: tuple[Lease, ...], listing: ShardListing, state: TableState) -> None:
-        """A shard that comes to light after its parents were trimmed, unread, in a group that was already running."""
+        """Shards that come to light late in a group that was already running, when records may be trimmed unread."""
         shards = {shard.id: shard for shard in listing.shards}
         known = shards.keys() | {lease.key for lease in state.leases}
         started_at = min((made_at(lease) for lease in state.leases), default=self._clock.wall())
         for lease in missing:
             gone = [parent for parent in lease.parents if parent not in known]
             born_at = shards[lease.key].created_at if lease.key in shards else None
+            if not lease.parents and born_at and self._clock.wall() - max(born_at, started_at) > _SURELY_OLD_SECONDS:
+                self._tell_gap(lease.key, "TRIM_HORIZON", "no listing had shown it for more than a day")
             # A shard older than the group names parents that were trimmed before the group's time: none of its loss.
-            if not gone or (born_at or self._clock.wall() - _SURELY_OLD_SECONDS) <= started_at:
+            elif not gone or (born_at or self._clock.wall() - _SURELY_OLD_SECONDS) <= started_at:
                 continue
-            if any([await self._is_known(self.stream, parent) for parent in gone]):
-                continue  # this listing left it out
-            _log.error(
-                "Shard %s was found after its parents %s were trimmed away unread: their records are lost to this "
-                "group; reading goes on at the oldest record there is.",
-                lease.key,
-                ", ".join(gone),
-            )
-            self._hooks(GapFound(lease.key, f"shard {gone[0]}", "TRIM_HORIZON", stopped=False))
+            # Where the service knows one of them, this listing left it out.
+            elif not any([await self._is_known(self.stream, parent) for parent in gone]):
+                self._tell_gap(lease.key, f"shard {gone[0]}", f"its parents {', '.join(gone)} were trimmed away unread")
+
+    def _tell_gap(self, shard_id: str, place: str, why: str) -> None:
+        _log.error(
+            "Shard %s was found late: %s. Records trimmed by now are lost to this group; reading goes on at the "
+            "oldest record there is.",
+            shard_id,
+            why,
+        )
+        self._hooks(GapFound(shard_id, place, "TRIM_HORIZON", stopped=False))
 
     async def wait_for_lineage(self, held: HeldLease) -> None:
         """Return when all that comes before the shard is done or gone: older incarnations, then its parents.

@@ -73,6 +73,7 @@ class KinesisSource:
 
     async def resolve(self) -> StreamIdentity:
         """The stream of that name as it is now. Raises StreamMissing."""
+        asked_at = self._clock.monotonic()  # a late reply tells of then, and the next stream may be there by now
         reply = await self._call("DescribeStreamSummary", self._stream)
         summary = reply.get("StreamDescriptionSummary")
         arn = summary.get("StreamARN") if isinstance(summary, Mapping) else None
@@ -83,7 +84,8 @@ class KinesisSource:
             )
         status = summary.get("StreamStatus") if isinstance(summary, Mapping) else None
         label = f"{arn}@" + f"{created_at.timestamp():.3f}".rstrip("0").rstrip(".")
-        self._seen = (self._clock.monotonic(), label)
+        if self._seen is None or asked_at > self._seen[0]:
+            self._seen = (asked_at, label)
         return StreamIdentity(arn=arn, label=label, base=arn, enabled=status is None or status in _STATES_OF_LIFE)
 
     async def list_shards(self, stream: StreamIdentity) -> ShardListing:

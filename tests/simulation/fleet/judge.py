@@ -124,9 +124,11 @@ class StreamJudge(Trace):
         if (
             self._strict_start
             and self._pins
+            and place[0] == next(iter(self._joined))
             and written.arrived_at < math.floor(min(*self._pins, *self._joined.values()))
         ):
-            # A start that lies ahead of the group's first row may be passed by children of shards that ended.
+            # A start that lies ahead of the group's first row may be passed by children of shards that ended, and the
+            # stream of a later time is read from its own start.
             self.breach(f"record {serial} from before the start {min(self._pins)} was delivered")
         newest = self._delivered_of.get(written.key, -1)
         if serial < newest:

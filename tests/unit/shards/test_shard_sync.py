@@ -166,6 +166,22 @@ def test_a_gap_is_reported_only_for_parents_that_the_service_does_not_know(is_kn
     virtual(main())
 
 
+@pytest.mark.parametrize(("days", "told"), [(0.5, []), (1.5, ["b"])])
+def test_a_shard_that_no_listing_showed_for_a_day_is_a_reported_gap(days: float, told: list[str]) -> None:
+    """Fleet seed 2051: left out of a group's first listing, then nobody worked for a day."""
+
+    async def main() -> None:
+        born = 1_800_000_000.0
+        made = replace(row("z", BEGUN), created_at=f"{int(born * 1000)}-x")
+        stage = Stage(Shard("z"), Shard("b", created_at=born), rows=(made,))
+        await stage.clock.sleep(days * 86_400.0)
+        await stage.sync.once()
+        assert "b" in stage.table.rows
+        assert [fact.shard_id for fact in stage.facts] == told
+
+    run_virtual(main())
+
+
 def test_a_worker_that_joins_a_group_lists_nothing_at_its_start_and_soon_what_others_left_undone() -> None:
     async def main() -> None:
         stage = Stage(Shard("a"), Shard("b"), rows=(row("a", BEGUN),))
