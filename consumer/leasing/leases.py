@@ -136,6 +136,22 @@ class Leases:
         at = observation.free_at(self.peers.failover_of(owner, self.timing.failover_seconds))
         return at if owner is None or at <= self.looked_at + self.timing.look_seconds else math.inf
 
+    def takeable(self) -> dict[str, float]:
+        """When each lease that I do not hold may be taken, by key; without those of which only the next look can tell.
+
+        These are nearly all, in a fleet where nothing happens.
+        """
+        witnessed = self.looked_at + self.timing.look_seconds
+        known = {}
+        for observation in self.observations:
+            key = observation.lease.key
+            lately = observation.seen_at + self.timing.failover_seconds > witnessed
+            if (lately and observation.lease.actual_owner is not None) or key in self.held:
+                continue
+            if not observation.lease.is_finished and (at := self.free_at(observation)) < math.inf:
+                known[key] = at
+        return known
+
     def is_free(self, key: str) -> bool:
         """Whether a lease that I do not hold may be taken now."""
         observation = self.observations.get(key)
@@ -149,8 +165,8 @@ class Leases:
             [*views, WorkerView(self.me, not self.draining, self.max_leases)], key=lambda view: view.worker_id
         )
 
-    def view(self) -> PlanView:
-        """What a plan depends on, as this worker sees it now."""
+    def view(self, coming: AbstractSet[str] = frozenset()) -> PlanView:
+        """What a plan depends on, as this worker sees it now; leases that it is about to take are its own."""
         now = self.clock.monotonic()
         failover = self.timing.failover_seconds
         leases = []
@@ -158,6 +174,9 @@ class Leases:
             held = self.held.get(observation.lease.key)
             lease = observation.lease if held is None else held.lease
             if lease.is_finished:
+                continue
+            if lease.key in coming:
+                leases.append(LeaseView(lease.key, self.me, may_move=False, actual_owner=self.me))
                 continue
             owner = lease.actual_owner
             # What moved lately, as nearly all does, is free for nobody: asked first, for every row comes by here.
@@ -302,7 +321,8 @@ class Leases:
                 self.see(held.lease)
                 self._signalled.pop(key, None)
                 self.hooks(TenureEnded(key, held.over, held.hand_off_to or held.lease.owner))
-                self.moved.set()
+                if not held.lease.is_finished:
+                    self.moved.set()
                 if held.over in ("lost", "expired"):
                     self._listener.stop_changed(held, "lost")
             return
@@ -324,7 +344,8 @@ class Leases:
         """No user code of this tenure runs any more; the lease may be taken or accepted here again."""
         if self._occupied.get(held.key) is held:
             del self._occupied[held.key]
-        self.moved.set()
+        if not held.lease.is_finished:
+            self.moved.set()
 
     # -- rows that are not held
 

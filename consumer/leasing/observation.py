@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from lease_store.lease import Lease, WorkerRow
 
 __all__ = ["Observation", "Observations", "Peer", "Peers"]
+
+
+_FIRST_BEATS: Final = 3
 
 
 class Observation(NamedTuple):
@@ -146,6 +149,10 @@ class Peers:
     def alive(self, now: float, failover_seconds: float) -> list[Peer]:
         """Peers that live, by id; draining ones too."""
         return [peer for peer in self if peer.is_alive(now, failover_seconds)]
+
+    def has_new(self, now: float, failover_seconds: float) -> bool:
+        """Whether one that lives had hardly begun when its row was last seen."""
+        return any((peer.row.beat or 0) <= _FIRST_BEATS for peer in self.alive(now, failover_seconds))
 
     def failover_of(self, worker_id: str | None, mine: float) -> float:
         """How long its leases must stand still before I suspect it: the longer of its failover time and mine."""

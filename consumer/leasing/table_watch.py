@@ -31,8 +31,9 @@ __all__ = ["TableWatch"]
 
 _log = logging.getLogger("leasehold.leasing")
 
-# A scan shows a lease up to 1 s after it moved; with this on top, a takeover lies within the failover time + 2 s.
-_GRACE_SECONDS: Final = 1.0
+_FEW: Final = 4
+_NEW_SECONDS: Final = 2.0
+_FORMING_SECONDS: Final = 15.0
 _MOST_WRITES_AT_ONCE: Final = 16
 _LONGEST_SCAN_SECONDS: Final = 60.0
 _STALE_FAILOVERS: Final = 10
@@ -67,6 +68,8 @@ class TableWatch:
         self._troubles: dict[str, _Trouble] = {}
         self._taking: set[str] = set()
         self._grace: dict[str, float] = {}
+        self._lacking = 0
+        self._began_at = leases.clock.monotonic()
         self._suspects: Mapping[str, str] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._rows = 0
@@ -207,12 +210,16 @@ class TableWatch:
             self._even_out()
 
     def _even_out(self) -> None:
-        """Ask for what should be mine, and keep what need not leave any more."""
+        """Ask for what should be mine, for no more than at the look before, and keep what need not leave any more.
+
+        While a fleet changes, looks show states through which it only passes: leases moved for these would move back.
+        """
         leases = self._leases
-        made = plan(leases.view())
-        for move in made.hand_offs:
-            if move.worker_id == leases.me:
-                self._spawn(self._receiver.ask(move.key))
+        made = plan(leases.view(self._taking))
+        lacking = [move.key for move in made.hand_offs if move.worker_id == leases.me]
+        for key in lacking[: self._lacking]:
+            self._spawn(self._receiver.ask(key))
+        self._lacking = len(lacking)
         for key in made.take_backs:
             if key in leases.held:
                 self._spawn(self.guarded(key, partial(self._owner.keep, leases.held[key])))
@@ -223,26 +230,64 @@ class TableWatch:
         if leases.draining:
             return None
         now = leases.clock.monotonic()
-        takes = {take.key: take.worker_id for take in plan(leases.view()).takes}
+        free_at = leases.takeable()
+        open_at = {
+            key: max(when, self._not_before.get(key, 0.0)) for key, when in free_at.items() if key not in self._taking
+        }
+        free = [key for key, when in open_at.items() if when <= now]
+        for key in free:
+            del open_at[key]
+        return min([*open_at.values(), *self._take_or_wait(free, now)], default=None)
+
+    def _take_or_wait(self, free: Sequence[str], now: float) -> list[float]:
+        """Start taking of ``free`` what I may take now; returns from when on I may take the rest."""
+        if not free:
+            self._grace = {}
+            return []
+        leases, period = self._leases, self.scan_period_seconds
+        takes = {take.key: take.worker_id for take in plan(leases.view(self._taking)).takes}
         claimed = leases.claimed() | self._taking
-        due = []
-        for observation in leases.observations:
-            key = observation.lease.key
-            if key in leases.held or observation.lease.is_finished:
+        grace: dict[str, float] = {}
+        later = []
+        for key in free:
+            is_new = leases.observations[key].lease.counter == 0
+            if is_new and (until := self._may_hoard_at(key, period)) > now:
+                later.append(until)
                 continue
-            when = max(leases.free_at(observation), self._not_before.get(key, 0.0))
             if takes.get(key) not in (None, leases.me):
-                # Another worker's by plan; should it not come, anyone's.
-                grace = self._grace.setdefault(key, leases.random.uniform(0.6, 0.9) * _GRACE_SECONDS)
-                when = max(when, leases.free_at(observation) + grace)
-            if when > now:
-                due.append(when)
-            elif key not in self._taking and leases.may_acquire(key) and leases.has_room(claimed, key):
+                grace[key] = self._grace.get(key) or now + self._drawn_grace(period, is_new)
+                if grace[key] > now:
+                    later.append(grace[key])
+                    continue
+            if leases.may_acquire(key) and leases.has_room(claimed, key):
                 claimed.add(key)
                 self._taking.add(key)
                 self._spawn(self._take(key))
-        # Infinity is for the next scan, which wakes this anyway.
-        return min((when for when in due if when < math.inf), default=None)
+        self._grace = grace
+        return later
+
+    def _may_hoard_at(self, key: str, period: float) -> float:
+        """From when on I may take a new shard beyond the first few.
+
+        Workers that start together know little of each other: the first would take all and have to hand it on again.
+        So they wait until a look shows nobody who has just begun, but not for long.
+        """
+        leases = self._leases
+        is_forming = leases.clock.monotonic() < self._began_at + _NEW_SECONDS or leases.peers.has_new(
+            leases.witnessed_until, leases.timing.failover_seconds
+        )
+        if not is_forming or len(leases.held) + len(self._taking) < _FEW:
+            return -math.inf
+        return leases.observations[key].seen_at + max(_FORMING_SECONDS, 3 * period)
+
+    def _drawn_grace(self, period: float, is_new: bool) -> float:
+        """How long a lease is left to the worker whose it is by plan, and which may see so by its next scan only.
+
+        With scans a second apart, a takeover still lies within the failover time + 2 s. Drawn among few instants,
+        since each is a look at everything.
+        """
+        longest = 2 * period + (2.0 if is_new else -1.1)
+        return longest * self._leases.random.randint(14, 20) / 20
 
     async def _take(self, key: str) -> None:
         try:

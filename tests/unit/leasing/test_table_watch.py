@@ -66,6 +66,7 @@ async def test_a_limit_is_kept_without_going_through_the_table_for_each_free_lea
     leases, watch = watch_on(bench, spawned, max_leases=30)
     for number in range(100):
         bench.apply(verbs.create(Lease(key=f"shard-{number}", stream=STREAM, created_at="1")))
+    await bench.clock.sleep(2.0)  # no fleet is forming any more
     await watch.scan()
     watch.apply_takes()
     assert leases.walks <= 2
