@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import islice, zip_longest
 from typing import Any, Final
@@ -85,9 +86,11 @@ class Campaign:
     def run(self) -> None:
         """Play all; KeyboardInterrupt ends it early, and cleanly."""
         context = multiprocessing.get_context("spawn")
-        # Children ignore Ctrl-C: the parent takes the seeds that are under way to their end, and starts no more.
-        with ProcessPoolExecutor(self._jobs, mp_context=context, initializer=_ignore_interrupts) as pool:
+        with ProcessPoolExecutor(self._jobs, mp_context=context) as pool:
             try:
+                self._tell(
+                    f"{len(self._tasks)} seeds in {self._jobs} processes; Ctrl-C ends early, with what was done."
+                )
                 for outcome in self._played(pool):
                     self._add(outcome)
                 self.is_complete = True
@@ -101,7 +104,8 @@ class Campaign:
         at_work: dict[Future[Outcome], Task] = {}
         while True:
             for world, seed in islice(left, _AT_WORK_A_JOB * self._jobs - len(at_work)):
-                at_work[pool.submit(play, world, seed)] = (world, seed)
+                with _uninterrupted():
+                    at_work[pool.submit(play, world, seed)] = (world, seed)
             if not at_work:
                 return
             done, _ = wait(at_work, return_when=FIRST_COMPLETED)
@@ -166,5 +170,11 @@ def _line(*cells: str) -> str:
     return f"{world:8} {seeds:>7} {red:>5} {mean:>13} {worst:>16} {rest:>18}  {counts}"
 
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes that are started meanwhile never hear of Ctrl-C: theirs is to play what is under way to its end."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
