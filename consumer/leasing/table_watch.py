@@ -37,7 +37,7 @@ _FORMING_SECONDS: Final = 15.0
 _MOST_WRITES_AT_ONCE: Final = 16
 _LONGEST_SCAN_SECONDS: Final = 60.0
 _STALE_FAILOVERS: Final = 10
-_STALE_SECONDS: Final = 600.0
+_STALE_SECONDS: Final = 60.0
 _SHORTEST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 _TOLD_EVERY_SECONDS: Final = 60.0
@@ -80,6 +80,19 @@ class TableWatch:
         """How long this worker waits between scans now."""
         return scan_period_seconds(self._rows, len(self._leases.workers()), self._read_units_per_second)
 
+    @property
+    def pause_seconds(self) -> float:
+        """How long until the next scan: the period, but while it depends on peers unknown to live, no longer than F.
+
+        Killed workers leave their rows; who starts can't tell these from the living, and a fleet of the dead would keep
+        it from looking for a minute. The look after F tells.
+        """
+        leases = self._leases
+        alive = leases.peers.alive(leases.witnessed_until, leases.timing.failover_seconds)
+        known = 1 + sum(peer.has_moved for peer in alive)
+        for_sure = scan_period_seconds(self._rows, known, self._read_units_per_second)
+        return min(self.scan_period_seconds, max(leases.timing.failover_seconds, for_sure))
+
     async def scan_forever(self) -> None:
         """Scan and follow at intervals."""
         leases = self._leases
@@ -95,7 +108,7 @@ class TableWatch:
                 continue
             backoff.reset()
             self._look.clear()
-            await wait_for(self._look, self.scan_period_seconds * leases.random.uniform(0.9, 1.0), leases.clock)
+            await wait_for(self._look, self.pause_seconds * leases.random.uniform(0.9, 1.0), leases.clock)
 
     def look_now(self) -> None:
         """Begin the next scan before its time, though at most one a second."""

@@ -93,3 +93,23 @@ async def test_what_was_noted_of_a_shard_goes_with_its_row(bench: Bench) -> None
         bench._items.pop(lease.key)
     await watch.scan()
     assert len(watch._grace) + len(watch._not_before) == 1
+
+
+@on_bench
+async def test_who_starts_among_the_rows_of_the_dead_looks_again_within_a_failover_time(bench: Bench) -> None:
+    """Chaos, dynamodb seed 5: with 26 rows of killed workers the first pause was 12 s at a failover time of 2 s."""
+    spawned: list[Coroutine[Any, Any, None]] = []
+    leases, watch = watch_on(bench, spawned)
+    for number in range(300):
+        bench.apply(verbs.create(Lease(key=f"shard-{number}", stream=STREAM, owner="w0", created_at="1")))
+    for number in range(40):
+        await bench.write_worker(WorkerRow(worker_id=f"w{number}", beat=7))
+    bench.begin(watch.scan_forever())
+    await bench.clock.sleep(1.0)
+    assert watch.scan_period_seconds > 15.0
+    looked_at = leases.looked_at
+    await bench.clock.sleep(10.0)
+    assert leases.looked_at > looked_at
+    assert watch.scan_period_seconds == 1.0
+    for work in spawned:
+        work.close()
