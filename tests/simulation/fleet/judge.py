@@ -77,6 +77,8 @@ class StreamJudge(Trace):
         self._gap_places: set[str] = set()
         self._joined: dict[str, float] = {}
         self._lineage: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._newest: dict[str, str] = {}
+        self._kin_of: dict[Place, set[str]] = {}
         self._pins: list[float] = []
         self._tenures: dict[tuple[str, str], Tenure] = {}
         self._tenure_ended: dict[tuple[str, str], float] = {}
@@ -93,6 +95,11 @@ class StreamJudge(Trace):
     def look(self) -> None:
         """Remember every shard there is, for the time when none lists it any more."""
         for incarnation, log in self.logs.items():
+            newest = next(reversed(log.lineage.shards), "")
+            if self._newest.get(incarnation) == newest:
+                continue
+            self._newest[incarnation] = newest
+            self._kin_of.clear()
             known = self._lineage.setdefault(incarnation, {})
             known.update((shard.id, shard.parents) for shard in log.lineage.shards.values())
 
@@ -235,8 +242,10 @@ class StreamJudge(Trace):
 
     def _kin(self, place: Place) -> set[str]:
         self.look()
+        if place in self._kin_of:
+            return self._kin_of[place]
         parents = self._lineage[place[0]]
-        kin = {place[1]}
+        self._kin_of[place] = kin = {place[1]}
         while True:
             more = {each for each, above in parents.items() if each in kin or kin & set(above)}
             more |= {parent for each in kin for parent in parents.get(each, ())}
@@ -323,6 +332,7 @@ class StreamJudge(Trace):
         self._forgotten = (written, delivered, again)
         self.table.forget_deleted()
         rows = {lease.key for lease in self.table.rows().leases}
+        self._kin_of.clear()
         for incarnation, known in self._lineage.items():
             listed = self.logs[incarnation].lineage.shards.keys()
             self._lineage[incarnation] = {each: above for each, above in known.items() if each in listed | rows}
