@@ -195,11 +195,13 @@ def occupied_leases_are_won_again(_: Function) -> Function:
     "consumer.leasing.held_lease:HeldLease._stands",
     rule="A lost write succeeded only where every field stands and its writer is the owner.",
     caught_by=("one trusting worker",),
-    # Frozen with a request that is lost, and awake again soon after another worker's take.
+    # Frozen with a renewal that is lost, and awake again soon after another worker's take.
+    failover=10.0,
     keys=12,
-    network=replace(Calm(), sites={"renew.lost_request": 0.5, "set_checkpoint.lost_request": 0.5}),
-    phase=90.0,
-    pause=3.0,
+    network=replace(Calm(), sites={"renew.lost_request": 0.5}),
+    work=replace(CALM_WORK, checkpoint=0.0),
+    phase=150.0,
+    pause=6.0,
     happenings=("freeze",),
 )
 def settled_by_the_counter_alone(original: Function) -> Function:
