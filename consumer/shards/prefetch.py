@@ -188,6 +188,9 @@ class ShardReader:
             async with self._clock.timeout(_CALL_LIMIT_SECONDS):
                 if self._iterator is None:
                     await self._open()
+                if not self._may_read():  # opening took its time, and the lease may be lost by now
+                    self._progress.end(_STAGE)
+                    return
                 page = await self._read()
         except IteratorExpired:
             self._iterator = None
@@ -306,11 +309,8 @@ class ShardReader:
 
     def _place(self) -> str:
         """The place after which records are wanted, for people."""
-        if self._last_read is not None:
-            return str(self._last_read)
-        if self._above is not None:
-            return str(self._above)
-        return self._pin.kind
+        place = self._last_read or self._above
+        return self._pin.kind if place is None else str(place)
 
     def _trimmed(self) -> None:
         begun = self._last_read is not None or self._above is not None

@@ -330,8 +330,8 @@ class ShardSync:
             lately = self._shown_lately(stream, {lease.key, *known})
             listing = lately or await self._list(lease.stream, since=since)
             shown, now = ((), None) if listing is None else (listing.shards, listing.server_time)
-            unlisted = {*known} - {shard.id for shard in shown}
-            if unlisted or not shard_graph.may_start(lease, leases, shown, server_time=now):
+            start, unlisted = self._config.initial_position, {*known} - {shard.id for shard in shown}
+            if unlisted or not shard_graph.may_start(lease, leases, shown, start=start, server_time=now):
                 self.want()
                 return False
         _log.info("Shard %s starts: its parents %s are gone, or no part of what is to be read.", lease.key, absent)

@@ -39,6 +39,7 @@ __all__ = [
 
 # Creation times in shard ids and timestamps of records come from different clocks of the service.
 _CLOCK_TOLERANCE_SECONDS: Final = 60.0
+_HORIZON: Final = InitialPosition("TRIM_HORIZON")
 _RETENTION_SECONDS: Final = 24 * 3600.0  # of DynamoDB; the shortest of Kinesis
 
 
@@ -105,12 +106,18 @@ def child_leases(children: Iterable[Shard], parent: Lease, leases: Iterable[Leas
 
 
 def blocking_parents(
-    lease: Lease, leases: Iterable[Lease], shards: Iterable[Shard] | None, *, server_time: float | None = None
+    lease: Lease,
+    leases: Iterable[Lease],
+    shards: Iterable[Shard] | None,
+    *,
+    start: InitialPosition = _HORIZON,
+    server_time: float | None = None,
 ) -> tuple[str, ...]:
     """The parents that must reach SHARD_END before ``lease`` may be read, sorted; empty when it may.
 
     A parent without a row blocks while a complete listing (``shards``; None where there was none yet) shows it and it
-    is still to get a row; otherwise it is gone. A lease with a sequence number has begun, so its parents were done.
+    is still to get a row (by ``start``, as the group was told, once no row says so any more); otherwise it is gone. A
+    lease with a sequence number has begun, so its parents were done.
     Parents of a loop block nobody.
     """
     if lease.checkpoint.is_number or lease.is_finished:
@@ -123,15 +130,18 @@ def blocking_parents(
     related = Lineage(shards or (), rows.values()).parents[lease.key]
     to_come: set[str] = set(waiting)
     if shards is not None:
-        # The group has rows, so how it was told to start plays no part any more.
         table = _Table(lease.stream, rows, frozenset(rows), has_past=False)
-        start = InitialPosition("TRIM_HORIZON")
         to_come = {row.key for row in _missing(merged(shards), table, start, None, server_time)}
     return tuple(sorted(p for p in waiting if p in related and (p in rows or p in to_come)))
 
 
 def may_start(
-    lease: Lease, leases: Iterable[Lease], shards: Iterable[Shard] | None, *, server_time: float | None = None
+    lease: Lease,
+    leases: Iterable[Lease],
+    shards: Iterable[Shard] | None,
+    *,
+    start: InitialPosition = _HORIZON,
+    server_time: float | None = None,
 ) -> bool:
     """Whether ``lease`` may be read now: what comes before it, in its lineage and older incarnations, is done."""
     if lease.is_finished:
@@ -141,7 +151,7 @@ def may_start(
     leases = tuple(leases)
     if not old_stream_drained(leases, lease.stream):
         return False
-    return not blocking_parents(lease, leases, shards, server_time=server_time)
+    return not blocking_parents(lease, leases, shards, start=start, server_time=server_time)
 
 
 def old_stream_drained(leases: Iterable[Lease], label: str | None) -> bool:

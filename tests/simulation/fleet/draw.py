@@ -221,6 +221,9 @@ def drawn(seed: int) -> Draw:
     left_out = draw.choice((0.0, 0.0, 0.0, 0.1, 0.5))
     if service == "kinesis" and found.position == "LATEST":
         left_out = 0.0  # which closed shards were open at the start only a complete first listing can tell
+    writes = found.writes_per_second
+    if found.manual and found.max_records == 1:
+        writes = min(writes, 5.0)  # a record a checkpoint: more are not worked off in time
     child_wait = found.child_wait
     if "recreate" in found.happenings:
         # A re-enabled stream waits for what the one before may list late, for as long as it is told to.
@@ -228,6 +231,7 @@ def drawn(seed: int) -> Draw:
     return replace(
         found,
         child_wait=child_wait,
+        writes_per_second=writes,
         staleness=replace(found.staleness, left_out=left_out),
         code=replace(code, stubborn=faults and draw.random() < 0.3),
     )

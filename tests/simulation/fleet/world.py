@@ -55,7 +55,7 @@ class FleetWorld:
         self.clock = VirtualClock()
         self.judge = StreamJudge(
             self.clock.wall,
-            pin_seconds=2.0 if draw.position == "LATEST" else 0.0,
+            pin_seconds=2.0 if draw.position == "LATEST" else 0.001,  # records carry milliseconds, floored
             strict_start=not draw.staleness.left_out,
         )
         self.log = ShardLog(self.clock.wall, seed=seed, options=draw.options)

@@ -203,6 +203,16 @@ def test_a_closed_kinesis_shard_that_nothing_links_to_a_row_is_read_once_the_gro
     assert not shard_graph.may_start(child, [*leases, child], listed, server_time=1_090_000.0)
 
 
+@pytest.mark.parametrize(("start", "waits_for"), [("AT_TIMESTAMP", ("a",)), ("LATEST", ())])
+def test_a_parent_to_come_is_known_by_how_the_group_was_told_to_start(start: str, waits_for: tuple[str, ...]) -> None:
+    """Fleet seed 3172: no row said AT_TIMESTAMP any more, and the parent's child was taken to stand for it."""
+    listed = [Shard("a", is_open=False), Shard("b", ("a",))]
+    leases = [row("z", BEGUN, start_at=1_000_000), row("b", TRIM_HORIZON, "a", start_at=1_000_000)]
+    told = InitialPosition.parse(start) if start == "LATEST" else InitialPosition("AT_TIMESTAMP", 1_000_000.0)
+    found = shard_graph.blocking_parents(leases[1], leases, listed, start=told, server_time=1_003_600.0)
+    assert found == waits_for
+
+
 @pytest.mark.parametrize(
     ("label", "other", "expected"),
     [

@@ -113,6 +113,23 @@ def test_a_sparse_shard_is_read_at_the_empty_pace_as_long_as_records_keep_coming
     assert sink.seen == [1, 2]
 
 
+def test_a_lease_that_is_lost_while_its_shard_is_opened_is_not_read():
+    """Fleet seed 3042: an iterator that took a second came, and was read with."""
+
+    class Slow(FakeSource):
+        async def iterator(self, *rest):
+            await asyncio.sleep(10.0)
+            return await super().iterator(*rest)
+
+    class SlowToLeave(Sink):
+        async def lease_lost(self):
+            await asyncio.sleep(30.0)
+
+    src = Slow(records(1))
+    run_for(5.0, src, sink=SlowToLeave())
+    assert src.reads == []
+
+
 def test_kinesis_is_read_at_most_five_times_a_second():
     src = source(*(records(n) for n in range(1, 20)), rate=5.0)
     run_for(3.0, src, stream=KINESIS)
