@@ -183,7 +183,8 @@ class TableWatch:
             if await self._leases.read_worker(owner) is not None:
                 continue
             row = await self._leases.read(key)
-            if row is not None and row.actual_owner == owner:
+            # A finished row keeps the owner that ended it, who may have left since.
+            if row is not None and not row.is_finished and row.actual_owner == owner:
                 raise LeaseTableConflict(
                     f"Lease table {self._leases.store.name} is also written by {owner!r}, which is no Leasehold "
                     "worker (a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a "

@@ -39,3 +39,15 @@ async def test_who_moves_one_lease_again_and_again_is_refused_by_name_however_sl
     bench.apply(verbs.renew(row, "kcl-worker"))
     with pytest.raises(LeaseTableConflict, match="kcl-worker"):
         await watch.scan()
+
+
+@on_bench
+async def test_a_leaver_that_ended_its_last_shard_convicts_nobody(bench: Bench) -> None:
+    """Fleet seed 3110: scans that lagged showed its last renewal, then its SHARD_END, and its own row no more."""
+    spawned: list[Any] = []
+    _, watch = watch_on(bench, spawned)
+    row = lease("shard", "has-left")
+    bench.apply(verbs.create(row))
+    await watch.scan()
+    bench.apply(verbs.end_shard(row, "has-left", ()))
+    await watch.scan()
