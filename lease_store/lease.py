@@ -67,6 +67,11 @@ class Lease:
         return self.checkpoint_owner is not None
 
     @property
+    def is_new(self) -> bool:
+        """True while nobody has ever owned the row."""
+        return self.counter == 0 and self.actual_owner is None
+
+    @property
     def is_finished(self) -> bool:
         """True once the shard's end is stored: such a row is never renewed, taken, counted or handed off."""
         return self.checkpoint.is_end

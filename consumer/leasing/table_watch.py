@@ -16,7 +16,7 @@ from consumer.leasing.assignment import plan
 from consumer.leasing.handoff import OwnerSide, ReceiverSide, settle_mine
 from consumer.leasing.leases import Leases
 from consumer.leasing.table_check import conflict_in, unknown_movers
-from consumer.leasing.timing import scan_period_seconds
+from consumer.leasing.timing import grace_seconds, scan_period_seconds
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
 from lease_store.errors import (
@@ -32,6 +32,8 @@ __all__ = ["TableWatch"]
 _log = logging.getLogger("leasehold.leasing")
 
 _FEW: Final = 4
+_MANY: Final = 100
+_FORMING_GRACE_SECONDS: Final = 3.0
 _NEW_SECONDS: Final = 2.0
 _FORMING_SECONDS: Final = 15.0
 _MOST_WRITES_AT_ONCE: Final = 16
@@ -255,44 +257,48 @@ class TableWatch:
 
     def _take_or_wait(self, free: Sequence[str], now: float) -> list[float]:
         """Start taking of ``free`` what I may take now; returns from when on I may take the rest."""
-        if not free:
-            self._grace = {}
-            return []
         leases, period = self._leases, self.scan_period_seconds
-        takes = {take.key: take.worker_id for take in plan(leases.view(self._taking)).takes}
-        claimed = leases.claimed() | self._taking
+        new = [key for key in free if leases.observations[key].lease.is_new]
+        held_back = self._held_back(new, now, period)
         grace: dict[str, float] = {}
-        later = []
-        for key in free:
-            is_new = leases.observations[key].lease.counter == 0
-            if is_new and (until := self._may_hoard_at(key, period)) > now:
-                later.append(until)
-                continue
-            if takes.get(key) not in (None, leases.me):
-                grace[key] = self._grace.get(key) or now + self._drawn_grace(period, is_new)
-                if grace[key] > now:
-                    later.append(grace[key])
+        if len(held_back) < len(free) or (free and self._has_few):
+            takes = {take.key: take.worker_id for take in plan(leases.view(self._taking)).takes}
+            claimed = leases.claimed() | self._taking
+            unowned = set(new)
+            for key in free:
+                if key in held_back and not self._has_few:
                     continue
-            if leases.may_acquire(key) and leases.has_room(claimed, key):
-                claimed.add(key)
-                self._taking.add(key)
-                self._spawn(self._take(key))
+                if takes.get(key) not in (None, leases.me):
+                    grace[key] = self._grace.get(key) or now + self._drawn_grace(period, key in unowned)
+                    if grace[key] > now:
+                        continue
+                if leases.may_acquire(key) and leases.has_room(claimed, key):
+                    claimed.add(key)
+                    self._taking.add(key)
+                    self._spawn(self._take(key))
         self._grace = grace
-        return later
+        return [until for until in (*grace.values(), *held_back.values()) if until > now]
 
-    def _may_hoard_at(self, key: str, period: float) -> float:
-        """From when on I may take a new shard beyond the first few.
+    @property
+    def _has_few(self) -> bool:
+        return len(self._leases.held) + len(self._taking) < _FEW
+
+    def _held_back(self, new: Sequence[str], now: float, period: float) -> dict[str, float]:
+        """Until when I leave alone new shards beyond the first few, by key.
 
         Workers that start together know little of each other: the first would take all and have to hand it on again.
-        So they wait until a look shows nobody who has just begun, but not for long.
+        So they wait until a look shows nobody who has just begun, but not for long. Of few it is not worth the wait.
         """
         leases = self._leases
-        is_forming = leases.clock.monotonic() < self._began_at + _NEW_SECONDS or leases.peers.has_new(
+        if len(new) <= _MANY:
+            return {}
+        is_forming = now < self._began_at + _NEW_SECONDS or leases.peers.has_new(
             leases.witnessed_until, leases.timing.failover_seconds
         )
-        if not is_forming or len(leases.held) + len(self._taking) < _FEW:
-            return -math.inf
-        return leases.observations[key].seen_at + max(_FORMING_SECONDS, 3 * period)
+        if not is_forming:
+            return {}
+        patience = max(_FORMING_SECONDS, 3 * period)
+        return {key: until for key in new if (until := leases.observations[key].seen_at + patience) > now}
 
     def _drawn_grace(self, period: float, is_new: bool) -> float:
         """How long a lease is left to the worker whose it is by plan, and which may see so by its next scan only.
@@ -300,8 +306,8 @@ class TableWatch:
         With scans a second apart, a takeover still lies within the failover time + 2 s. Drawn among few instants,
         since each is a look at everything.
         """
-        longest = 2 * period + (2.0 if is_new else -1.1)
-        return longest * self._leases.random.randint(14, 20) / 20
+        longest = grace_seconds(period) + (_FORMING_GRACE_SECONDS if is_new else 0.0)
+        return longest * self._leases.random.randint(12, 18) / 20
 
     async def _take(self, key: str) -> None:
         try:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LeaseTiming", "scan_period_seconds", "scan_read_units"]
+__all__ = ["LeaseTiming", "grace_seconds", "scan_period_seconds", "scan_read_units"]
 
 _SHORTEST_SCAN_PERIOD_SECONDS: Final = 1.0
 _ROW_BYTES: Final = 600
@@ -55,14 +55,19 @@ class LeaseTiming:
         """Within how long of a worker's death its leases are elsewhere, where peers scan at that period.
 
         Its last move may be seen a period late, the look that shows its silence may be due a period less
-        ``look_seconds`` after F, and whoever is not meant to take waits up to 1 s for who is.
+        ``look_seconds`` after F, and whoever is not meant to take waits for who is.
         """
         late = max(0.0, scan_period_seconds - self.look_seconds)
-        return self.failover_seconds + scan_period_seconds + late + 1.0
+        return self.failover_seconds + scan_period_seconds + late + grace_seconds(scan_period_seconds)
 
     @property
     def call_seconds(self) -> float:
         return min(2.0, max(0.25, self.failover_seconds / 4))
+
+
+def grace_seconds(scan_period_seconds: float) -> float:
+    """How long at most a free lease is left to the peer whose it is by plan: it looks within a period, or late."""
+    return 2 * scan_period_seconds - 1.0
 
 
 def scan_read_units(rows: int) -> float:

@@ -158,7 +158,7 @@ def test_the_estimate_says_how_long_a_takeover_takes_with_the_rows_that_will_be_
     assert with_finished.scan_period_seconds > 6 * open_only.scan_period_seconds
     # Seen a period late, and judged by a look that comes a period less F/3 after F.
     period = with_finished.scan_period_seconds
-    assert with_finished.takeover_seconds == pytest.approx(10.0 + period + (period - 10.0 / 3) + 1.0)
+    assert with_finished.takeover_seconds == pytest.approx(10.0 + period + (period - 10.0 / 3) + 2 * period - 1.0)
 
 
 @pytest.mark.parametrize("name", ["consumer", "lease_store"])
