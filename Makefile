@@ -24,7 +24,7 @@ export LEASEHOLD_MINISTACK
 SEEDS ?= 10000
 ROUNDS ?= 200
 
-.PHONY: help demo test simulate mutants soak chaos lint format bench wheel config-table deploy-check clean python-present kinesis-local
+.PHONY: help demo test simulate mutants soak scale chaos lint format bench wheel config-table deploy-check clean python-present kinesis-local
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ mutants: $(READY) ## Each safeguard switched off, over 100 seeds, and its faults
 
 chaos: $(READY) $(MINISTACK_READY) ## Real processes killed, frozen, stopped and cut off, 20 minutes (ROUNDS=200 SEED=1 ARGS="--source kinesis")
 	@$(PY) -m tests.chaos --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+scale: $(READY) ## The leases of 200 workers and 10,000 shards: time to balance, moves, cost (ARGS="--shards 1000 --workers 50 --json")
+	@$(PY) -m tests.simulation.scale --read-units 30000 --steady-seconds 40 $(ARGS)
 
 soak: $(READY) ## A virtual week of hangs, deaths and 42 rotations; a line a day, then JSON (ARGS="--days 1")
 	@$(PY) -m tests.simulation.fleet.soak $(ARGS)

@@ -113,3 +113,21 @@ async def test_who_starts_among_the_rows_of_the_dead_looks_again_within_a_failov
     assert watch.scan_period_seconds == 1.0
     for work in spawned:
         work.close()
+
+
+@on_bench
+async def test_a_lease_is_asked_for_only_where_two_looks_agree(bench: Bench) -> None:
+    """Scale: looks amid a change show states it only passes through; 73 leases moved for these where 4 had to."""
+    spawned: list[Coroutine[Any, Any, None]] = []
+    _, watch = watch_on(bench, spawned)
+    for number in range(6):
+        bench.apply(verbs.create(Lease(key=f"shard-{number}", owner="a", stream=STREAM, created_at="1")))
+    for beat in (1, 2):
+        await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
+        await watch.scan()
+    watch._even_out()
+    assert spawned == []
+    watch._even_out()
+    assert len(spawned) == 3
+    for ask in spawned:
+        ask.close()
