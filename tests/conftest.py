@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,12 @@ def ministack() -> Iterator[Ministack]:
         pytest.skip(str(error))
     with server:
         yield server
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Shells start what runs in the background deaf to Ctrl-C, and so would be every process that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -84,7 +84,7 @@ class KinesisSource:
             )
         status = summary.get("StreamStatus") if isinstance(summary, Mapping) else None
         label = f"{arn}@" + f"{created_at.timestamp():.3f}".rstrip("0").rstrip(".")
-        if self._seen is None or asked_at > self._seen[0]:
+        if self._seen is None or asked_at >= self._seen[0]:
             self._seen = (asked_at, label)
         return StreamIdentity(arn=arn, label=label, base=arn, enabled=status is None or status in _STATES_OF_LIFE)
 

@@ -366,6 +366,7 @@ async def test_c24_an_old_owner_of_the_same_name_neither_beats_nor_closes_the_ne
     assert {new.id.rpartition("-")[0], old.id.rpartition("-")[0]} == {"name"}
     await stage.until(lambda: len(new.held) == 2, "taken by force")
     await group.until_given(8.0)
+    await asyncio.sleep(1.0)  # until the last checkpoint is stored
     rows, writes = group.leases(), len(group.writes)
     await old.drain()  # asked while it is frozen: the first thing it hears when it wakes
     touched = {write.verb for write in group.writes[writes:] if write.worker == old.name}
