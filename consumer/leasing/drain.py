@@ -78,15 +78,11 @@ class Drain:
 
     def names_me(self) -> bool:
         """Whether a row that is known here still names this worker."""
-        return bool(self._naming())
-
-    def _naming(self) -> list[str]:
-        leases = self._leases
-        return [each.key for each in leases.current_leases() if each.owner == leases.me and not each.is_finished]
+        return bool(self._leases.named())
 
     def _settle_named(self) -> None:
         """Rows that name me, and that I do not hold, are read again and again: the next scan may be far."""
-        for key in self._naming():
+        for key in self._leases.named():
             if key not in self._leases.held and key not in self._settling and len(self._settling) < _MOST_AT_ONCE:
                 self._settling.add(key)
                 self._spawn(self._settle(key))
@@ -134,7 +130,7 @@ class Drain:
                     "Shard %s could not be offered to %s and will be offered again: %s", held.key, receiver, error
                 )
             except (LeaseLost, TimeoutError):
-                pass  # lost: nothing to hand over; time is up: the receiver polls by now
+                pass  # lost: nothing to hand over; time is up: the receiver polls by now, or finds the row by a scan
         # Over a hand-off signal, too: should that hand-off be taken back, the consumer must not go on.
         if held.over is None:
             leases.signal(held, "drain")

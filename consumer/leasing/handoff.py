@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import Final
 
 from consumer.errors import LeaseLost
@@ -24,13 +25,12 @@ _RETRY_SECONDS: Final = 0.2
 
 def choose_receivers(leases: Leases, keys: list[str], *, besides: frozenset[str] = frozenset()) -> dict[str, str]:
     """A live peer for each key, as limits allow: not draining, its row seen to move, the least loaded first."""
-    view = leases.view()
     moving = {peer.row.worker_id for peer in leases.peers if peer.has_moved} - besides
-    load: dict[str, int] = {}
-    for lease in view.leases:
-        if lease.owner is not None and not lease.is_free:
-            load[lease.owner] = load.get(lease.owner, 0) + 1
-    return spread(keys, load, [worker for worker in view.workers if worker.worker_id in moving])
+    receivers = [worker for worker in leases.workers() if worker.worker_id in moving and worker.may_receive]
+    if not keys or not receivers:
+        return {}  # as at most steps of a drain, and for each lease where a whole fleet stops: no row is gone through
+    owners = [lease.owner for lease in leases.view().leases if not lease.is_free]
+    return spread(keys, Counter(owner for owner in owners if owner is not None), receivers)
 
 
 async def settle_mine(leases: Leases, key: str) -> bool:

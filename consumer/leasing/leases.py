@@ -113,11 +113,15 @@ class Leases:
 
     def current_leases(self) -> list[Lease]:
         """Every known row, by key."""
-        keys = self.observations.keys()
-        unseen = [key for key in self.held if key not in self.observations]
-        if unseen:
-            keys = sorted([*keys, *unseen])
-        return [lease for key in keys if (lease := self.current(key)) is not None]
+        held = self.held
+        seen = [each.lease for each in self.observations]
+        leases = [held[lease.key].lease if lease.key in held else lease for lease in seen]
+        unseen = [tenure.lease for key, tenure in held.items() if key not in self.observations]
+        return sorted([*leases, *unseen], key=lambda lease: lease.key) if unseen else leases
+
+    def named(self) -> list[str]:
+        """The keys of unfinished rows that name this worker as owner, or as the next one, sorted."""
+        return [lease.key for lease in self.current_leases() if lease.owner == self.me and not lease.is_finished]
 
     @property
     def witnessed_until(self) -> float:
@@ -198,8 +202,7 @@ class Leases:
         """
         if self.max_leases is None:
             return set()
-        named = {lease.key for lease in self.current_leases() if lease.owner == self.me and not lease.is_finished}
-        return named | self._acquiring | self.held.keys()
+        return {*self.named(), *self._acquiring, *self.held}
 
     def has_room(self, claimed: AbstractSet[str], key: str | None = None) -> bool:
         """Whether one more lease fits this worker's limit beside ``claimed``.

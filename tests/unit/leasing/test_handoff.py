@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from consumer.hooks import HandOffFinished, HandOffTakenBack, Hooks
-from consumer.leasing.handoff import OwnerSide, settle_mine
+from consumer.leasing.handoff import OwnerSide, choose_receivers, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
+from consumer.leasing.observation import Observation, Observations
 from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
 from lease_store.lease import Lease, WorkerRow
@@ -154,3 +156,23 @@ async def test_what_a_dead_owner_was_handing_to_a_draining_worker_is_passed_on_a
     await stand_still(leases, 0.2)
     assert await settle_mine(leases, "s")
     assert (bench.row.owner, bench.row.checkpoint_owner) == (None, None)
+
+
+class UnseenRows(Observations):
+    """Rows that nobody may go through."""
+
+    def __iter__(self) -> Iterator[Observation]:
+        raise AssertionError("a look at every row")
+
+
+@on_bench
+async def test_where_there_is_nothing_to_give_or_nobody_to_give_to_no_row_is_gone_through(bench: Bench) -> None:
+    """A drain asks ten times a second, and for each lease where a whole fleet stops: 60 ms each, of 70,000 rows."""
+    leases, _ = await owned(bench)
+    leases.observations = UnseenRows()
+    assert choose_receivers(leases, ["s"]) == {}  # the peer's row was not seen to move yet
+    await beat(bench, leases, 2)
+    assert choose_receivers(leases, []) == {}
+    await bench.write_worker(WorkerRow(worker_id="b", beat=3, draining=True))
+    await leases.read_worker("b")
+    assert choose_receivers(leases, ["s"]) == {}
