@@ -103,6 +103,7 @@ class LeaseLoop:
             read_units_per_second=settings.scan_read_units_per_second,
             app=settings.app,
         )
+        self._look = asyncio.Lock()
         self._drain = Drain(self.leases, self._spawn, lambda: self._watch.scan_period_seconds, self._watch.look_now)
         self._tasks: asyncio.TaskGroup | None = None
         self._early: list[Coroutine[Any, Any, None]] = []
@@ -271,6 +272,13 @@ class LeaseLoop:
         workers = self.leases.workers()
         leases = tuple(self.leases.current_leases())
         return TableState(leases, len(workers), self.leases.is_describer(), self.leases.draining)
+
+    async def seen_since(self, instant: float) -> TableState:
+        """What is known of the table by a look at it that began at ``instant`` (monotonic) or later; raises as it."""
+        async with self._look:
+            if self.leases.looked_at < instant:
+                await self._watch.scan()
+        return await self.state()
 
     async def apply_plan(self) -> None:
         """Take what is free now, without waiting for the next scan (rows were just made)."""

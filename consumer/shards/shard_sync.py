@@ -91,7 +91,7 @@ class ShardSync:
     async def start(self) -> None:
         """The first sync, unless others have made it: then leases can be taken. Raises StreamError, LeaseStoreError."""
         state = await self._seam.call(self._loop.state())
-        if any(lease.stream == self.stream.label for lease in state.leases):
+        if self._has_rows(state):
             self._source.share(state.live_workers)
         else:
             await self.once()
@@ -179,14 +179,18 @@ class ShardSync:
         listing = await self._list(None, since=self._clock.monotonic())
         assert listing is not None  # the present stream's; where it is missing, that was raised
         state = await self._complete_older(await self._seam.call(self._loop.state()))
+        is_new = not self._has_rows(state)
+        if is_new:
+            # Another's row, or mine whose reply was lost, says that the group has begun: before what is listed by now.
+            state = await self._seam.call(self._loop.seen_since(self._clock.monotonic()))
+            is_new = not self._has_rows(state)
         missing = self._missing(listing, state)
-        is_new = not any(lease.stream == self.stream.label for lease in state.leases)
         if is_new and (older := shard_graph.older_labels(state.leases, self.stream.label)):
             self._tell_of_new_incarnation(older[-1])
         if missing and is_new:
             # The first row settles what LATEST stands for, for all; where another worker made it, its pin counts.
             await self._create(missing[:1])
-            state = await self._seam.call(self._loop.state())
+            state = await self._seam.call(self._loop.seen_since(self._clock.monotonic()))
             missing = self._missing(listing, state)
         else:
             await self._report_gaps(missing, listing, state)
@@ -199,6 +203,9 @@ class ShardSync:
         self._told = findings
         if missing:
             await self._seam.call(self._loop.apply_plan())
+
+    def _has_rows(self, state: TableState) -> bool:
+        return any(lease.stream == self.stream.label for lease in state.leases)
 
     async def _complete_older(self, state: TableState) -> TableState:
         """Make rows that older incarnations still lack: a stream that was re-enabled is read to its end first."""

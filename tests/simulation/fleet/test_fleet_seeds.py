@@ -25,6 +25,7 @@ ONCE_RED = {
     3172: "a child read before a parent that a group at AT_TIMESTAMP had not found yet",
     5097: "generations of a deleted stream, each of which waited for children",
     20097: "a shard of the stream before a re-enabled one, read after it",
+    200094: "leaves read from LATEST on beside the ancestor that the group had begun with",
     700042: "records trimmed before the group's time, taken for lost",
 }
 

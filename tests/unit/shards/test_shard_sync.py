@@ -34,11 +34,16 @@ class Table:
     def __init__(self, *rows: Lease) -> None:
         self.rows = {row.key: row for row in rows}
         self.calls: list[str] = []
+        self.unseen: set[str] = set()
         self.refusals: dict[str, int] = {}
 
     async def state(self) -> TableState:
         self.calls.append("state")
-        return TableState(tuple(self.rows[key] for key in sorted(self.rows)), 1, True, False)
+        return TableState(tuple(self.rows[key] for key in sorted(self.rows.keys() - self.unseen)), 1, True, False)
+
+    async def seen_since(self, instant: float) -> TableState:
+        self.unseen.clear()
+        return await self.state()
 
     async def create(self, lease: Lease) -> None:
         self.calls.append(f"create {lease.key}")
@@ -285,3 +290,18 @@ def test_an_oddity_is_told_once_and_again_when_it_comes_back(caplog: pytest.LogC
         virtual(main())
     told = [each.getMessage() for each in caplog.records if "no child is listed yet" in each.getMessage()]
     assert len(told) == 2
+
+
+RESHARDED = (Shard("a", is_open=False), Shard("b", ("a",), is_open=False), Shard("c", ("b",)))
+
+
+def test_a_row_whose_reply_was_lost_is_seen_before_a_group_is_taken_for_new() -> None:
+    """Fleet seed 200094: leaves were read from LATEST on, beside the ancestor that the group had begun with."""
+
+    async def main() -> None:
+        stage = Stage(*RESHARDED, rows=(row("a", LATEST),), start="LATEST")
+        stage.table.unseen.add("a")
+        await stage.sync.once()
+        assert all(lease.checkpoint != LATEST for key, lease in stage.table.rows.items() if key != "a")
+
+    virtual(main())
