@@ -24,6 +24,7 @@ from tests.chaos.figures import figures
 from tests.chaos.judge import findings
 from tests.chaos.plan import SourceKind
 from tests.chaos.recording import Recording, kept, load
+from tests.simulation.arguments import at_least_one
 
 __all__ = ["main"]
 
@@ -51,7 +52,9 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=200, help="of all campaigns together (default %(default)s)")
+    parser.add_argument(
+        "--rounds", type=at_least_one, default=200, help="of all campaigns together (default %(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of what happens when (default %(default)s)")
     parser.add_argument("--source", choices=_SOURCES, help="only this one (default: both, one after the other)")
     parser.add_argument("--keep", action="store_true", help="keep recording and logs of a sound campaign, too")

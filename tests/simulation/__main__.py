@@ -7,15 +7,19 @@ import json
 import os
 import sys
 
+from tests.simulation.arguments import at_least_one
 from tests.simulation.campaign import Campaign, seeds_of
 from tests.simulation.seeds import WORLDS, play
 
 
 def main() -> int:
     """Play what is asked for; 1 where a seed is red, 130 where the run was interrupted."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
     if options.seed is not None:
-        return _play_one(options.world or "leases", options.seed)
+        if options.world is None:
+            parser.error("--seed means another play in each world: name one with --world")
+        return _play_one(options.world, options.seed)
     tasks = seeds_of(options.seeds, options.start, options.world)
     campaign = Campaign(tasks, jobs=options.jobs, tell=_tell)
     campaign.run()
@@ -39,11 +43,13 @@ def _tell(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--world", choices=WORLDS, help="only this one (default: two thirds leases, one third fleet)")
-    parser.add_argument("--seeds", type=int, default=300, help="how many (default: %(default)s)")
+    parser.add_argument("--seeds", type=at_least_one, default=300, help="how many (default: %(default)s)")
     parser.add_argument("--start", type=int, default=0, help="the first one of each world")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
+    parser.add_argument(
+        "--jobs", type=at_least_one, default=os.cpu_count() or 1, help="processes (default: one a core)"
+    )
     parser.add_argument("--json", action="store_true", help="the figures as JSON on standard output")
-    parser.add_argument("--seed", type=int, help="this one only, with every step")
+    parser.add_argument("--seed", type=int, help="this one of --world only, with its last 4,000 steps")
     return parser
 
 

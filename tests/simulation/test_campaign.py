@@ -11,6 +11,7 @@ from collections import Counter
 import pytest
 
 from tests.simulation import seeds
+from tests.simulation.__main__ import main
 from tests.simulation.campaign import Campaign, seeds_of
 from tests.simulation.seeds import Outcome, play
 
@@ -66,6 +67,23 @@ def test_the_command_plays_both_worlds_in_processes_and_tells_json() -> None:
         "leases": (2, []),
         "fleet": (1, []),
     }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--seeds", "0"], "'0' is no whole number from 1 on"),
+        (["--jobs", "-1"], "'-1' is no whole number from 1 on"),
+        (["--seed", "7"], "name one with --world"),
+    ],
+)
+def test_a_campaign_of_nothing_is_refused(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["tests.simulation", *arguments])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert told in capsys.readouterr().err
 
 
 def test_an_interrupt_ends_it_with_what_was_done() -> None:

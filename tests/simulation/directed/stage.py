@@ -218,8 +218,13 @@ class Stage(LeaseWorld):
         return "\n".join(["", *list(self.judge.last_steps)[-count:]])
 
 
-def directed(**draw: Any) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., None]]:
-    """A test that takes a ``Stage`` first, played on a simulated loop; ``draw`` are fields of ``LeaseDraw``."""
+def directed(
+    *, every_rule_strikes: bool = True, **draw: Any
+) -> Callable[[Callable[..., Coroutine[Any, Any, None]]], Callable[..., None]]:
+    """A test that takes a ``Stage`` first, played on a simulated loop; ``draw`` are fields of ``LeaseDraw``.
+
+    A rule that no call met is a failure, unless ``every_rule_strikes`` is False: what it is about did not happen.
+    """
 
     def decorate(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
         def run(**arguments: Any) -> None:
@@ -230,6 +235,8 @@ def directed(**draw: Any) -> Callable[[Callable[..., Coroutine[Any, Any, None]]]
             finally:
                 logging.disable(logging.NOTSET)
             assert not stage.judge.violations, "\n".join([*stage.judge.violations, stage.last_steps()])
+            idle = [rule for rule in stage.script.rules if not rule.struck]
+            assert not (idle and every_rule_strikes), f"no call met {idle}"
 
         functools.update_wrapper(run, test, assigned=("__name__", "__doc__", "__module__"))
         run.__dict__.pop("__wrapped__", None)

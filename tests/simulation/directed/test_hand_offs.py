@@ -55,7 +55,7 @@ def at_each_write(
     for nth in count(1):
         struck = False
 
-        @directed(failover=F, keys=keys, work=BUSY)
+        @directed(every_rule_strikes=False, failover=F, keys=keys, work=BUSY)
         async def play(stage: Stage, nth: int = nth) -> None:
             nonlocal struck
             owner, receiver = await scene(stage)

@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from consumer.testing.faults import Fault
 from consumer.testing.stream_rules import Staleness, StreamOptions
+from tests.simulation.arguments import virtual_days
 from tests.simulation.fleet.draw import Code, Draw, drawn
 from tests.simulation.fleet.loop import FleetLoop
 from tests.simulation.fleet.process import Process
@@ -273,12 +274,16 @@ def soak(
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--days", type=float, default=7.0, help="virtual days")
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.fleet.soak", description=__doc__)
+    parser.add_argument("--days", type=virtual_days, default=7.0, help="virtual days, an hour at least")
     parser.add_argument("--seed", type=int, default=1, help="which week")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
-    report = soak(options.days, seed=options.seed, tell=lambda line: print(line, flush=True))
+    try:
+        report = soak(options.days, seed=options.seed, tell=lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
     print(json.dumps(asdict(report), indent=1))
     return 1 if report.violations else 0
 

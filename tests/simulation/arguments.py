@@ -1,0 +1,25 @@
+"""What the commands for hand-run campaigns take as numbers: a campaign of nothing is refused, not green."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+
+__all__ = ["at_least_one", "virtual_days"]
+
+
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on; ArgumentTypeError otherwise."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
+
+
+def virtual_days(text: str) -> float:
+    """Days, an hour at least; ArgumentTypeError otherwise."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 1 / 24 <= number < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is no number of days, of which an hour (0.042) is the least")
+    return number
