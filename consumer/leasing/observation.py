@@ -82,11 +82,15 @@ class Observations:
         self._by_key[lease.key] = Observation(lease, now, taken_back_at, pending_since)
         return True
 
-    def see_scan(self, leases: Iterable[Lease], now: float) -> list[Lease]:
-        """Note a whole scan; rows that are missing from it are forgotten. Returns the rows whose counter moved."""
+    def see_scan(self, leases: Iterable[Lease], now: float, *, began: float) -> list[Lease]:
+        """Note a whole scan that took from ``began`` to ``now``. Returns the rows whose counter moved.
+
+        Rows that are missing from it are forgotten, but for those that moved meanwhile: a scan of many pages may have
+        passed the place of a row that was made since.
+        """
         rows = list(leases)
         present = {lease.key for lease in rows}
-        for key in [key for key in self._by_key if key not in present]:
+        for key in [key for key, seen in self._by_key.items() if key not in present and seen.seen_at < began]:
             self.forget(key)
         return [lease for lease in rows if self.see(lease, now)]
 

@@ -142,12 +142,12 @@ class TableWatch:
         self._check(scan)
         now = leases.clock.monotonic()
         leases.peers.see_scan(scan.workers, now)
-        moved = leases.observations.see_scan(scan.leases, now)
+        moved = leases.observations.see_scan(scan.leases, now, began=began)
         for owner in dict.fromkeys(lease.actual_owner for lease in moved):
             leases.peers.see_lease_moved(owner, now)
         self._rows = len(scan.leases) + len(scan.workers)
         self._forget_all_but({lease.key for lease in scan.leases})
-        leases.looked_at = began
+        leases.looked_at = max(leases.looked_at, began)
         leases.moved.set()
         if any(lease.is_finished for lease in moved):
             leases.tell_finished()

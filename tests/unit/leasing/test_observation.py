@@ -50,9 +50,18 @@ def test_another_incarnation_starts_anew_at_a_lower_counter() -> None:
 
 def test_rows_that_a_whole_scan_does_not_show_are_forgotten() -> None:
     observations = seen((ROW, 1.0))
-    assert observations.see_scan([replace(ROW, key="t")], 2.0) == [replace(ROW, key="t")]
+    assert observations.see_scan([replace(ROW, key="t")], 2.0, began=1.5) == [replace(ROW, key="t")]
     assert "s" not in observations
     assert len(observations) == 1
+
+
+def test_a_row_that_was_made_while_a_scan_ran_is_not_forgotten_by_it() -> None:
+    """A scan of many pages may have passed its place; a child's row would be left until the next one."""
+    observations = seen((ROW, 2.0))
+    assert observations.see_scan([], 3.0, began=1.5) == []
+    assert "s" in observations
+    observations.see_scan([], 5.0, began=4.0)
+    assert "s" not in observations
 
 
 def test_a_lease_is_free_after_the_failover_time_or_at_once_without_an_owner() -> None:
