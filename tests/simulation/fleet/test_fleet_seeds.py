@@ -1,4 +1,8 @@
-"""Seeds of the fleet world that were once red; drawn ones are played by ``tests/simulation/test_seeds.py``."""
+"""Seeds of the fleet world that were once red; drawn ones are played by ``tests/simulation/test_seeds.py``.
+
+Where draw or product have changed since, a seed is another world, and green without its mend, too: what holds each
+mend for good is a unit test of it (``tests/unit/shards``, ``streams``, ``leasing``, ``delivery``).
+"""
 
 from __future__ import annotations
 
