@@ -16,7 +16,7 @@ from typing import Final
 
 from consumer.clock import Clock
 from consumer.config import WorkerConfig
-from consumer.errors import LeaseholdError, PositionRefused, ShardNotFound, StreamError, StreamMissing
+from consumer.errors import DataTrimmed, LeaseholdError, PositionRefused, ShardNotFound, StreamError, StreamMissing
 from consumer.hooks import GapFound, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, TableState
@@ -366,6 +366,6 @@ class ShardSync:
         """Whether the service knows the shard, asked itself: a listing may be late with it, or leave it out."""
         try:
             await self._source.iterator(stream, shard_id, Position("TRIM_HORIZON"))
-        except (ShardNotFound, StreamMissing, PositionRefused):
-            return False  # refused: what a row names as a parent is no shard's id
+        except (DataTrimmed, ShardNotFound, StreamMissing, PositionRefused):
+            return False  # trimmed: nothing of it is left; refused: what a row names as a parent is no shard's id
         return True

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from consumer.config import InitialPosition, WorkerConfig
-from consumer.errors import ShardNotFound
+from consumer.errors import DataTrimmed, ShardNotFound
 from consumer.hooks import Fact, Hooks
 from consumer.leasing.lease_loop import TableState
 from consumer.leasing.seam import LeasesInline
@@ -70,6 +70,7 @@ class Stage:
         self.listings = 0
         self.asked: list[str] = []
         self.unlisted: set[str] = set()
+        self.trimmed: set[str] = set()
         self.facts: list[Fact] = []
         self.table = Table(*rows)
         self.sync = ShardSync(
@@ -97,6 +98,8 @@ class Stage:
 
     async def iterator(self, stream: StreamIdentity, shard_id: str, position: Position) -> Opened:
         self.asked.append(shard_id)
+        if shard_id in self.trimmed:
+            raise DataTrimmed
         if all(shard.id != shard_id for shard in self.shards):
             raise ShardNotFound
         return Opened("iterator")
@@ -303,5 +306,18 @@ def test_a_row_whose_reply_was_lost_is_seen_before_a_group_is_taken_for_new() ->
         stage.table.unseen.add("a")
         await stage.sync.once()
         assert all(lease.checkpoint != LATEST for key, lease in stage.table.rows.items() if key != "a")
+
+    virtual(main())
+
+
+def test_a_parent_of_which_nothing_is_left_holds_no_child_back() -> None:
+    """GetShardIterator at the horizon may say that a shard is trimmed in place of: not found."""
+
+    async def main() -> None:
+        child = row("b", TRIM_HORIZON, "a")
+        stage = Stage(Shard("b", ("a",)), rows=(child,))
+        stage.trimmed.add("a")
+        async with stage.clock.timeout(5.0):
+            await stage.sync.wait_for_lineage(tenure(child))
 
     virtual(main())
