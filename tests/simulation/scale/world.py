@@ -12,9 +12,10 @@ from typing import Any, Final
 
 from consumer.leasing.lease_loop import LeaseSettings
 from consumer.leasing.timing import scan_period_seconds
+from consumer.testing.virtual_time import VirtualTimeLoop
 from lease_store.item import to_item
 from lease_store.lease import Lease
-from tests.simulation.loop import SimClock, SimLoop
+from tests.simulation.loop import SimClock
 from tests.simulation.scale.tally import Tally, least_moves
 from tests.simulation.scale.worker import ScaleTable, ScaleWorker
 from tests.simulation.store import Calm
@@ -198,7 +199,7 @@ class ScaleWorld:
 def run_scale(scale: Scale, tell: Callable[[str], None]) -> dict[str, Any]:
     """All phases, one after the other, as JSON-ready figures."""
     world = ScaleWorld(scale, tell)
-    loop = SimLoop(scale.seed, limit_seconds=100_000.0)
+    loop = VirtualTimeLoop(scale.seed, limit_seconds=100_000.0)
     phases: list[Phase] = []
 
     async def main() -> None:
