@@ -16,6 +16,7 @@ from lease_store.lease import Lease
 __all__ = [
     "Doubt",
     "after",
+    "came_late",
     "doubt_about",
     "fresh",
     "is_at_tip",
@@ -78,6 +79,15 @@ def doubt_about(lease: Lease, *, aggregates: bool, now: float) -> Doubt | None:
         return Doubt(str(lease.checkpoint), lease.checkpoint) if aggregates else None
     born_at = made_at(lease)
     return Doubt(str(lease.checkpoint)) if born_at and now - born_at > LEAST_RETENTION_SECONDS else None
+
+
+def came_late(created_at: float | None, *, known_since: float, now: float) -> bool:
+    """Whether a shard that gets its row ``now`` may have lost its first records unread; all in epoch seconds.
+
+    ``created_at``: when the shard was born, None where nobody says. ``known_since``: what a group missed before it
+    began is no loss. Streams keep records for 24 h at least.
+    """
+    return created_at is not None and now - max(created_at, known_since) > LEAST_RETENTION_SECONDS
 
 
 def made_at(lease: Lease) -> float:

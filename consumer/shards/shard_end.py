@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 
 from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError, StreamMissing
-from consumer.hooks import CheckpointFailed, ShardEnded
+from consumer.hooks import CheckpointFailed, GapFound, ShardEnded
 from consumer.leasing.tenure import Tenure
 from consumer.retry import Backoff
+from consumer.shards.position import came_late, made_at
 from consumer.shards.scope import Scope
 from consumer.streams.source import RecordSource, Shard, StreamIdentity
 
@@ -104,5 +105,19 @@ class ShardEnd:
                 await self._signal.until(lambda: self._tenure.stop_requested == "lost", within_seconds=pause)
             else:
                 self._hooks(ShardEnded(self._shard_id, tuple(child.id for child in children)))
+                self._tell_late(children)
                 return True
         return False
+
+    def _tell_late(self, children: tuple[Shard, ...]) -> None:
+        """A parent that was read to its end only a day after its children were born: their first records are gone."""
+        known_since, now = made_at(self._tenure.lease), self._clock.wall()
+        for child in children:
+            if came_late(child.created_at, known_since=known_since, now=now):
+                _log.error(
+                    "Shard %s was born more than a day before its parent %s was read to its end. Its records trimmed "
+                    "by now are lost to this group; reading goes on at the oldest record there is.",
+                    child.id,
+                    self._shard_id,
+                )
+                self._hooks(GapFound(child.id, "TRIM_HORIZON", "TRIM_HORIZON", stopped=False))

@@ -22,7 +22,7 @@ from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, TableState
 from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff, retrying
-from consumer.shards.position import made_at
+from consumer.shards.position import LEAST_RETENTION_SECONDS, came_late, made_at
 from consumer.streams import shard_graph
 from consumer.streams.source import Position, RecordSource, ShardListing, StreamIdentity, base_of
 from lease_store.errors import LeaseStoreError
@@ -38,7 +38,6 @@ _LISTING_AGE_SECONDS: Final = 2.0
 _STILL_TRUE_SECONDS: Final = 60.0
 _SURELY_SEEN_SECONDS: Final = 1.0
 _SHARE_EVERY_SECONDS: Final = 5.0
-_SURELY_OLD_SECONDS: Final = 24 * 3600.0
 _GONE_FOR_SECONDS: Final = 600.0
 _UNLISTED: Final[tuple[float, ShardListing | None]] = (-math.inf, None)
 
@@ -280,10 +279,10 @@ class ShardSync:
         for lease in missing:
             gone = [parent for parent in lease.parents if parent not in known]
             born_at = shards[lease.key].created_at if lease.key in shards else None
-            if not lease.parents and born_at and self._clock.wall() - max(born_at, started_at) > _SURELY_OLD_SECONDS:
-                self._tell_gap(lease.key, "TRIM_HORIZON", "no listing had shown it for more than a day")
+            if came_late(born_at, known_since=started_at, now=self._clock.wall()):
+                self._tell_gap(lease.key, "TRIM_HORIZON", "it has been there for more than a day")
             # A shard older than the group names parents that were trimmed before the group's time: none of its loss.
-            elif not gone or (born_at or self._clock.wall() - _SURELY_OLD_SECONDS) <= started_at:
+            elif not gone or (born_at or self._clock.wall() - LEAST_RETENTION_SECONDS) <= started_at:
                 continue
             # Where the service knows one of them, this listing left it out.
             elif not any([await self._is_known(self.stream, parent) for parent in gone]):

@@ -30,6 +30,7 @@ ONCE_RED = {
     5097: "generations of a deleted stream, each of which waited for children",
     20097: "a shard of the stream before a re-enabled one, read after it",
     200094: "leaves read from LATEST on beside the ancestor that the group had begun with",
+    200694: "silent loss in a child whose row was made a day after its birth",
     700042: "records trimmed before the group's time, taken for lost",
 }
 

@@ -14,7 +14,7 @@ import pytest
 
 from consumer.config import InitialPosition, WorkerConfig
 from consumer.errors import DataTrimmed, ShardNotFound
-from consumer.hooks import Fact, Hooks
+from consumer.hooks import Fact, GapFound, Hooks
 from consumer.leasing.lease_loop import TableState
 from consumer.leasing.seam import LeasesInline
 from consumer.shards.shard_sync import ShardSync
@@ -319,5 +319,21 @@ def test_a_parent_of_which_nothing_is_left_holds_no_child_back() -> None:
         stage.trimmed.add("a")
         async with stage.clock.timeout(5.0):
             await stage.sync.wait_for_lineage(tenure(child))
+
+    virtual(main())
+
+
+@pytest.mark.parametrize(("born_days_ago", "told"), [(1.1, True), (0.9, False)])
+def test_a_childs_row_made_a_day_after_its_birth_is_a_gap_whoever_its_parents_are(
+    born_days_ago: float, told: bool
+) -> None:
+    """Fleet seed 200694: nobody worked for a day, and the parent's row was there."""
+
+    async def main() -> None:
+        born_at = 1_800_000_000.0 - born_days_ago * 86_400.0
+        stage = Stage(Shard("a", is_open=False), Shard("b", ("a",), created_at=born_at), rows=(row("a", BEGUN),))
+        await stage.sync.once()
+        assert "b" in stage.table.rows
+        assert [fact.shard_id for fact in stage.facts if isinstance(fact, GapFound)] == (["b"] if told else [])
 
     virtual(main())

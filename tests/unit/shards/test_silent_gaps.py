@@ -8,7 +8,7 @@ from consumer.errors import IteratorExpired, ShardNotFound
 from consumer.hooks import GapFound
 from consumer.processor import RecordProcessor
 from consumer.shards.lifecycle import Event
-from consumer.streams.source import Page, Position
+from consumer.streams.source import Page, Position, Shard
 from lease_store.checkpoint import LATEST, TRIM_HORIZON, Checkpoint
 from tests.unit.shards.shard_fakes import DYNAMODB, KINESIS, FakeSource, FakeTenure, Stage, at, page, records, virtual
 
@@ -85,3 +85,14 @@ def test_a_deleted_kinesis_stream_may_take_records_along_even_after_its_tip_was_
         assert stage.of(GapFound) == [GapFound("shard-1", "1", "SHARD_END", stopped=False)]
 
     virtual(main)
+
+
+@pytest.mark.parametrize(
+    ("born_days_ago", "read_for_days", "told"), [(1.01, 2.0, True), (0.9, 2.0, False), (1.5, 0.1, False)]
+)
+def test_a_child_of_a_parent_that_was_read_to_its_end_a_day_late_is_a_gap(born_days_ago, read_for_days, told):
+    """Seed 200694's kin: the child's row is young, its first records are gone."""
+    source = FakeSource(page(last=True))
+    source.child_answers.append((Shard("child-1", ("shard-1",), created_at=(NOW - born_days_ago * DAY) / 1000),))
+    facts = facts_of(source, stream=DYNAMODB, created_at=f"{int(NOW - read_for_days * DAY)}-x", **BEGUN)
+    assert facts == ([GapFound("child-1", "TRIM_HORIZON", "TRIM_HORIZON", stopped=False)] if told else [])
