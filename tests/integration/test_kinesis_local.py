@@ -297,7 +297,8 @@ async def test_two_workers_follow_a_split_and_a_merge_under_writes(clicks: Click
         (root,) = await clicks.parents()
         await ledger.until(lambda: ledger.of("record"), "the first record")
         left, right = sorted(await clicks.split(root))
-        await ledger.until(lambda: {left, right} <= {note.shard_id for note in ledger.of("record")}, "the first split")
+        halves = {left, right}
+        await ledger.until(lambda: halves <= {note.shard_id for note in ledger.of("record")}, "the first split")
         quarters = await clicks.split(left, str(2**126))
         await ledger.until(lambda: quarters | {right} <= {note.shard_id for note in ledger.of("record")}, "both splits")
         merged = await clicks.merge(max(quarters), right)

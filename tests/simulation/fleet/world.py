@@ -53,6 +53,7 @@ class FleetWorld:
         self.draw = draw
         self.chance = random.Random(f"{seed}:world")
         self.clock = VirtualClock()
+        late = draw.staleness
         self.judge = StreamJudge(
             self.clock.wall,
             pin_seconds=2.0 if draw.position == "LATEST" else 0.001,  # records carry milliseconds, floored
