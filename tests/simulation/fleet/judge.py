@@ -134,8 +134,8 @@ class StreamJudge(Trace):
             and place[0] == next(iter(self._joined))
             and written.arrived_at < math.floor(min(*self._pins, *self._joined.values()))
         ):
-            # A start that lies ahead of the group's first row may be passed by children of shards that ended, and so may
-            # one whose listing did not show a child yet; the stream of a later time is read from its own start.
+            # A start that lies ahead of the group's first row may be passed by children of shards that ended, and so
+            # may one whose listing did not show a child yet; the stream of a later time is read from its own start.
             self.breach(f"record {serial} from before the start {min(self._pins)} was delivered")
         newest = self._delivered_of.get(written.key, -1)
         is_before = not self._strict_start and self._pins and written.arrived_at < max(self._pins)

@@ -57,9 +57,7 @@ class FleetWorld:
         self.judge = StreamJudge(
             self.clock.wall,
             pin_seconds=2.0 if draw.position == "LATEST" else 0.001,  # records carry milliseconds, floored
-            strict_start=not (
-                draw.staleness.left_out or draw.staleness.child_late_calls or draw.staleness.child_late_seconds
-            ),
+            strict_start=not (late.left_out or late.child_late_calls or late.child_late_seconds),
         )
         self.log = ShardLog(self.clock.wall, seed=seed, options=draw.options)
         self.plan = FaultPlan(random.Random(f"{seed}:faults"), now=self.clock.monotonic)
