@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from consumer.testing.ministack import Ministack, MinistackMissing
+from tests.house.tree import ROOT
 from tests.simulation.mutants.findings import Finding, table
 
 # How long an example takes says how busy the machine is, not whether the code is right.
@@ -31,6 +35,16 @@ def ministack() -> Iterator[Ministack]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built with what is installed, without network."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", build, str(folder)], check=True, cwd=ROOT, timeout=120, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Shells start what runs in the background deaf to Ctrl-C, and so would be every process that a test starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -40,12 +54,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that wait for real time and real servers share one process of pytest-xdist; the others keep the rest busy.
 
-    Side by side they would measure one another.
+    Side by side they would measure one another. Those of the wheel share one, too, and it is built once.
     """
     for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if item.get_closest_marker("integration") or {"ministack", "endpoint_url"} & set(fixtures):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if item.get_closest_marker("integration") or {"ministack", "endpoint_url"} & fixtures:
             item.add_marker(pytest.mark.xdist_group("real"))
+        elif "wheel" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("wheel"))
 
 
 def _not_run(config: pytest.Config) -> dict[str, int]:

@@ -32,16 +32,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built with what is installed, without network."""
-    folder = tmp_path_factory.mktemp("dist")
-    build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", build, str(folder)], check=True, cwd=ROOT, timeout=120, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh environment with the wheel, installed where there is no index and nothing to fetch from one."""
     folder = tmp_path_factory.mktemp("fresh")

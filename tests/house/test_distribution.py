@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -16,16 +14,6 @@ from deploy import check_wheel
 from tests.house.tree import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built with what is installed, without network."""
-    folder = tmp_path_factory.mktemp("dist")
-    build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", build, str(folder)], check=True, cwd=ROOT, timeout=120, capture_output=True)
-    (built,) = folder.glob("*.whl")
-    return built
 
 
 def test_the_wheel_holds_both_packages_their_types_the_command_and_nothing_else(wheel: Path):
