@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -33,6 +34,14 @@ def ministack() -> Iterator[Ministack]:
         pytest.skip(str(error))
     with server:
         yield server
+
+
+@pytest.fixture
+def nothing_logged() -> Iterator[None]:
+    """For tests that drive the product through thousands of failures, each of which it tells."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -24,15 +23,9 @@ from lease_store.lease import ForeignRow, Lease, WorkerRow
 from lease_store.memory import MemoryLeaseStore
 from tests.fuzz.mutations import attribute_values, row_names
 
+pytestmark = pytest.mark.usefixtures("nothing_logged")
+
 Item = Mapping[str, Any]
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
-
 
 keys = st.one_of(
     st.sampled_from(["shardId-000000000000", "Leader", "Migration3.0", "TableMigration3.5", "x"]),

@@ -8,8 +8,6 @@ dead owner handed to (``test_leases.py``), a takeover later than promised, limit
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +16,8 @@ import pytest
 from tests.simulation.leases.draw import Work, drawn
 from tests.simulation.leases.world import run_seed
 from tests.simulation.store import Network
+
+pytestmark = pytest.mark.usefixtures("nothing_logged")
 
 LATE_AND_LOSSY = Network(0.001, 0.05, 0.3, 1.5, 0.05, 0.3, 0.05, 0.2, 1.0)
 TWICE = Network(0.001, 0.03, 0.0, 1.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 1.0, {"read.refused": 0.5, "read.cut": 0.3})
@@ -57,13 +57,6 @@ ONCE_RED = (
         {"network": LATE_AND_LOSSY, "work": SHORT_SHARDS, "workers": 3, "keys": 4, "failover": 5.0},
     ),
 )
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("once", ONCE_RED, ids=lambda once: once.found.partition(":")[0].replace(" ", "_"))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +13,8 @@ from tests.simulation.leases.draw import LeaseDraw, Work
 from tests.simulation.leases.process import SimWorker
 from tests.simulation.leases.world import LeaseWorld
 from tests.simulation.store import Calm
+
+pytestmark = pytest.mark.usefixtures("nothing_logged")
 
 # Nothing goes wrong, and user code never checkpoints: every write has its reason in leasing alone.
 STEADY = LeaseDraw(
@@ -34,13 +35,6 @@ STEADY = LeaseDraw(
     drift=0.005,
     ends=False,
 )
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def in_calm_world(

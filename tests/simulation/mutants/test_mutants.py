@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -16,6 +15,8 @@ from tests.simulation.mutants.hunt import control, hunt
 from tests.simulation.mutants.invariants import SHORT_FORMS
 from tests.simulation.mutants.mutant import MOST_SEEDS, Mutant, NoSuchFunction, switched_off
 
+pytestmark = pytest.mark.usefixtures("nothing_logged")
+
 CONTROL_SEEDS = range(3)
 ONE = MUTANTS[0]
 MARGIN = replace(
@@ -26,14 +27,12 @@ MARGIN = replace(
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
+def _unstarted_coroutines() -> Iterator[None]:
+    """A run ends at its first violation, and with it coroutines that a killed worker was about to start."""
     with warnings.catch_warnings():
-        # A run ends at its first violation, and with it coroutines that a killed worker was about to start.
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
         yield
         gc.collect()
-    logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))

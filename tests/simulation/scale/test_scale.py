@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,12 +9,7 @@ import pytest
 from tests.simulation.scale.tally import least_moves
 from tests.simulation.scale.world import Scale, run_scale
 
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logging.disable(logging.CRITICAL)
-    yield
-    logging.disable(logging.NOTSET)
+pytestmark = pytest.mark.usefixtures("nothing_logged")
 
 
 def test_scans_rarer_than_the_failover_time_cost_no_refused_write_and_few_moves_too_many() -> None:
