@@ -1,7 +1,10 @@
 """SIGTERM and SIGINT of ``run``: the first drains, a second ends the process, and so does the drain's deadline.
 
-The handler itself only notes the signal. All that follows happens in a thread of its own, which works even while user
-code blocks the main thread and the worker's loop with it.
+All that follows a signal happens in threads of this module, which work even while user code blocks the main thread and
+the worker's loop with it. The interpreter's own way is not enough for that: it runs a handler in the main thread alone,
+and a signal that the kernel gives to another thread (as it does with the second of two in a row) does not wake a main
+thread that sleeps. So the byte that the interpreter writes to its wakeup descriptor, from whichever thread, is what
+counts; the handler sends one as well, for user code may put a descriptor of its own there (add_signal_handler does).
 """
 
 from __future__ import annotations
@@ -9,9 +12,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -27,6 +33,9 @@ GRACE_SECONDS: Final = 0.8
 # timeout(1) and some supervisors signal both the process and its group: the same signal twice within an instant is one.
 ECHO_SECONDS: Final = 0.2
 _LAST_WORDS_SECONDS: Final = 0.5
+_STOPS: Final = (signal.SIGTERM, signal.SIGINT)
+# Added to the number of a signal in the bytes that the handler sends; 64 is the highest number of a signal.
+_BY_HANDLER: Final = 0x80
 
 
 class StopSignals:
@@ -50,29 +59,74 @@ class StopSignals:
         self._failover_seconds = failover_seconds
         self._unfinished = unfinished
         self._end = end
-        # SimpleQueue.put is reentrant: a signal may arrive while another one's handler runs. None: the context is
-        # left. At most three signals are ever looked at, so that the queue holds what a user manages to press in a
-        # drain.
+        # None: the context is left. At most three signals are ever looked at, so that the queue holds what a user
+        # manages to press in a drain.
         self._signals: SimpleQueue[int | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._watch, name="leasehold-signals", daemon=True)
+        self._threads = [
+            threading.Thread(target=work, name="leasehold-signals", daemon=True) for work in (self._hear, self._watch)
+        ]
         self._before: dict[int, Any] = {}
+        self._mask = threading.local()
+        # There is no way to take it back; before and after this context it does nothing.
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_forked_child
+        )
 
     def __enter__(self) -> Self:
-        self._thread.start()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        self._heard, self._sent = socket.socketpair()
+        self._sent.setblocking(False)
+        for thread in self._threads:
+            thread.start()
+        self._woken_before = signal.set_wakeup_fd(self._sent.fileno(), warn_on_full_buffer=False)
+        for number in _STOPS:
             self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._signals.put(None)
-        self._thread.join()
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._let_go()
+        for thread in self._threads:
+            thread.join()
+        self._heard.close()
+
+    def _before_fork(self) -> None:
+        # A signal to the child waits until the child has let go of the descriptors that it shares with us.
+        self._mask.before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+
+    def _after_fork(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask.before)
+
+    def _in_forked_child(self) -> None:
+        """User code forked: the signals of its child are the child's own."""
+        if self._before:
+            self._let_go()
+        self._after_fork()
+
+    def _let_go(self) -> None:
+        for number in _STOPS:
+            signal.signal(number, self._before.pop(number))
+        woken = signal.set_wakeup_fd(self._woken_before)
+        if woken != self._sent.fileno():  # user code's, which came after ours
+            signal.set_wakeup_fd(woken)
+        self._sent.close()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._signals.put(number)
+        with suppress(BlockingIOError):  # thousands of bytes wait there already, all saying the same
+            self._sent.send(bytes([number | _BY_HANDLER]))
+
+    def _hear(self) -> None:
+        """Put each signal into the queue once, though it is told in two ways, either of which may be missing."""
+        told: Counter[int] = Counter()
+        in_all: Counter[int] = Counter()
+        while received := self._heard.recv(64):
+            for byte in received:
+                told[byte] += 1
+                number = byte & ~_BY_HANDLER
+                if number in _STOPS and told[byte] > in_all[number]:
+                    in_all[number] += 1
+                    self._signals.put(number)
+        self._signals.put(None)
 
     def _watch(self) -> None:
         first = self._signals.get()

@@ -192,7 +192,7 @@ def test_a_second_signal_stops_at_once(fleet: Fleet):
     assert worker.line() == "asleep"
     worker.stop()
     worker.stop(signal.SIGINT)
-    assert worker.end(15.0) == 4, worker.said()
+    assert worker.end(10.0) == 4, worker.said()
 
 
 def test_the_page_tells_records_and_health(fleet: Fleet):

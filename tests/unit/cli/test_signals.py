@@ -6,6 +6,8 @@ import logging
 import os
 import queue
 import signal
+import socket
+import sys
 import threading
 
 import pytest
@@ -79,9 +81,85 @@ def test_the_same_signal_later_ends_the_process(monkeypatch: pytest.MonkeyPatch)
     with ended.signals:
         os.kill(os.getpid(), signal.SIGTERM)
         assert ended.next() == "stop"
-        ended.signals._signals.put(signal.SIGTERM)
-        ended.signals._signals.put(signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
         assert ended.next() == 4
+
+
+def test_a_signal_that_the_kernel_gives_to_another_thread_is_heard_while_the_main_thread_is_blocked():
+    # The second of two signals in a row is given to another thread, since the first is still due in the main one.
+    ended = Ended(3_600.0)
+    over = threading.Event()
+    waiting = threading.Thread(target=over.wait)
+    waiting.start()
+    assert waiting.ident is not None
+    interval_seconds = sys.getswitchinterval()
+    # No other thread runs before this one blocks, as user code does, in a call of C that lets no handler run.
+    sys.setswitchinterval(3_600.0)
+    try:
+        with ended.signals:
+            for number, asked in ((signal.SIGTERM, "stop"), (signal.SIGINT, 4)):
+                blocked = threading.Lock()
+                blocked.acquire()
+                thread = threading.Thread(target=_kill, args=(waiting.ident, number, blocked))
+                thread.start()
+                blocked.release()
+                assert ended.next() == asked
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval_seconds)
+        over.set()
+        waiting.join()
+
+
+def _kill(thread: int, number: signal.Signals, when: threading.Lock) -> None:
+    with when:
+        signal.pthread_kill(thread, number)
+
+
+def test_signals_are_heard_though_user_code_took_the_wakeup_descriptor():
+    ended = Ended(3_600.0)
+    theirs, end = socket.socketpair()
+    theirs.setblocking(False)
+    before = signal.set_wakeup_fd(-1)
+    with theirs, end:
+        with ended.signals:
+            signal.set_wakeup_fd(theirs.fileno())
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert ended.next() == "stop"
+            os.kill(os.getpid(), signal.SIGINT)
+            assert ended.next() == 4
+        assert signal.set_wakeup_fd(before) == theirs.fileno()
+
+
+def test_a_forked_child_of_user_code_ends_at_its_own_signal_and_the_worker_goes_on():
+    # As Process.terminate() of multiprocessing does it: a child has its parent's handlers and its descriptors.
+    ended = Ended(3_600.0)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with ended.signals:
+            child = os.fork()
+            if child == 0:
+                signal.alarm(int(WAIT_SECONDS))
+                signal.pause()
+            os.kill(child, signal.SIGTERM)
+            assert os.waitpid(child, 0)[1] == signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.asked.empty()
+
+
+def test_another_signal_of_user_code_is_none_of_ours():
+    ended = Ended(3_600.0)
+    heard = threading.Event()
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: heard.set())
+    try:
+        with ended.signals:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            assert heard.wait(WAIT_SECONDS)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert ended.asked.empty()
 
 
 def test_the_deadline_ends_the_process_though_nobody_comes_back(
