@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from consumer.delivery.outcome import Outcome, captured
+from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["SimThreads"]
 
@@ -39,16 +40,7 @@ class SimThreads:
             await self._free.acquire()
         finally:
             self.waiting -= 1
-        work = asyncio.ensure_future(self._block(lambda: context.run(call)))
-        cancelled: asyncio.CancelledError | None = None
-        while not work.done():
-            try:
-                await asyncio.wait({work})
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled
-        return work.result()
+        return await uninterrupted(self._block(lambda: context.run(call)))
 
     async def _block(self, call: Callable[[], T]) -> Outcome[T]:
         self.busy += 1
