@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Final
 
+from consumer.cli.made_table import placed, rewrite
 from consumer.cli.settings import described
 from consumer.config import describe_fields, range_text
 
-__all__ = ["main", "placed", "render", "with_table"]
+__all__ = ["render", "with_table"]
 
 BEGIN: Final = "<!-- configuration table: made by `make config-table` from consumer/config.py, do not edit by hand -->"
 END: Final = "<!-- end of the configuration table -->"
@@ -38,15 +39,6 @@ def with_table(text: str) -> str:
     return placed(text, render(), begin=BEGIN, end=END)
 
 
-def placed(text: str, table: str, *, begin: str, end: str) -> str:
-    """``text`` with ``table`` between ``begin`` and ``end``. Raises ValueError where one of them is missing."""
-    before, has_begin, rest = text.partition(begin)
-    _, has_end, after = rest.partition(end)
-    if not has_begin or not has_end:
-        raise ValueError(f"the text lacks one of the two marks, {begin} and {end}")
-    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
-
-
 def _default(each: Mapping[str, Any]) -> str:
     default = each["default"]
     if default is MISSING:
@@ -63,12 +55,5 @@ def _range(each: Mapping[str, Any]) -> str:
     return range_text(each["between"], each["unit"]).replace(" and ", " to ") if each["between"] else ""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Rewrite the file in place."""
-    path = Path(arguments[0])
-    path.write_text(with_table(path.read_text()))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    rewrite(Path(sys.argv[1]), with_table)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from consumer.cli.config_table import placed
+from consumer.cli.made_table import placed, rewrite
 from consumer.operate.prometheus import PrometheusHook
 
-__all__ = ["main", "render", "with_table"]
+__all__ = ["render", "with_table"]
 
 BEGIN: Final = "<!-- table of metrics: made by `make config-table` from consumer/operate/prometheus.py -->"
 END: Final = "<!-- end of the table of metrics -->"
@@ -30,12 +29,5 @@ def with_table(text: str) -> str:
     return placed(text, render(), begin=BEGIN, end=END)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Rewrite the file in place."""
-    path = Path(arguments[0])
-    path.write_text(with_table(path.read_text()))
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    rewrite(Path(sys.argv[1]), with_table)
