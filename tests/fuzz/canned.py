@@ -1,17 +1,26 @@
-"""An aiobotocore session whose calls are answered without a network, through botocore's whole way of parsing."""
+"""An aiobotocore session whose calls are answered without a network, through botocore's whole way of parsing, and the
+loop on which the tests of one module ask through it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Final, Self, TypeVar
 
 from aiobotocore.awsrequest import AioAWSResponse
 from aiobotocore.session import AioSession
 from botocore.awsrequest import HeadersDict
 
-__all__ = ["Canned", "NoWaitClock", "Reply"]
+from lease_store.errors import LeaseholdError
+
+__all__ = ["Canned", "CannedBench", "NoWaitClock", "Reply", "outcome"]
+
+T = TypeVar("T")
+
+_LONGEST_SECONDS: Final = 10.0
 
 
 class _Body:
@@ -72,3 +81,40 @@ class NoWaitClock:
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)
+
+
+async def outcome(work: Awaitable[Any]) -> Any:
+    """What ``work`` returns, or the error of ours that it raises; anything else is raised."""
+    try:
+        return await work
+    except LeaseholdError as error:
+        return error
+
+
+class CannedBench:
+    """What is opened here stays open until the bench is left, on a loop of its own; ``canned`` answers its calls."""
+
+    def __init__(self) -> None:
+        self.canned = Canned()
+        self._runner = asyncio.Runner()
+        self._stack = AsyncExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.run(self._stack.aclose())
+        self._runner.close()
+
+    def open(self, opened: AbstractAsyncContextManager[T]) -> T:
+        """Enter it for as long as the bench stands."""
+        return self._runner.run(self._stack.enter_async_context(opened))
+
+    def run(self, work: Awaitable[T]) -> T:
+        """What ``work`` returns or raises; a hang fails."""
+
+        async def main() -> T:
+            async with asyncio.timeout(_LONGEST_SECONDS):
+                return await work
+
+        return self._runner.run(main())

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 from collections.abc import Iterator
-from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Any
 
@@ -18,21 +16,19 @@ from consumer.streams.dynamodb_record import DynamoDBRecord
 from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
 from consumer.streams.kinesis_record import KinesisRecord
 from consumer.streams.source import Page, StreamIdentity
-from tests.fuzz.canned import Canned, NoWaitClock, Reply
+from tests.fuzz.canned import CannedBench, NoWaitClock, Reply
 from tests.fuzz.mutations import attribute_values
 
 STREAM = StreamIdentity(arn="arn:s/stream/1", label="arn:s/stream/1", base="arn:s")
 
 
-class Reader:
+class Reader(CannedBench):
     """A source with open clients, which reads what it is told to."""
 
     def __init__(self) -> None:
-        self._runner = asyncio.Runner()
-        self._canned = Canned()
-        self._source = DynamoDBStreamsSource("dynamodb:orders", session=self._canned.session, clock=NoWaitClock())
-        self._stack = AsyncExitStack()
-        self._runner.run(self._stack.enter_async_context(self._source.open()))
+        super().__init__()
+        self._source = DynamoDBStreamsSource("dynamodb:orders", session=self.canned.session, clock=NoWaitClock())
+        self.open(self._source.open())
 
     def read(self, *images: dict[str, Any], ascii_only: bool = True) -> Page:
         """One page of changes with these new images, through the whole client."""
@@ -42,19 +38,14 @@ class Reader:
             for number, change in enumerate(changes, 1)
         ]
         body = json.dumps({"Records": entries, "NextShardIterator": "next"}, ensure_ascii=ascii_only).encode()
-        self._canned.reply = lambda _: Reply(body)
-        return self._runner.run(self._source.read(STREAM, "shard", "i", 100))
-
-    def close(self) -> None:
-        self._runner.run(self._stack.aclose())
-        self._runner.close()
+        self.canned.reply = lambda _: Reply(body)
+        return self.run(self._source.read(STREAM, "shard", "i", 100))
 
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
-    made = Reader()
-    yield made
-    made.close()
+    with Reader() as made:
+        yield made
 
 
 def wire(value: dict[str, Any]) -> dict[str, Any]:

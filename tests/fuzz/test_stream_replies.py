@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -16,13 +14,12 @@ from consumer.errors import LeaseholdError
 from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
 from consumer.streams.kinesis import KinesisSource
 from consumer.streams.source import Opened, Page, Position, RecordSource, Shard, ShardListing, StreamIdentity
-from tests.fuzz.canned import Canned, NoWaitClock, Reply
+from tests.fuzz.canned import CannedBench, NoWaitClock, Reply, outcome
 from tests.fuzz.mutations import replies
 
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/2026-11-20T08:00:00.000"
 KINESIS_ARN = "arn:aws:kinesis:eu-west-1:1:stream/orders"
 SHARD = "shardId-00000001800000000000-aaaaaaaa"
-LONGEST_SECONDS = 10.0
 
 
 def _change(number: int) -> dict[str, Any]:
@@ -89,52 +86,39 @@ STREAM = {
 }
 
 
-class Bench:
-    """One source of each service with open clients, on a loop that lives as long as the module's tests."""
+class Bench(CannedBench):
+    """One source of each service with open clients."""
 
     def __init__(self) -> None:
-        self.runner = asyncio.Runner()
-        self.canned = Canned()
-        self.clock = NoWaitClock()
-        self._stack = AsyncExitStack()
-        self.runner.run(self._open())
-
-    async def _open(self) -> None:
+        super().__init__()
+        self._clock = NoWaitClock()
         for service in SOUND:
-            await self._stack.enter_async_context(self.source(service).open())
+            self.open(self._source(service).open())
 
-    def source(self, service: str) -> RecordSource:
+    def _source(self, service: str) -> RecordSource:
         """A source without memory of other examples; its clients are the first one's."""
         if service == "dynamodb":
-            return DynamoDBStreamsSource("dynamodb:orders", session=self.canned.session, clock=self.clock)
-        return KinesisSource("kinesis:orders", session=self.canned.session, clock=self.clock)
+            return DynamoDBStreamsSource("dynamodb:orders", session=self.canned.session, clock=self._clock)
+        return KinesisSource("kinesis:orders", session=self.canned.session, clock=self._clock)
 
     def ask(self, service: str, call: Callable[[RecordSource], Awaitable[Any]], answer: Callable[[str], Reply]) -> Any:
-        """What the call returns, or the error of ours it raises; anything else fails, a hang too."""
+        """What the call returns, or the error of ours it raises, which says something; anything else fails."""
         self.canned.calls, self.canned.reply = 0, answer
 
         async def main() -> Any:
-            source = self.source(service)
-            async with source.open(), asyncio.timeout(LONGEST_SECONDS):
-                try:
-                    return await call(source)
-                except LeaseholdError as error:
-                    return error
+            source = self._source(service)
+            async with source.open():
+                return await outcome(call(source))
 
-        outcome = self.runner.run(main())
-        assert str(outcome).strip(), "an error without a sentence"
-        return outcome
-
-    def close(self) -> None:
-        self.runner.run(self._stack.aclose())
-        self.runner.close()
+        came = self.run(main())
+        assert str(came).strip(), "an error without a sentence"
+        return came
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    made = Bench()
-    yield made
-    made.close()
+    with Bench() as made:
+        yield made
 
 
 def _sound(service: str) -> Callable[[str], Reply]:
@@ -250,8 +234,7 @@ def test_a_listing_that_goes_round_in_circles_ends(
             return _sound(service)(asked)
         return Reply(json.dumps(pages[next(turn) % len(pages)]).encode())
 
-    outcome = bench.ask(service, lambda source: source.list_shards(STREAM[service]), answer)
-    assert isinstance(outcome, LeaseholdError)
+    assert isinstance(bench.ask(service, lambda source: source.list_shards(STREAM[service]), answer), LeaseholdError)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from lease_store.errors import LeaseStoreError
 from lease_store.item import to_item, worker_to_item
 from lease_store.lease import Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, Unknown
-from tests.fuzz.canned import Canned, Reply
+from tests.fuzz.canned import CannedBench, Reply, outcome
 from tests.fuzz.mutations import replies
 
 LEASE = Lease(key="shardId-1", owner="me", counter=7, stream="orders@1", created_at="1", parents=("shardId-0",))
@@ -41,43 +39,27 @@ WRITES = {
         verbs.delete(LEASE),
     )
 }
-LONGEST_SECONDS = 10.0
 
 
-class Bench:
-    """One store with open clients, on a loop that lives as long as the module's tests."""
+class Bench(CannedBench):
+    """One store with open clients."""
 
     def __init__(self) -> None:
-        self.runner = asyncio.Runner()
-        self.canned = Canned()
+        super().__init__()
         self.canned.reply = lambda _: Reply(json.dumps(READY).encode())
         self.store = DynamoDBLeaseStore("leases", session=self.canned.session, region_name="eu-west-1")
-        self._stack = AsyncExitStack()
-        self.runner.run(self._stack.enter_async_context(self.store.open()))
+        self.open(self.store.open())
 
     def ask(self, call: Callable[[DynamoDBLeaseStore], Awaitable[Any]], reply: Reply) -> Any:
-        """What the call returns, or the error of ours it raises; anything else fails, a hang too."""
+        """What the call returns, or the error of ours it raises; anything else fails."""
         self.canned.reply = lambda _: reply
-
-        async def main() -> Any:
-            async with asyncio.timeout(LONGEST_SECONDS):
-                try:
-                    return await call(self.store)
-                except LeaseStoreError as error:
-                    return error
-
-        return self.runner.run(main())
-
-    def close(self) -> None:
-        self.runner.run(self._stack.aclose())
-        self.runner.close()
+        return self.run(outcome(call(self.store)))
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
-    made = Bench()
-    yield made
-    made.close()
+    with Bench() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -142,23 +124,20 @@ def test_a_beat_is_written_or_fails(bench: Bench, chance: st.DataObject) -> None
 @settings(max_examples=60)
 def test_a_table_is_ready_or_the_start_fails(bench: Bench, chance: st.DataObject) -> None:
     reply, document = chance.draw(replies(READY))
-    bench.canned.reply = lambda _: reply
 
     async def no_wait(_: float) -> None: ...
 
-    async def main() -> Any:
+    async def start(opened: DynamoDBLeaseStore) -> None:
+        """By a store of its own: ``opened`` has long begun."""
         store = DynamoDBLeaseStore(
             "leases", session=bench.canned.session, region_name="eu-west-1", table_wait_seconds=2.0, sleep=no_wait
         )
-        async with asyncio.timeout(LONGEST_SECONDS):
-            try:
-                async with store.open():
-                    return None
-            except LeaseStoreError as error:
-                return error
+        async with store.open():
+            pass
 
-    outcome = bench.runner.run(main())
-    if outcome is None:
+    came = bench.ask(start, reply)
+    assert came is None or isinstance(came, LeaseStoreError)
+    if came is None:
         assert document is not None
         assert document["Table"]["TableStatus"] == "ACTIVE"
 
@@ -173,9 +152,5 @@ def test_a_scan_that_goes_round_in_circles_ends(bench: Bench, keys: list[str]) -
 
     bench.canned.reply = page
 
-    async def main() -> None:
-        async with asyncio.timeout(LONGEST_SECONDS):
-            await bench.store.scan()
-
     with pytest.raises(LeaseStoreError, match="does not move"):
-        bench.runner.run(main())
+        bench.run(bench.store.scan())
