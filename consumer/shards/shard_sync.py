@@ -11,7 +11,7 @@ import asyncio
 import logging
 import math
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from consumer.clock import Clock
@@ -22,7 +22,7 @@ from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, TableState
 from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff, retrying
-from consumer.shards.position import LEAST_RETENTION_SECONDS, came_late, made_at
+from consumer.shards.late_gaps import LateGaps
 from consumer.streams import shard_graph
 from consumer.streams.source import Position, RecordSource, ShardListing, StreamIdentity, base_of
 from lease_store.errors import LeaseStoreError
@@ -39,6 +39,10 @@ _STILL_TRUE_SECONDS: Final = 60.0
 _SURELY_SEEN_SECONDS: Final = 1.0
 _SHARE_EVERY_SECONDS: Final = 5.0
 _GONE_FOR_SECONDS: Final = 600.0
+# Looks further apart than these many audits (one may fail) leave unknown what was in between.
+_AUDITS_APART: Final = 3
+# Far longer than listings are late; all the while the child is told as stuck.
+_UNLISTED_FOR_SECONDS: Final = 600.0
 _UNLISTED: Final[tuple[float, ShardListing | None]] = (-math.inf, None)
 
 
@@ -72,9 +76,11 @@ class ShardSync:
         self._listings: dict[str, tuple[float, ShardListing | None]] = {}
         self._listing_lock = asyncio.Lock()
         self._deletable_since: dict[str, float] = {}
+        self._looked_for_deletable_at = -math.inf
         self._complete_since: dict[str, float] = {}
         self._joined: str | None = None
         self._told: frozenset[shard_graph.Finding] = frozenset()
+        self._gaps = LateGaps(self._is_known, clock=clock, hooks=hooks)
 
     def identity_of(self, label: str | None) -> StreamIdentity:
         """The incarnation that a row belongs to: the present one, or an older one that is still being drained."""
@@ -192,7 +198,7 @@ class ShardSync:
             state = await self._seam.call(self._loop.seen_since(self._clock.monotonic()))
             missing = self._missing(listing, state)
         else:
-            await self._report_gaps(missing, listing, state)
+            await self._gaps.report(missing, listing, state.leases)
         await self._create(missing)
         await self._replace(listing, state)
         await self._delete(listing, state)
@@ -213,6 +219,8 @@ class ShardSync:
         created = False
         for label in older:
             rows = await self._missing_of(label, state.leases, since=self._clock.monotonic())
+            if rows and (listing := self._listings[label][1]) is not None:
+                await self._gaps.report(rows, listing, state.leases)
             await self._create(rows)
             created = created or bool(rows)
         return await self._seam.call(self._loop.state()) if created else state
@@ -266,36 +274,13 @@ class ShardSync:
             server_time=listing.server_time,
         )
         now = self._clock.monotonic()
+        if now - self._looked_for_deletable_at > _AUDITS_APART * self._config.audit_interval_seconds:
+            self._deletable_since.clear()  # others were the describer meanwhile, or this worker stood still
+        self._looked_for_deletable_at = now
         self._deletable_since = {lease.key: self._deletable_since.get(lease.key, now) for lease in found}
         for lease in found:
             if now - self._deletable_since[lease.key] >= _GONE_FOR_SECONDS:
                 await self._seam.call(self._loop.delete(lease))
-
-    async def _report_gaps(self, missing: tuple[Lease, ...], listing: ShardListing, state: TableState) -> None:
-        """Shards that come to light late in a group that was already running, when records may be trimmed unread."""
-        shards = {shard.id: shard for shard in listing.shards}
-        known = shards.keys() | {lease.key for lease in state.leases}
-        started_at = min((made_at(lease) for lease in state.leases), default=self._clock.wall())
-        for lease in missing:
-            gone = [parent for parent in lease.parents if parent not in known]
-            born_at = shards[lease.key].created_at if lease.key in shards else None
-            if came_late(born_at, known_since=started_at, now=self._clock.wall()):
-                self._tell_gap(lease.key, "TRIM_HORIZON", "it has been there for more than a day")
-            # A shard older than the group names parents that were trimmed before the group's time: none of its loss.
-            elif not gone or (born_at or self._clock.wall() - LEAST_RETENTION_SECONDS) <= started_at:
-                continue
-            # Where the service knows one of them, this listing left it out.
-            elif not any([await self._is_known(self.stream, parent) for parent in gone]):
-                self._tell_gap(lease.key, f"shard {gone[0]}", f"its parents {', '.join(gone)} were trimmed away unread")
-
-    def _tell_gap(self, shard_id: str, place: str, why: str) -> None:
-        _log.error(
-            "Shard %s was found late: %s. Records trimmed by now are lost to this group; reading goes on at the "
-            "oldest record there is.",
-            shard_id,
-            why,
-        )
-        self._hooks(GapFound(shard_id, place, "TRIM_HORIZON", stopped=False))
 
     async def wait_for_lineage(self, held: HeldLease) -> None:
         """Return when all that comes before the shard is done or gone: older incarnations, then its parents.
@@ -307,20 +292,20 @@ class ShardSync:
         if lease.checkpoint.is_number:
             return  # it has begun, so that was done: a takeover must not wait for a table or a listing to say so again
         backoff = Backoff(self._random, 0.2, 2.0)
-        began = self._clock.monotonic()
+        wait = _Wait(self._clock.monotonic())
         while held.over is None:
             try:
                 absent = await self._seam.call(self._loop.parents_finished(held))
-                if await self._may_start(lease, absent, began):
+                if await self._may_start(lease, absent, wait):
                     return
             except (StreamError, LeaseStoreError) as error:
                 _log.info("Shard %s still waits for what comes before it: %s", lease.key, error)
             await self._clock.sleep(0.1 + backoff.next_seconds())
 
-    async def _may_start(self, lease: Lease, absent: tuple[str, ...], began: float) -> bool:
-        """Whether nothing comes before ``lease``, whose parents are finished or ``absent``; waiting since ``began``."""
+    async def _may_start(self, lease: Lease, absent: tuple[str, ...], wait: _Wait) -> bool:
+        """Whether nothing comes before ``lease``, whose parents are finished or ``absent``."""
         leases = (await self._seam.call(self._loop.state())).leases
-        since = max(began, self._clock.monotonic() - _LISTING_AGE_SECONDS)
+        since = wait.listed_since(self._clock.monotonic(), self._config.audit_interval_seconds)
         if not shard_graph.old_stream_drained(leases, lease.stream):
             return False
         if not any(row.stream == lease.stream and (row.checkpoint.is_number or row.is_finished) for row in leases):
@@ -330,18 +315,37 @@ class ShardSync:
                     return False
         if not absent:
             return shard_graph.may_start(lease, leases, None)
-        stream = self.identity_of(lease.stream)
-        known = [parent for parent in absent if await self._is_known(stream, parent)]
+        known = [parent for parent in absent if await self._is_known(lease.stream, parent)]
         if known:
-            lately = self._shown_lately(stream, {lease.key, *known})
+            lately = self._shown_lately(lease.stream, {lease.key, *known})
             listing = lately or await self._list(lease.stream, since=since)
             shown, now = ((), None) if listing is None else (listing.shards, listing.server_time)
-            start, unlisted = self._config.initial_position, {*known} - {shard.id for shard in shown}
-            if unlisted or not shard_graph.may_start(lease, leases, shown, start=start, server_time=now):
+            if unlisted := {*known} - {shard.id for shard in shown}:
+                await self._read_unlisted(lease, leases, unlisted, wait)
+                return False
+            wait.missed_since = None
+            start = self._config.initial_position
+            if not shard_graph.may_start(lease, leases, shown, start=start, server_time=now):
                 self.want()
                 return False
         _log.info("Shard %s starts: its parents %s are gone, or no part of what is to be read.", lease.key, absent)
         return True
+
+    async def _read_unlisted(self, child: Lease, leases: tuple[Lease, ...], parents: set[str], wait: _Wait) -> None:
+        """Make the rows of parents that the service answers for and no listing shows, once it is clear that none will.
+
+        Their records are read whole and in order so, which a child that started without them would leave unread. Only
+        what came before them is known from nowhere: a gap.
+        """
+        now = self._clock.monotonic()
+        wait.missed_since = now if wait.missed_since is None else wait.missed_since
+        if now - wait.missed_since < _UNLISTED_FOR_SECONDS:
+            return
+        rows = shard_graph.unlisted_parents(parents, child, leases, self._config.initial_position)
+        for row in rows:
+            why = f"its child {child.key} names it, and no listing shows it or what came before it"
+            self._gaps.tell(row, "what came before it", why)
+        await self._create(rows)
 
     async def _is_complete(self, label: str, leases: tuple[Lease, ...], *, since: float) -> bool:
         """Whether an older incarnation lacks no row, and has lacked none for as long as a child may be listed late."""
@@ -354,17 +358,30 @@ class ShardSync:
         now = self._clock.monotonic()
         return now - self._complete_since.setdefault(label, now) >= self._config.child_wait_seconds
 
-    def _shown_lately(self, stream: StreamIdentity, shard_ids: set[str]) -> ShardListing | None:
+    def _shown_lately(self, label: str | None, shard_ids: set[str]) -> ShardListing | None:
         """This worker's own listing of the last minute where it shows all of these: what closed stays closed."""
-        listed_at, listing = self._listings.get(stream.label, _UNLISTED)
+        listed_at, listing = self._listings.get(self.identity_of(label).label, _UNLISTED)
         if listing is None or listed_at < self._clock.monotonic() - _STILL_TRUE_SECONDS:
             return None
         return listing if shard_ids <= {shard.id for shard in listing.shards} else None
 
-    async def _is_known(self, stream: StreamIdentity, shard_id: str) -> bool:
+    async def _is_known(self, label: str | None, shard_id: str) -> bool:
         """Whether the service knows the shard, asked itself: a listing may be late with it, or leave it out."""
         try:
-            await self._source.iterator(stream, shard_id, Position("TRIM_HORIZON"))
+            await self._source.iterator(self.identity_of(label), shard_id, Position("TRIM_HORIZON"))
         except (DataTrimmed, ShardNotFound, StreamMissing, PositionRefused):
             return False  # trimmed: nothing of it is left; refused: what a row names as a parent is no shard's id
         return True
+
+
+@dataclass(slots=True)
+class _Wait:
+    """A child's wait for what comes before it, and since when a parent that the service knows is in no listing."""
+
+    began: float
+    missed_since: float | None = None
+
+    def listed_since(self, now: float, audit_interval_seconds: float) -> float:
+        """When a listing that decides must have begun: one may be the older, the longer it showed nothing new."""
+        missed_for = 0.0 if self.missed_since is None else now - self.missed_since
+        return max(self.began, now - min(max(_LISTING_AGE_SECONDS, missed_for / 2), audit_interval_seconds))

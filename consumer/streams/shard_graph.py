@@ -35,6 +35,7 @@ __all__ = [
     "pin_for",
     "precedes",
     "replaceable",
+    "unlisted_parents",
 ]
 
 # Creation times in shard ids and timestamps of records come from different clocks of the service.
@@ -103,6 +104,18 @@ def child_leases(children: Iterable[Shard], parent: Lease, leases: Iterable[Leas
             above = tuple(sorted({*child.parents, parent.key}))
             rows.append(_row(replace(child, parents=above), TRIM_HORIZON, parent.stream, parent.start_at))
     return tuple(sorted(rows, key=lambda row: row.key))
+
+
+def unlisted_parents(
+    names: Iterable[str], child: Lease, leases: Iterable[Lease], start: InitialPosition
+) -> tuple[Lease, ...]:
+    """Rows for parents of ``child`` of which nothing but the name is known: where the group starts, by the child's row.
+
+    There they are read right on whichever side of the group's start they lie.
+    """
+    table = _Table.of((*leases, child), child.stream)
+    word, start_at = _group_start(table, start, None)
+    return tuple(_row(Shard(name), word, child.stream, start_at) for name in sorted(names))
 
 
 def blocking_parents(

@@ -128,6 +128,19 @@ def test_a_group_that_finds_its_stream_recreated_at_its_start_says_so_once(rows:
     virtual(main())
 
 
+def test_a_shard_of_the_older_incarnation_found_late_is_a_reported_gap_as_well() -> None:
+    async def main() -> None:
+        late = Shard("y", ("w",), created_at=1_800_007_200.0)
+        stage = TwoStreams(Shard("b"), old=(Shard("x"), late), rows=(old_row("x", BEGUN), row("b")))
+        await stage.sync.once()
+        assert stage.table.rows["y"].stream == OLD
+        assert [(fact.shard_id, fact.from_position) for fact in stage.facts if isinstance(fact, GapFound)] == [
+            ("y", "shard w")
+        ]
+
+    virtual(main())
+
+
 def test_a_finished_row_whose_shard_id_is_listed_again_is_replaced_and_not_deleted() -> None:
     """Seed 112: a replacement whose reply was lost, and the deletion of what it had not replaced."""
     leases = (old_row("a"), old_row("z"), row("b"))
@@ -169,6 +182,26 @@ def test_a_row_goes_only_when_its_shard_was_in_no_listing_for_ten_minutes() -> N
         for _ in range(25):
             await stage.sync.once()
             await stage.clock.sleep(30.0)
+        assert set(stage.table.rows) == {"b"}
+
+    run_virtual(main())
+
+
+def test_looks_an_hour_apart_say_nothing_of_the_time_between() -> None:
+    """Another worker was the describer meanwhile: its shard may have been listed until a moment ago."""
+
+    async def main() -> None:
+        a, b = Shard("a", is_open=False), Shard("b", ("a",))
+        stage = Stage(b, rows=(row("a", SHARD_END), row("b", BEGUN, "a")))
+        await stage.sync.once()
+        stage.shards = (a, b)
+        await stage.clock.sleep(3_600.0)
+        stage.shards = (b,)
+        await stage.sync.once()
+        assert "delete a" not in stage.table.calls
+        for _ in range(21):
+            await stage.clock.sleep(30.0)
+            await stage.sync.once()
         assert set(stage.table.rows) == {"b"}
 
     run_virtual(main())

@@ -7,6 +7,7 @@ import logging
 import random
 from collections.abc import Coroutine
 from dataclasses import replace
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -47,7 +48,8 @@ class Table:
 
     async def create(self, lease: Lease) -> None:
         self.calls.append(f"create {lease.key}")
-        if self.refusals.pop(lease.key, 0):
+        if self.refusals.get(lease.key, 0):
+            self.refusals[lease.key] -= 1
             raise LeaseTableThrottled
         self.rows.setdefault(lease.key, lease)
 
@@ -148,7 +150,9 @@ def test_a_parent_that_listings_leave_out_is_waited_for() -> None:
         wait = asyncio.ensure_future(stage.sync.wait_for_lineage(tenure(stage.table.rows["b"])))
         await stage.clock.sleep(120.0)
         assert not wait.done()
+        assert stage.listings <= 8  # at 0, 2, 4, 8, 16, 32 s, then one an audit interval
         stage.unlisted = set()
+        await stage.clock.sleep(40.0)
         await stage.sync.once()
         await stage.clock.sleep(5.0)
         assert "a" in stage.table.rows
@@ -157,6 +161,51 @@ def test_a_parent_that_listings_leave_out_is_waited_for() -> None:
         await wait
 
     virtual(main())
+
+
+@pytest.mark.parametrize("pin", [None, Decimal(1_700_000_000)])
+def test_a_parent_that_no_listing_ever_shows_is_read_by_its_name_and_the_gap_above_it_is_told(
+    pin: Decimal | None,
+) -> None:
+    """Its child waited for ever; now its records come, in order, and only what came before it is unknown."""
+
+    async def main() -> None:
+        siblings = () if pin is None else (row("z", LATEST, start_at=pin),)
+        child = row("b", TRIM_HORIZON, "a", start_at=pin)
+        shards = Shard("a", is_open=False), Shard("b", ("a",)), Shard("z")
+        stage = Stage(*shards[: 2 + len(siblings)], rows=(child, *siblings))
+        stage.unlisted = {"a"}
+        wait = asyncio.ensure_future(stage.sync.wait_for_lineage(tenure(child)))
+        running = asyncio.ensure_future(stage.sync.run())
+        await stage.clock.sleep(590.0)
+        assert "a" not in stage.table.rows
+        assert stage.facts == []
+        await stage.clock.sleep(45.0)
+        running.cancel()
+        made = stage.table.rows["a"]
+        assert (made.checkpoint, made.start_at) == (TRIM_HORIZON if pin is None else LATEST, pin)
+        assert stage.facts == [GapFound("a", "what came before it", "TRIM_HORIZON", stopped=False)]
+        assert not wait.done()
+        stage.table.rows["a"] = replace(made, checkpoint=SHARD_END)
+        await wait
+        assert stage.listings <= 2 * 635 / 30.0 + 8
+
+    run_virtual(main(), limit_seconds=1_200)
+
+
+def test_a_parent_that_was_listed_once_more_is_waited_for_anew() -> None:
+    """Its row is made from the listing, which knows what came before it."""
+
+    async def main() -> None:
+        stage = Stage(Shard("a", is_open=False), Shard("b", ("a",)), rows=(row("b", TRIM_HORIZON, "a"),))
+        wait = asyncio.ensure_future(stage.sync.wait_for_lineage(tenure(stage.table.rows["b"])))
+        for stage.unlisted, seconds in (({"a"}, 400.0), (set(), 70.0), ({"a"}, 400.0)):
+            await stage.clock.sleep(seconds)
+        wait.cancel()
+        assert stage.facts == []
+        assert "a" not in stage.table.rows
+
+    run_virtual(main(), limit_seconds=1_200)
 
 
 @pytest.mark.parametrize("is_known", [True, False])
@@ -170,6 +219,27 @@ def test_a_gap_is_reported_only_for_parents_that_the_service_does_not_know(is_kn
         await stage.sync.once()
         assert "b" in stage.table.rows
         assert [fact.shard_id for fact in stage.facts] == ([] if is_known else ["b"])
+
+    virtual(main())
+
+
+def test_a_gap_is_told_once_however_often_the_row_below_it_is_refused() -> None:
+    """Each failing sync told it again; told before the row is made, it can't be lost with the write's reply."""
+
+    async def main() -> None:
+        born = 1_800_000_000.0 + 7_200.0
+        stage = Stage(Shard("z"), Shard("b", ("a",), created_at=born), rows=(row("z", BEGUN),))
+        stage.table.refusals = {"b": 2 * 5}
+        for _ in range(2):
+            with pytest.raises(LeaseTableThrottled):
+                await stage.sync.once()
+            assert len(stage.facts) == 1
+        await stage.sync.once()
+        await stage.sync.once()
+        del stage.table.rows["b"]
+        await stage.sync.once()
+        await stage.sync.once()
+        assert [fact.shard_id for fact in stage.facts] == ["b", "b"]  # that row was gone, and so it is another's gap
 
     virtual(main())
 
