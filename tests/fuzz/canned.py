@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Final, Self, TypeVar
@@ -46,11 +47,12 @@ class Reply:
 
 
 class Canned:
-    """Answers every call of ``session`` with ``reply(operation)``; ``calls`` counts them."""
+    """Answers every call of ``session`` with ``reply(operation)``; ``calls`` counts them, ``asked`` is the last one."""
 
     def __init__(self) -> None:
         self.reply: Callable[[str], Reply] = lambda _: Reply(b"{}")
         self.calls = 0
+        self.asked: Any = None
         self.session = AioSession()
         self.session.set_credentials("access", "secret")
         self.session.set_config_variable("region", "eu-west-1")
@@ -58,6 +60,7 @@ class Canned:
 
     def _answer(self, request: Any, event_name: str, **_: Any) -> AioAWSResponse:
         self.calls += 1
+        self.asked = json.loads(request.body)
         answer = self.reply(event_name.rpartition(".")[2])
         return AioAWSResponse(request.url, answer.status, HeadersDict(answer.headers), _Body(answer.body))
 

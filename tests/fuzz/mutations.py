@@ -1,4 +1,4 @@
-"""Sound JSON documents with a few things wrong in them, and values of every kind that a service may send."""
+"""Sound JSON documents with a few things wrong in them, and values of every kind and length that a service may send."""
 
 from __future__ import annotations
 
@@ -11,12 +11,45 @@ from hypothesis import strategies as st
 
 from tests.fuzz.canned import Reply
 
-__all__ = ["attribute_values", "json_values", "mutated", "replies", "row_names"]
+__all__ = [
+    "attribute_values",
+    "integers",
+    "iterators",
+    "json_values",
+    "mutated",
+    "replies",
+    "row_names",
+    "sequence_numbers",
+]
+
+
+def _of_digits(length: int) -> st.SearchStrategy[int]:
+    return st.integers(10 ** (length - 1), 10**length - 1)
+
+
+# Where numbers end: 2**53 for floats, 2**63 in other languages, 38 digits in DynamoDB; and beyond by one.
+_EDGES = tuple(edge + step for edge in (2**31, 2**53, 2**63, 10**38) for step in (-1, 0, 1))
+integers: st.SearchStrategy[int] = st.one_of(
+    st.integers(-(2**70), 2**70),
+    st.sampled_from(_EDGES + tuple(-edge for edge in _EDGES)),
+    st.sampled_from((38, 39)).flatmap(_of_digits),
+)
+# DynamoDB's have 21 to 40 digits by its reference, Kinesis' 56 as seen and 129 by its reference; and beyond by one.
+sequence_numbers: st.SearchStrategy[str] = (
+    st.sampled_from((1, 20, 21, 38, 39, 40, 41, 55, 56, 57, 128, 129, 130)).flatmap(_of_digits).map(str)
+)
+# By their references Kinesis' have 512 characters at most and DynamoDB's 2,048; and beyond by one.
+iterators: st.SearchStrategy[str] = st.builds(
+    lambda letter, length: letter * length,
+    st.sampled_from("aA0+/=: é"),
+    st.sampled_from((1, 2, 511, 512, 513, 2047, 2048, 2049, 10_000)),
+)
 
 json_values = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**70), 2**70)
+    | integers
+    | sequence_numbers
     | st.floats()
     | st.text(max_size=8)
     | st.sampled_from(["", "0", "-1", "NaN", "9" * 200, "TRIM_HORIZON", "2026-11-20T08:00:00Z", "\ud800"]),
@@ -97,6 +130,7 @@ def replies(draw: st.DrawFn, sound: dict[str, Any]) -> tuple[Reply, dict[str, An
 # --- attributes of items -----------------------------------------------------------------------------------------
 
 _numbers = st.one_of(
+    integers.map(str),
     st.integers(-(10**38) + 1, 10**38 - 1).map(str),
     st.sampled_from(["0", "-0", "1E125", "9.9999999999999999999999999999999999999E+125", "-1E-130", "0.1"]),
     st.decimals(-(10**9), 10**9, places=4).map(str),

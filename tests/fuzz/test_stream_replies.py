@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consumer.errors import LeaseholdError
+from consumer.errors import LeaseholdError, PositionRefused
 from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
 from consumer.streams.kinesis import KinesisSource
 from consumer.streams.source import Opened, Page, Position, RecordSource, Shard, ShardListing, StreamIdentity
 from tests.fuzz.canned import CannedBench, NoWaitClock, Reply, outcome
-from tests.fuzz.mutations import replies
+from tests.fuzz.mutations import iterators, replies, sequence_numbers
 
 ARN = "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/2026-11-20T08:00:00.000"
 KINESIS_ARN = "arn:aws:kinesis:eu-west-1:1:stream/orders"
@@ -272,3 +272,34 @@ def test_an_iterator_is_text_or_refused(bench: Bench, service: str, chance: st.D
     assert isinstance(answer, Opened | LeaseholdError)
     if isinstance(answer, Opened):
         assert _is_text(answer.iterator)
+
+
+ASKED_BY = {"dynamodb": "SequenceNumber", "kinesis": "StartingSequenceNumber"}
+SHORTEST = {"dynamodb": 21, "kinesis": 1}
+
+
+@pytest.mark.parametrize("service", SOUND)
+@given(number=sequence_numbers, iterator=iterators)
+def test_a_sequence_number_and_an_iterator_come_and_go_unchanged_at_any_length(
+    bench: Bench, service: str, number: str, iterator: str
+) -> None:
+    """Kinesis' numbers have more digits than a double, a 64-bit integer or DynamoDB's own numbers keep."""
+    entry = _change(1) if service == "dynamodb" else _arrival(1)
+    entry.get("dynamodb", entry)["SequenceNumber"] = number
+    bodies = {"GetShardIterator": {"ShardIterator": iterator}, "GetRecords": {"Records": [entry]}}
+    bodies["GetRecords"]["NextShardIterator"] = iterator
+
+    def answer(asked: str) -> Reply:
+        return Reply(json.dumps(bodies.get(asked) or SOUND[service][asked]).encode())
+
+    after = Position("AFTER_SEQUENCE_NUMBER", sequence_number=number)
+    opened = bench.ask(service, lambda source: source.iterator(STREAM[service], SHARD, after), answer)
+    if len(number) < SHORTEST[service]:
+        assert isinstance(opened, PositionRefused)  # botocore knows the least length, and no service sent this one
+    else:
+        assert opened == Opened(iterator)
+        assert bench.canned.asked[ASKED_BY[service]] == number
+    page = bench.ask(service, lambda source: source.read(STREAM[service], SHARD, iterator, 100), answer)
+    assert bench.canned.asked["ShardIterator"] == page.next_iterator == iterator
+    assert [record.sequence_number for record in page.records] == ([number] if len(number) <= 129 else [])
+    assert page.skipped == 1 - len(page.records)
