@@ -277,7 +277,7 @@ class LeaseLoop:
         """What is known of the table by a look at it that began at ``instant`` (monotonic) or later; raises as it."""
         async with self._look:
             if self.leases.looked_at < instant:
-                await self._watch.scan()
+                await self._watch.look()
         return await self.state()
 
     async def apply_plan(self) -> None:

@@ -76,6 +76,7 @@ class TableWatch:
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._rows = 0
         self._look = asyncio.Event()
+        self._look_ended_at = self._sweep_at = -math.inf
 
     @property
     def scan_period_seconds(self) -> float:
@@ -101,8 +102,7 @@ class TableWatch:
         backoff = Backoff(leases.random, 0.5, 10.0)
         while True:
             try:
-                scan = await self.scan()
-                self._follow_rows(scan.leases)
+                await self.look()
                 await self._sweep()
             except LeaseStoreError as error:
                 _log.warning("Could not scan lease table %s, trying again: %s", leases.store.name, error)
@@ -110,7 +110,15 @@ class TableWatch:
                 continue
             backoff.reset()
             self._look.clear()
-            await wait_for(self._look, self.pause_seconds * leases.random.uniform(0.9, 1.0), leases.clock)
+            pause = self.pause_seconds * leases.random.uniform(0.9, 1.0)
+            # A look out of turn takes the place of the one that was due: the budget is for both.
+            while not self._look.is_set() and (left := self._look_ended_at + pause - leases.clock.monotonic()) > 0:
+                await wait_for(self._look, left, leases.clock)
+
+    async def look(self) -> None:
+        """Scan and follow now; the next scan of ``scan_forever`` comes a whole pause later. Raises as ``scan``."""
+        self._follow_rows((await self.scan()).leases)
+        self._look_ended_at = self._leases.clock.monotonic()
 
     def look_now(self) -> None:
         """Begin the next scan before its time, though at most one a second."""
@@ -197,10 +205,23 @@ class TableWatch:
         """Delete rows of workers that died long ago: every start of a worker leaves one, if it did not drain."""
         leases = self._leases
         now = leases.clock.monotonic()
+        if now < self._sweep_at:
+            return
         for peer in leases.peers:
             stale = max(_STALE_SECONDS, _STALE_FAILOVERS * (peer.row.failover_seconds or 0.0))
             if now >= peer.moved_at + stale and leases.is_describer():
-                await leases.store.delete_worker(peer.row)
+                try:
+                    await leases.store.delete_worker(peer.row)
+                except LeaseStoreError as error:
+                    self._sweep_at = now + _TOLD_EVERY_SECONDS
+                    _log.warning(
+                        "The row of worker %s, which died, could not be deleted from lease table %s and is left for a "
+                        "minute; no lease depends on it: %s",
+                        peer.row.worker_id,
+                        leases.store.name,
+                        error,
+                    )
+                    return
 
     def _follow_rows(self, rows: Sequence[Lease]) -> None:
         """What rows ask of me: settle what names me, receive what is on its way, learn of hand-offs early, balance."""

@@ -13,7 +13,8 @@ from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from consumer.leasing.timing import LeaseTiming
 from consumer.testing.virtual_time import VirtualClock, run_virtual
-from lease_store.lease import Lease
+from lease_store.errors import LeaseTableThrottled
+from lease_store.lease import Lease, WorkerRow
 from lease_store.memory import MemoryLeaseStore
 from lease_store.store import Applied, Unknown, WriteResult
 from lease_store.verbs import Write, create
@@ -48,6 +49,7 @@ class Bench(MemoryLeaseStore):
         self.sent: list[str] = []
         self.facts: list[Fact] = []
         self.changes: list[HeldLease] = []
+        self.refuse_deletes = False
         self._tasks: list[asyncio.Task[Any]] = []
 
     @property
@@ -95,6 +97,11 @@ class Bench(MemoryLeaseStore):
             await self.clock.sleep(max(0.0, timeout_seconds - step.seconds))
             return Unknown("scripted")
         return result
+
+    async def delete_worker(self, row: WorkerRow) -> None:
+        if self.refuse_deletes:
+            raise LeaseTableThrottled("scripted")
+        await super().delete_worker(row)
 
     async def read(self, key: str) -> Lease | None:
         self.sent.append("read")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Coroutine
 from typing import Any
+
+import pytest
 
 from consumer.hooks import Hooks
 from consumer.leasing.handoff import OwnerSide
@@ -16,6 +19,7 @@ from lease_store import verbs
 from lease_store.errors import LeaseTableThrottled
 from lease_store.lease import Lease, WorkerRow
 from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench
+from tests.unit.leasing.test_lineage_wait import loop_on
 
 STREAM = "clicks@1"
 
@@ -131,3 +135,46 @@ async def test_a_lease_is_asked_for_only_where_two_looks_agree(bench: Bench) -> 
     assert len(spawned) == 3
     for ask in spawned:
         ask.close()
+
+
+@on_bench
+async def test_a_look_out_of_turn_follows_the_rows_that_it_shows_and_takes_the_place_of_the_next_one(
+    bench: Bench,
+) -> None:
+    """It came on top of the budget, and what named this worker was left to the look after it."""
+    loop = loop_on(bench)
+    await bench.clock.sleep(0.7)
+    bench.apply(verbs.create(Lease(key="s", owner=ME, stream=STREAM, created_at="1")))
+    state = await loop.seen_since(bench.clock.monotonic())
+    assert [lease.key for lease in state.leases] == ["s"]
+    looked_at = loop.leases.looked_at
+    await bench.clock.sleep(0.1)
+    assert "s" in loop.leases.held
+    await bench.clock.sleep(0.75)
+    assert loop.leases.looked_at == looked_at
+    await bench.clock.sleep(0.3)
+    assert loop.leases.looked_at > looked_at
+
+
+def test_a_dead_workers_row_that_can_not_be_deleted_is_named_once_a_minute_and_keeps_nobody_from_looking(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It said that it could not scan, and the next look was put off."""
+
+    @on_bench
+    async def main(bench: Bench) -> None:
+        leases, watch = watch_on(bench, [])
+        await bench.write_worker(WorkerRow(worker_id="zed", beat=7))
+        bench.refuse_deletes = True
+        bench.begin(watch.scan_forever())
+        for _ in range(100):
+            await bench.clock.sleep(1.0)
+            assert leases.looked_at > bench.clock.monotonic() - 1.1
+        bench.refuse_deletes = False
+        await bench.clock.sleep(61.0)
+        assert bench.rows().workers == ()
+
+    with caplog.at_level(logging.WARNING, "leasehold.leasing"):
+        main()
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert told.startswith("The row of worker zed, which died, could not be deleted from lease table memory")
