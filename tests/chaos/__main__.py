@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from consumer.testing.ministack import Ministack, MinistackMissing, MinistackNotReady
+from lease_store.errors import InvalidRow
 from tests.chaos.campaign import Campaign
 from tests.chaos.figures import figures
 from tests.chaos.judge import findings
@@ -36,7 +37,7 @@ def main() -> int:
     """Play and judge; 1 where a promise was broken, or a campaign could not be carried out."""
     arguments = _parser().parse_args()
     if arguments.judge is not None:
-        return _print([_judged(load(arguments.judge))])
+        return _print([_judged(arguments.judge)])
     os.environ |= {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": "us-east-1"}
     sources = _SOURCES if arguments.source is None else (arguments.source,)
     try:
@@ -58,8 +59,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1, help="of what happens when (default %(default)s)")
     parser.add_argument("--source", choices=_SOURCES, help="only this one (default: both, one after the other)")
     parser.add_argument("--keep", action="store_true", help="keep recording and logs of a sound campaign, too")
-    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge what a failed campaign left behind")
+    parser.add_argument("--judge", type=_recording, metavar="FOLDER", help="judge what a failed campaign left behind")
     return parser
+
+
+def _recording(folder: str) -> Recording:
+    """What a campaign left in ``folder``; ArgumentTypeError where that is missing, cut short or another version's."""
+    try:
+        return load(Path(folder))
+    except (OSError, ValueError, KeyError, TypeError, InvalidRow) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise argparse.ArgumentTypeError(f"{folder} holds no recording that can be judged ({reason})") from error
 
 
 async def _play(sources: tuple[SourceKind, ...], arguments: argparse.Namespace) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from lease_store.checkpoint import Checkpoint
 from lease_store.lease import Lease
+from tests.chaos.__main__ import main
 from tests.chaos.figures import figures
 from tests.chaos.judge import findings
 from tests.chaos.plan import StopKind, TroubleKind
@@ -83,6 +86,29 @@ def test_a_sound_recording_is_found_sound_and_so_is_what_was_kept_of_it(tmp_path
     assert findings(sound()) == []
     kept(sound(), tmp_path)
     assert load(tmp_path) == sound()
+
+
+def test_what_was_kept_is_judged_by_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    kept(sound(), tmp_path)
+    monkeypatch.setattr(sys, "argv", ["chaos", "--judge", str(tmp_path)])
+    assert main() == 0
+    assert json.loads(capsys.readouterr().out)["campaigns"][0]["records"]["delivered"] == 4
+
+
+@pytest.mark.parametrize("content", [None, "", '{"rounds": 1}', '{"written": [], "stopped": [], "troubles": [1]}'])
+def test_a_folder_that_holds_no_recording_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str | None
+) -> None:
+    if content is not None:
+        kept(sound(), tmp_path)
+        (tmp_path / "campaign.json").write_text(content)
+    monkeypatch.setattr(sys, "argv", ["chaos", "--judge", str(tmp_path)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"{tmp_path} holds no recording that can be judged" in capsys.readouterr().err
 
 
 def test_a_stop_before_the_interpreter_has_started_is_nobodys_fault() -> None:
