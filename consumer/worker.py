@@ -223,7 +223,7 @@ class Worker:
         _log.info("Worker %s drains its %d shards.", self.worker_id, len(self._tenures))
         try:
             async with self._clock.timeout(self._config.drain_timeout_seconds):
-                await self._seam.call(self._loop.drain())
+                await self._seam.call(self._loop.drain(self._config.drain_timeout_seconds))
                 while self._tasks:
                     await asyncio.wait(self._tasks)
                 await self._seam.call(self._loop.leave())

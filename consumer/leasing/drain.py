@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from consumer.errors import LeaseLost
-from consumer.leasing.handoff import choose_receivers, is_ready, ready_receiver, settle_mine
+from consumer.leasing.handoff import OwnerSide, choose_receivers, is_ready, ready_receiver, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from lease_store.errors import LeaseStoreError
@@ -27,29 +28,37 @@ _LONGEST_NOTICE_SECONDS: Final = 10.0
 class Drain:
     """One worker's leaving.
 
-    ``spawn`` starts a task on the lease loop; ``scan_period_seconds`` tells how soon peers notice a row; ``look_now``
-    has the table scanned before its time.
+    ``owner`` takes back what goes to a peer that leaves as well; ``spawn`` starts a task on the lease loop;
+    ``scan_period_seconds`` tells how soon peers notice a row; ``look_now`` has the table scanned before its time.
     """
 
     def __init__(
         self,
         leases: Leases,
+        owner: OwnerSide,
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         scan_period_seconds: Callable[[], float],
         look_now: Callable[[], None],
     ) -> None:
         self._leases = leases
+        self._owner = owner
         self._look_now = look_now
         self._spawn = spawn
         self._scan_period_seconds = scan_period_seconds
         self._leaving: set[HeldLease] = set()
+        self._noticed_by: dict[HeldLease, float] = {}
+        self._stop_by = math.inf
         self._settling: set[str] = set()
         self._marked_at: float | None = None
 
-    async def run(self, mark: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Mark my row as draining, then let everything go; returns when nothing names me, however long that takes."""
+    async def run(self, mark: Callable[[], Coroutine[Any, Any, None]], within_seconds: float) -> None:
+        """Mark my row as draining, then let everything go; returns when nothing names me, however long that takes.
+
+        ``within_seconds``: when the caller gives up; half of it at most goes by before user code is asked to stop.
+        """
         leases = self._leases
         leases.draining = True
+        self._stop_by = leases.clock.monotonic() + within_seconds / 2
         while self._marked_at is None:
             try:
                 await mark()
@@ -64,6 +73,8 @@ class Drain:
         )
         while not self._is_over(named_until):
             self._start_leaving()
+            self._watch_hand_offs()
+            self._stop_noticed()
             self._settle_named()
             await leases.clock.sleep(_STEP_SECONDS)
             if leases.looked_at < named_until <= leases.clock.monotonic():
@@ -110,27 +121,42 @@ class Drain:
         receivers = choose_receivers(self._leases, [held.key for held in staying if held.hand_off_to is None])
         for held in staying:
             self._leaving.add(held)
-            self._spawn(self._leave(held, receivers.get(held.key)))
+            if held.key in receivers:
+                self._spawn(self._offer(held, receivers[held.key]))
+            else:
+                self._stop(held)
 
-    async def _leave(self, held: HeldLease, receiver: str | None) -> None:
-        """Name the receiver, process on until it has noticed (its silence is short then), and stop the consumer."""
+    async def _offer(self, held: HeldLease, to: str) -> None:
+        """Name the next owner, and process on until it has noticed: its silence is short then."""
         leases = self._leases
-        if receiver is not None and held.hand_off_to is None:
-            try:
-                if not await is_ready(leases, receiver):
-                    receiver = await ready_receiver(leases, held.key, besides=frozenset({receiver}))
-                if receiver is not None:
-                    await held.start_hand_off(receiver)
-                    async with leases.clock.timeout(
-                        min(_LONGEST_NOTICE_SECONDS, 1.2 * self._scan_period_seconds() + 0.2)
-                    ):
-                        await held.ended.wait()
-            except LeaseStoreError as error:
-                _log.warning(
-                    "Shard %s could not be offered to %s and will be offered again: %s", held.key, receiver, error
-                )
-            except (LeaseLost, TimeoutError):
-                pass  # lost: nothing to hand over; time is up: the receiver polls by now, or finds the row by a scan
+        try:
+            ready = to if await is_ready(leases, to) else None
+            if ready is None:
+                ready = await ready_receiver(leases, held.key, besides=frozenset({to}))
+            if ready is not None:
+                await held.start_hand_off(ready)
+        except LeaseStoreError as error:
+            _log.warning("Shard %s could not be offered to %s and will be offered again: %s", held.key, to, error)
+        except LeaseLost:
+            return  # nothing is left to hand over
+        notice = min(_LONGEST_NOTICE_SECONDS, 1.2 * self._scan_period_seconds() + 0.2)
+        self._noticed_by[held] = min(self._stop_by, leases.clock.monotonic() + notice)
+
+    def _watch_hand_offs(self) -> None:
+        """Who is named may leave as well, and must not wait for a long batch of mine."""
+        for held in self._leases.held.values():
+            if held.hand_off_to is not None and not self._owner.watches(held):
+                self._spawn(self._owner.watch(held))
+
+    def _stop_noticed(self) -> None:
+        """Stop what its next owner polls by now, or finds by a scan, and what was offered in vain."""
+        now = self._leases.clock.monotonic()
+        for held, noticed_by in list(self._noticed_by.items()):
+            if now >= noticed_by or held.hand_off_to is None:
+                del self._noticed_by[held]
+                self._stop(held)
+
+    def _stop(self, held: HeldLease) -> None:
         # Over a hand-off signal, too: should that hand-off be taken back, the consumer must not go on.
         if held.over is None:
-            leases.signal(held, "drain")
+            self._leases.signal(held, "drain")

@@ -21,6 +21,7 @@ _log = logging.getLogger("leasehold.leasing")
 
 _FAST_POLLING_SECONDS: Final = 30.0
 _RETRY_SECONDS: Final = 0.2
+_LOOK_SECONDS: Final = 2.0
 
 
 def choose_receivers(leases: Leases, keys: list[str], *, besides: frozenset[str] = frozenset()) -> dict[str, str]:
@@ -150,16 +151,37 @@ class OwnerSide:
         self._timeout_seconds = hand_off_timeout_seconds
         self._watched: set[HeldLease] = set()
 
+    async def look_at_receivers(self) -> None:
+        """Read the rows of those to whom a lease of mine is to go, again and again: scans may be far apart.
+
+        One of them may leave, which it can't while a row names it, or be dead.
+        """
+        leases = self._leases
+        while True:
+            await leases.clock.sleep(min(_LOOK_SECONDS, leases.timing.beat_seconds))
+            for to in sorted({to for held in leases.held.values() if (to := held.hand_off_to) is not None}):
+                try:
+                    await leases.read_worker(to)
+                except LeaseStoreError as error:
+                    _log.info("The row of worker %s, which is to have leases, will be read again: %s", to, error)
+
+    def watches(self, held: HeldLease) -> bool:
+        """Whether somebody sees to this lease's hand-off."""
+        return held in self._watched
+
     async def watch(self, held: HeldLease) -> None:
-        """See a hand-off to its end: taken back if the receiver dies or drains, or the batch takes too long."""
+        """See a hand-off to its end: taken back if the receiver dies or drains, or the batch takes too long.
+
+        Where I drain, the batch may take its time: there is nothing to go back to.
+        """
         if held in self._watched:
             return  # by a task that has not noticed yet that one hand-off was taken back and another began
         self._watched.add(held)
         try:
-            while held.over is None and (to := held.hand_off_to) is not None and not self._leases.draining:
+            while held.over is None and (to := held.hand_off_to) is not None:
                 if why := self._hopeless(to, held):
                     try:
-                        await held.take_back()
+                        await held.take_back(to)
                     except LeaseStoreError as error:
                         _log.warning("Could not take back the lease of shard %s, trying again: %s", held.key, error)
                     else:
@@ -178,13 +200,13 @@ class OwnerSide:
         """
         to = held.hand_off_to
         if to is not None and not self._leases.draining:
-            await held.take_back()
+            await held.take_back(to)
             self._taken_back(held.key, to, "its batch runs on, and the load is even without it")
 
     def _hopeless(self, to: str, held: HeldLease) -> str | None:
         now = self._leases.clock.monotonic()
         began = now if held.pending_since is None else held.pending_since
-        if now >= began + self._timeout_seconds:
+        if now >= began + self._timeout_seconds and not self._leases.draining:
             return f"the running batch did not end within {self._timeout_seconds:g} s"
         peer = self._leases.peers.get(to)
         if peer is None or not peer.is_alive(self._leases.witnessed_until, self._leases.timing.failover_seconds):
@@ -217,7 +239,7 @@ class OwnerSide:
             await held.finish_hand_off()
         elif to is not None:
             refused.add(to)
-            await held.take_back()
+            await held.take_back(to)
             self._taken_back(held.key, to, "the next owner is dead or draining")
         elif self._leases.draining:
             next_owner = await ready_receiver(self._leases, held.key, besides=frozenset(refused))

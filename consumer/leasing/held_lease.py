@@ -124,9 +124,11 @@ class HeldLease:
             lambda lease: None if lease.is_pending else verbs.start_hand_off(lease, to), extends_trust=False
         )
 
-    async def take_back(self) -> None:
-        """End a pending hand-off and stay the owner; nothing where none is pending."""
-        await self._write(lambda lease: verbs.take_back(lease, self._me) if lease.is_pending else None)
+    async def take_back(self, to: str) -> None:
+        """End the hand-off to ``to`` and stay the owner; nothing where it is not pending."""
+        await self._write(
+            lambda lease: verbs.take_back(lease, self._me) if lease.is_pending and lease.owner == to else None
+        )
 
     async def finish_hand_off(self) -> None:
         """Let go in favour of the next owner; nothing where no hand-off is pending.

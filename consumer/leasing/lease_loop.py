@@ -104,7 +104,9 @@ class LeaseLoop:
             app=settings.app,
         )
         self._look = asyncio.Lock()
-        self._drain = Drain(self.leases, self._spawn, lambda: self._watch.scan_period_seconds, self._watch.look_now)
+        self._drain = Drain(
+            self.leases, self._owner, self._spawn, lambda: self._watch.scan_period_seconds, self._watch.look_now
+        )
         self._tasks: asyncio.TaskGroup | None = None
         self._early: list[Coroutine[Any, Any, None]] = []
         self._beat = 0
@@ -128,6 +130,7 @@ class LeaseLoop:
             self._spawn(self._beat_forever())
             self._spawn(self._watch.scan_forever())
             self._spawn(self._watch.take_forever())
+            self._spawn(self._owner.look_at_receivers())
             while self._early:
                 self._spawn(self._early.pop(0))
 
@@ -140,9 +143,12 @@ class LeaseLoop:
         except RuntimeError:  # the group is shutting down or gone, and leasing with it
             work.close()
 
-    async def drain(self) -> None:
-        """Hand over or release everything; returns when no row names this worker, however long that takes."""
-        await self._drain.run(self._write_beat)
+    async def drain(self, within_seconds: float) -> None:
+        """Hand over or release everything; returns when no row names this worker, however long that takes.
+
+        ``within_seconds``: when the caller will give up, infinity for never.
+        """
+        await self._drain.run(self._write_beat, within_seconds)
 
     async def is_named(self) -> bool:
         """Whether a lease is held, or a row that is known here names this worker."""

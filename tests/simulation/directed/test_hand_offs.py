@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from consumer.hooks import TenureEnded
+from consumer.leasing.lease_loop import LeaseLoop
+from consumer.worker import Outcome
 from tests.catalogue.recorder import Batch
 from tests.catalogue.stage import Stage as CatalogueStage
 from tests.catalogue.stage import staged
@@ -121,9 +123,13 @@ def test_a_write_of_a_hand_off_that_goes_wrong_costs_neither_peace_nor_the_move(
     assert at_each_write(scene, keys, disturb, then) >= 4
 
 
+def scan_rarely(loop: LeaseLoop) -> None:
+    """As in a large fleet, or over a table full of finished rows: a scan every 10 s or so for each worker of it."""
+    loop._watch._read_units_per_second = 0.1
+
+
 def scans_rarely(worker: SimWorker) -> SimWorker:
-    """As in a large fleet, or over a table full of finished rows: a scan every 15 s or so."""
-    worker.loop._watch._read_units_per_second = 0.1
+    scan_rarely(worker.loop)
     return worker
 
 
@@ -180,5 +186,70 @@ def test_one_long_batch_does_not_keep_the_fleet_uneven(busy: int) -> None:
         await stage.advance(40.0)
         assert {len(each.held) for each in group.members} == {2}
         assert len(second.told(TenureEnded)) == 0
+
+    play()
+
+
+@pytest.mark.parametrize("deadline", [8.0, 60.0])
+@pytest.mark.parametrize("stays", [False, True], ids=["the whole fleet", "all but one"])
+def test_many_that_drain_at_once_leave_nothing_behind_and_soon(stays: bool, deadline: float) -> None:
+    """Fleet seed 200427: a lease went to a worker whose mark was under way, its owner waited beyond the deadline,
+    and a row was left that named one of them as owner and the other as the next.
+    """
+
+    @directed(keys=6, work=BUSY)
+    async def play(stage: Stage) -> None:
+        leaving = [scans_rarely(stage.start()) for _ in range(5)]
+        await asyncio.sleep(90.0)
+        if stays:
+            scans_rarely(stage.start())
+            await asyncio.sleep(180.0)
+        for nth, each in enumerate(leaving):
+            if nth > 1:
+                stage.calls("beat", Fate(there=0.3), of=each)
+            each.drain(deadline)
+        # Whoever goes to the one that stays is stopped once that one has noticed, or at half of the time there is.
+        await asyncio.sleep(14.0 if stays and deadline > 20.0 else 8.1)
+        assert [each.state for each in leaving] == ["gone"] * 5, stage.last_steps()
+        left = {each.name for each in leaving}
+        assert not any({row.owner, row.actual_owner} & left for row in map(stage.row, stage.keys))
+
+    play()
+
+
+@pytest.mark.parametrize(
+    ("asks", "owner_leaves"),
+    [
+        pytest.param(True, False, id="it asked"),
+        pytest.param(True, True, id="it asked, and the owner leaves"),
+        pytest.param(False, True, id="the owner leaves"),
+    ],
+)
+def test_who_waits_for_a_lease_under_a_long_batch_may_leave_all_the_same(asks: bool, owner_leaves: bool) -> None:
+    """Its owner hears of it within seconds, though it scans rarely, and keeps the lease."""
+
+    @staged(source="kinesis:clicks", shards=2 if asks else 1)
+    async def play(stage: CatalogueStage) -> None:
+        group = stage.group(hand_off_timeout_seconds=300.0, drain_timeout_seconds=8.0)
+
+        async def work(batch: Batch) -> None:
+            await asyncio.sleep(100.0)
+
+        owner = await group.start(work=work, drain_timeout_seconds=300.0)
+        await stage.until(lambda: len(owner.held) == len(stage.open_shards()), "the owner owns all")
+        stage.put_each(keys=20)
+        second = await group.start()
+        await stage.advance(5.0)
+        for each in group.members:
+            scan_rarely(each.worker._loop)
+        await stage.advance(2.0)
+        if owner_leaves:
+            owner.worker.stop()
+        await stage.until(lambda: any(lease.is_pending for lease in group.leases().values()), "one is to move", 1.0)
+        assert await second.drain() is Outcome.CLEAN
+        assert not any(lease.is_pending for lease in group.leases().values())
+        if owner_leaves:
+            await group.start()
+        await group.until_given(250.0)
 
     play()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -174,7 +175,7 @@ class SimWorker:
 
     async def _leave_cleanly(self, running: asyncio.Future[None]) -> None:
         if not running.done():
-            drained = asyncio.ensure_future(self.ask(self.loop.drain))
+            drained = asyncio.ensure_future(self.ask(partial(self.loop.drain, self.drain_timeout or math.inf)))
             await asyncio.wait({running, drained}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             self.witness.failed(self, f"the lease loop ended: {running.exception()!r}")

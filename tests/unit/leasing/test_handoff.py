@@ -87,7 +87,7 @@ async def test_a_second_hand_off_gets_its_whole_time_though_the_first_was_still_
     first = bench.begin(owner.watch(held))
     await pass_time(bench, leases, held, 2)
     await bench.clock.sleep(0.05)
-    await held.take_back()
+    await held.take_back("b")
     bench.other(lambda lease: verbs.start_hand_off(replace(lease, owner=ME), "b"))
     await held.renew()
     second = bench.begin(owner.watch(held))
@@ -97,6 +97,23 @@ async def test_a_second_hand_off_gets_its_whole_time_though_the_first_was_still_
     assert held.hand_off_to is None
     assert first.done()
     assert second.done()
+
+
+@on_bench
+async def test_a_draining_worker_waits_for_its_batch_but_keeps_no_receiver_that_leaves(bench: Bench) -> None:
+    leases, held = await owned(bench)
+    owner = OwnerSide(leases, hand_off_timeout_seconds=3.0)
+    leases.draining = True
+    await held.start_hand_off("b")
+    watch = bench.begin(owner.watch(held))
+    await pass_time(bench, leases, held, 5)
+    assert held.hand_off_to == "b"
+    await bench.write_worker(WorkerRow(worker_id="b", beat=10**9, draining=True))
+    reader = bench.begin(owner.look_at_receivers())
+    await bench.clock.sleep(3.0)
+    assert held.hand_off_to is None
+    assert watch.done()
+    reader.cancel()
 
 
 @on_bench

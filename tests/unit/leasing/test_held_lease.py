@@ -184,7 +184,7 @@ async def test_a_finish_with_nothing_pending_any_more_leaves_the_tenure_its_trus
     held = bench.hold(owner="next", checkpoint_owner=ME)
     bench.script.extend([Step(applied=False, late=2.05), Step(error=LeaseTableThrottled())])
     with pytest.raises(LeaseTableThrottled):
-        await held.take_back()
+        await held.take_back("next")
     await bench.clock.sleep(1.0)
     trusted_until = held.trusted_until
     await held.finish_hand_off()
@@ -266,9 +266,16 @@ async def test_a_start_extends_no_trust(bench: Bench) -> None:
 @on_bench
 async def test_a_take_back_keeps_the_tenure_and_leaves_its_mark(bench: Bench) -> None:
     held = bench.hold(owner="next", checkpoint_owner=ME)
-    await held.take_back()
+    await held.take_back("next")
     assert (bench.row.owner, bench.row.checkpoint_owner, bench.row.taken_back) == (ME, None, 8)
     assert held.over is None
+
+
+@on_bench
+async def test_a_hand_off_to_another_than_was_meant_is_not_taken_back(bench: Bench) -> None:
+    held = bench.hold(owner="next", checkpoint_owner=ME)
+    await held.take_back("before")
+    assert bench.row.owner == "next"
 
 
 @on_bench
