@@ -25,7 +25,7 @@ from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
 from lease_store.item import LEASE_KEY, canonical, lease_of, table_scan, worker_of
 from lease_store.lease import AttributeValue, Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, Unknown, WriteResult, applied
-from lease_store.strict_parser import StrictParser, parser_factory
+from lease_store.strict_parser import StrictParser, reading_with
 from lease_store.uninterrupted import uninterrupted
 from lease_store.verbs import Write, delete_worker, put_worker
 
@@ -260,7 +260,7 @@ class _Connections:
             )
             return await self._stack.enter_async_context(context)
 
-        session.register_component("response_parser_factory", parser_factory(StrictParser))
+        session = reading_with(session, StrictParser)
         once, retrying = await client(1), await client(_READ_ATTEMPTS)
         self.endpoint_url = once.meta.endpoint_url
         self._clients = once, retrying

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
 from aiobotocore.parsers import AioJSONParser, AioResponseParserFactory
 
-__all__ = ["StrictParser", "parser_factory"]
+__all__ = ["StrictParser", "parser_factory", "reading_with"]
 
 # The stubs of both know nothing but their names.
 _Parser: Any = AioJSONParser
@@ -58,10 +59,21 @@ def _of_type(shape: Any, node: Any, kind: type) -> Any:
 
 
 def parser_factory(parser: type[StrictParser]) -> Any:
-    """What makes ``parser`` for JSON services: the component ``response_parser_factory`` of a session."""
+    """What makes ``parser`` for JSON services, as a session's component ``response_parser_factory`` does."""
 
     class Factory(_ParserFactory):  # type: ignore[misc]
         def create_parser(self, protocol_name: str) -> Any:
             return parser(**self._defaults) if protocol_name == "json" else super().create_parser(protocol_name)
 
     return Factory()
+
+
+def reading_with(session: Any, parser: type[StrictParser]) -> Any:
+    """``session`` once more, for clients that read replies with ``parser``; the given one is left as it is.
+
+    A source and a store may share a session, in two threads even, and the user makes clients from it as well.
+    """
+    own = copy.copy(session)
+    parsers = parser_factory(parser)
+    own.get_component = lambda name: parsers if name == "response_parser_factory" else session.get_component(name)
+    return own

@@ -22,13 +22,13 @@ from consumer.clock import Clock
 from consumer.errors import ConfigError, StreamUnavailable
 from consumer.streams.aws_errors import Call, translate
 from consumer.streams.lenient_parser import LenientParser
-from lease_store.strict_parser import parser_factory
+from lease_store.strict_parser import reading_with
 from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["AwsClients", "SessionSource", "server_time_of", "time_if_future"]
 
 SessionSource = AioSession | Callable[[], AioSession] | None
-"""A session, or what makes one for each loop; None for botocore's default. Its JSON parser is replaced by ours."""
+"""A session, or what makes one for each loop; None for botocore's default."""
 
 ResultT = TypeVar("ResultT")
 
@@ -142,8 +142,8 @@ class AwsClients:
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=_POOL_CONNECTIONS,
         )
-        session: Any = self._session() if callable(self._session) else self._session or get_session()
-        session.register_component("response_parser_factory", parser_factory(LenientParser))
+        given = self._session() if callable(self._session) else self._session or get_session()
+        session = reading_with(given, LenientParser)
         clients: dict[str, Any] = {}
         service = self._services[0]
         try:

@@ -41,9 +41,6 @@ class MemorySession:
         self.clock = clock
         self.half_latency_seconds = latency_seconds / 2
 
-    def register_component(self, name: str, component: object) -> None:
-        """Parsers are the clients' own affair here."""
-
     @asynccontextmanager
     async def create_client(self, service: str, **_: Any) -> AsyncIterator[_MemoryClient]:
         """A client of ``service``."""
