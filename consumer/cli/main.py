@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import metadata
 from typing import Final, NoReturn
 
 from consumer.cli import settings, table_schema
+from consumer.cli.output import until_unread
 from consumer.errors import ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
 from lease_store.errors import LeaseholdError
 
@@ -33,7 +35,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``leasehold`` with ``argv`` (default: the process's) and return its exit code."""
-    arguments = sys.argv[1:] if argv is None else list(argv)
+    return until_unread(partial(_main, sys.argv[1:] if argv is None else list(argv)))
+
+
+def _main(arguments: Sequence[str]) -> int:
     parser = _Parser(prog="leasehold", description="A consumer for DynamoDB Streams and Kinesis.", epilog=_EXIT_CODES)
     parser.add_argument("--version", action="version", version=f"leasehold {metadata.version('leasehold')}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -51,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if parsed.command is None:
         parser.print_help()
         return CLEAN
-    if parsed.command == "table-schema":
-        return table_schema.run(parsed)
     try:
+        if parsed.command == "table-schema":
+            return table_schema.run(parsed)
         if parsed.command == "demo":
             return int(demo_command.run(parsed))
         from consumer.cli import run as run_command

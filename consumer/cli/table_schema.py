@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
+from consumer.config import find_problems
+from consumer.errors import ConfigError
 from lease_store.dynamodb_expressions import create_table_request
 
 __all__ = ["add_arguments", "run"]
@@ -19,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Print it; returns the exit code."""
+    """Print it; returns the exit code. Raises ConfigError for what is no table's name."""
+    problems = find_problems({"lease_table": parsed.table})
+    if problems:
+        raise ConfigError([f"TABLE {each.value}: {each.sentence}" for each in problems])
     print(json.dumps(create_table_request(parsed.table), indent=2))
     return 0

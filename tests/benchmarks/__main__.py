@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from consumer.cli.output import until_unread
 from consumer.testing.ministack import MinistackMissing, MinistackNotReady
 from tests.benchmarks import cold_start, hand_off, handlers, idle, notice, parent_to_child, takeover, throughput
 from tests.benchmarks.options import Options
@@ -111,4 +112,4 @@ def _missed(figures: Mapping[str, Any], path: str = "") -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))

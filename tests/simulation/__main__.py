@@ -7,6 +7,7 @@ import json
 import os
 import sys
 
+from consumer.cli.output import until_unread
 from tests.simulation.arguments import at_least_one
 from tests.simulation.campaign import Campaign, seeds_of
 from tests.simulation.seeds import WORLDS, play
@@ -54,4 +55,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))

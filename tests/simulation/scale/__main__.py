@@ -8,6 +8,7 @@ import logging
 import sys
 from typing import Any
 
+from consumer.cli.output import until_unread
 from tests.simulation.scale.world import Scale, run_scale
 
 
@@ -60,4 +61,4 @@ def _table(figures: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))

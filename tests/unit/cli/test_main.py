@@ -89,6 +89,14 @@ def test_the_table_that_is_read_is_not_taken_for_the_leases(folder: Path, capsys
     assert main([*arguments, "--lease-table", "orders-leases", "--show-config"]) == 0
 
 
+@pytest.mark.parametrize("name", ["ab", "orders leases", "örders", "a" * 256, ""])
+def test_the_schema_of_a_table_that_can_not_be_is_not_printed(name: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["table-schema", name]) == 3
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"leasehold: TABLE {name!r}: a DynamoDB table's name is 3 to 255 letters")
+
+
 def test_an_instant_to_come_is_no_position(folder: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["run", "main_test_orders:Orders", *GOOD[:-1], "AT_TIMESTAMP=2999-01-01T00:00:00Z"]
     assert main(arguments) == 3

@@ -1,0 +1,55 @@
+"""``| head``: who reads the output may stop at any line, and hears nothing of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from consumer.cli.output import UNREAD, until_unread
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize(
+    ("command", "unbuffered"),
+    [
+        (["consumer", "table-schema", "orders"], ""),
+        (["consumer", "table-schema", "orders"], "1"),
+        (["consumer", "--help"], ""),
+        (["tests.simulation", "--world", "leases", "--seed", "1"], ""),
+    ],
+    ids=["result", "result-unbuffered", "help", "campaign"],
+)
+def test_a_command_whose_output_is_not_read_to_its_end_ends_quietly(command: list[str], unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (UNREAD, b"")
+
+
+def test_a_pipe_of_user_code_that_breaks_is_an_error_like_any_other() -> None:
+    def main() -> int:
+        raise BrokenPipeError("a socket of the processor's")
+
+    with pytest.raises(BrokenPipeError):
+        until_unread(main)
+
+
+def test_without_a_standard_output_a_command_ends_as_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    assert until_unread(lambda: 4) == 4
