@@ -21,6 +21,7 @@ from tests.simulation.fleet.judge import StreamJudge
 from tests.simulation.fleet.loop import FleetLoop
 from tests.simulation.fleet.process import Process, Surroundings
 from tests.simulation.fleet.stream import NAME, StreamSide
+from tests.simulation.rest import unrest
 from tests.simulation.store import Calm
 from tests.simulation.trace import shown
 
@@ -239,22 +240,17 @@ class FleetWorld:
         missing = next(self.judge.missing(older_than=3.0), None)
         if missing is not None:
             return f"records did not come, the first: {missing}"
-        live = {each.worker.worker_id: each for each in self.processes if each.state == "running" and not each.frozen}
+        live = [each for each in self.processes if each.state == "running" and not each.frozen]
+        held = {each.worker.worker_id: each.leases for each in live}
         rows = [lease for lease in self.judge.table.rows().leases if not lease.is_finished]
-        for lease in rows:
-            if lease.is_pending or lease.owner not in live or lease.key not in live[lease.owner].leases:
-                return f"{lease.key} of {lease.owner} (from {lease.checkpoint_owner}) is not held by its owner"
+        if why := unrest(rows, held, dict.fromkeys(held, self.draw.max_leases)):
+            return why
         if self.around.is_stream_gone:
             return "the stream is gone"
         stream = self.side.stream
         expected = {(stream.incarnation, shard.id) for shard in stream.open_shards()}
         if odd := expected ^ {(each.stream, each.key) for each in rows}:
             return f"open shards and unfinished rows differ: {sorted(odd)}"
-        limit = self.draw.max_leases
-        load = [len(each.leases) for each in live.values()]
-        spare = [count for count in load if limit is None or count < limit]
-        if spare and max(load) - min(spare) > 1:
-            return f"unbalanced: {load}"
         leaving = [each.name for each in self.processes if each.state == "draining"]
         return f"{leaving} still leave" if leaving else None
 

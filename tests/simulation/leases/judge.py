@@ -13,6 +13,7 @@ from lease_store.verbs import Write
 from tests.simulation.leases.draw import LeaseDraw
 from tests.simulation.leases.ledger import Ledger
 from tests.simulation.leases.process import SimWorker
+from tests.simulation.rest import unrest
 from tests.simulation.store import SimTable
 from tests.simulation.trace import Trace, shown
 
@@ -265,20 +266,12 @@ class Judge(Trace):
         )
 
     def unrest(self, workers: Iterable[SimWorker]) -> str | None:
-        """Why the fleet is not at rest: every unfinished lease held by a live worker, balanced within one."""
+        """Why the fleet is not at rest; one whose workers are all full is."""
         live = [worker for worker in workers if worker.state == "running"]
-        load = {worker.name: len(worker.loop.leases.held) for worker in live}
-        rows = [lease for lease in self.table.rows().leases if not lease.is_finished]
         if self.is_full(live):
             return None  # what is left waits for another worker
-        for lease in rows:
-            if lease.is_pending or lease.owner not in load:
-                return f"{lease.key} is {shown(lease)}"
-            held = next(w for w in live if w.name == lease.owner).loop.leases.held.get(lease.key)
-            if held is None:
-                return f"{lease.key} names {lease.owner}, which does not hold it"
-        limits = {worker.name: worker.settings.max_leases for worker in live}
-        open_to_more = [count for name, count in load.items() if limits[name] is None or count < (limits[name] or 0)]
-        if open_to_more and max(load.values()) - min(open_to_more) > 1:
-            return f"unbalanced: {load}"
-        return None
+        return unrest(
+            [lease for lease in self.table.rows().leases if not lease.is_finished],
+            {worker.name: worker.loop.leases.held.keys() for worker in live},
+            {worker.name: worker.settings.max_leases for worker in live},
+        )
