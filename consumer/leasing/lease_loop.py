@@ -351,17 +351,20 @@ class LeaseLoop:
     async def _write_beat(self) -> None:
         async with self._beating:
             self._beat += 1
+            written = self._worker_row()
             try:
                 async with self._clock.timeout(self.leases.timing.call_seconds):
-                    stands = await self._store.write_worker(self._worker_row())
-                    row = None if stands else await self._store.read_worker(self.leases.me)
+                    if await self._store.write_worker(written):
+                        return
+                    row = await self._store.read_worker(self.leases.me)
             except TimeoutError:
                 raise LeaseTableUnavailable("No reply to the write of this worker's own row.") from None
+            if row == written:
+                return  # something on its way carried it twice, and the refusal is the second one's
             if row is not None and row.beat is not None:
                 # Only a hand that edits the table, or a second worker of this id, is ahead of me.
                 self._beat = max(self._beat, row.beat)
-            if not stands:
-                raise LeaseTableUnavailable(f"This worker's own row is at beat {self._beat} already.")
+            raise LeaseTableUnavailable(f"This worker's own row is at beat {self._beat} already.")
 
 
 def _not_made(lease: Lease) -> LeaseTableUnavailable:

@@ -1,0 +1,47 @@
+"""A worker's own row: written again and again, and settled by what stands where a write was refused."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from lease_store.lease import WorkerRow
+from tests.unit.leasing.scripted_store import ME, Bench, on_bench
+from tests.unit.leasing.test_lineage_wait import loop_on
+
+
+def test_a_beat_that_the_network_carried_twice_stands(caplog: pytest.LogCaptureFixture) -> None:
+    """The reply is the second one's: a refusal, by the row that the first one wrote."""
+
+    @on_bench
+    async def main(bench: Bench) -> None:
+        write = bench.write_worker
+
+        async def carried_twice(row: WorkerRow) -> bool:
+            return await write(row) and await write(row)
+
+        bench.write_worker = carried_twice  # type: ignore[method-assign]
+        loop_on(bench)
+        await bench.clock.sleep(20.0)
+        assert bench.rows().workers[0].beat in range(6, 10)  # three at once, then every 3.3 s
+
+    main()
+    assert caplog.messages == []
+
+
+def test_a_row_that_somebody_else_wrote_is_beaten_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    @on_bench
+    async def main(bench: Bench) -> None:
+        await bench.write_worker(WorkerRow(worker_id=ME, beat=40, draining=True))
+        loop_on(bench)
+        await bench.clock.sleep(5.0)
+        (row,) = bench.rows().workers
+        assert not row.draining
+        assert row.beat in range(41, 45)
+
+    with caplog.at_level(logging.WARNING, "leasehold.leasing"):
+        main()
+    assert caplog.messages == [
+        "Could not write this worker's own row, trying again: This worker's own row is at beat 40 already."
+    ]
