@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 __all__ = ["Clock", "SystemClock"]
 
@@ -31,14 +31,14 @@ class Clock(Protocol):
 
 # A monotonic clock that sleeps with the machine would let a suspended worker go on trusting a lease that others took
 # over long ago. Where a kernel has no other (macOS's monotonic clock stops, too) this is a documented limit.
-_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_BOOTTIME: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class SystemClock:
     """The machine's clocks: CLOCK_BOOTTIME where there is one, so that a suspended machine loses its trust."""
 
     def monotonic(self) -> float:
-        return time.clock_gettime(_BOOTTIME)
+        return time.monotonic() if _BOOTTIME is None else time.clock_gettime(_BOOTTIME)
 
     def wall(self) -> float:
         return time.time()

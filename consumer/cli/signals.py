@@ -67,10 +67,11 @@ class StopSignals:
         ]
         self._before: dict[int, Any] = {}
         self._mask = threading.local()
-        # There is no way to take it back; before and after this context it does nothing.
-        os.register_at_fork(
-            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_forked_child
-        )
+        if hasattr(os, "register_at_fork"):  # a system without it has no fork, either
+            # There is no way to take it back; before and after this context it does nothing.
+            os.register_at_fork(
+                before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._in_forked_child
+            )
 
     def __enter__(self) -> Self:
         self._heard, self._sent = socket.socketpair()
