@@ -28,13 +28,13 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One callback other than ``process_records``; ``detail`` is the checkpoint that ``initialize`` was told."""
+    """One callback other than ``process_records``; ``shard`` is what ``initialize`` was given."""
 
     at: float
     worker: str
     shard_id: str
     name: str
-    detail: str = ""
+    shard: ShardContext | None = None
 
 
 class Journal(Protocol):
@@ -77,7 +77,7 @@ class Recorder(RecordProcessor):
 
     def initialize(self, shard: ShardContext) -> Any:
         self.shard_id = shard.shard_id
-        self.note("initialize", str(shard.checkpoint))
+        self.note("initialize", shard)
 
     async def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> None:
         batch = self.begin(records, checkpointer)
@@ -105,6 +105,6 @@ class Recorder(RecordProcessor):
     def shutdown_requested(self, checkpointer: Checkpointer) -> Any:
         self.note("shutdown_requested")
 
-    def note(self, name: str, detail: str = "") -> None:
+    def note(self, name: str, shard: ShardContext | None = None) -> None:
         """Journal a callback."""
-        self.journal.calls.append(Call(asyncio.get_running_loop().time(), self.worker, self.shard_id, name, detail))
+        self.journal.calls.append(Call(asyncio.get_running_loop().time(), self.worker, self.shard_id, name, shard))

@@ -105,9 +105,10 @@ async def test_c02_no_kind_of_error_is_taken_for_done(stage: Stage, error: str, 
 # -- how long it takes
 
 
+@pytest.mark.parametrize("budget", [1_500_000, 64 * 1024 * 1024])
 @staged()
-async def test_c03_a_handler_ten_times_slower_than_every_time_out_gets_every_record(stage: Stage) -> None:
-    """75 s is the longest time-out on the way of a page."""
+async def test_c03_a_handler_ten_times_slower_than_every_time_out_gets_every_record(stage: Stage, budget: int) -> None:
+    """75 s is the longest time-out on the way of a page. Bytes read ahead keep to the budget, pages to four."""
     payload = "x" * 50_000
     serials = [serial for _ in range(100) for serial in stage.put("k", payload=payload)]
     reads: list[int] = []
@@ -118,7 +119,6 @@ async def test_c03_a_handler_ten_times_slower_than_every_time_out_gets_every_rec
             await asyncio.sleep(750.0)
         reads.append(stage.plan.calls["GetRecords"] - before)
 
-    budget = 1_500_000
     group = stage.group(**LONG, prefetch_bytes=budget)
     member = await group.start(work=work)
     most = 0
@@ -171,7 +171,10 @@ async def test_c13_no_checkpoint_passes_the_lowest_record_that_is_not_done(stage
 async def test_c14_a_checkpoint_at_shutdown_covers_no_half_batch(
     stage: Stage, index: int, fails: bool, checkpointing: str
 ) -> None:
-    """Asked to leave while its batch is at ``index``; ``shutdown_requested`` checkpoints without an argument."""
+    """Asked to leave while a batch is at ``index``; ``shutdown_requested`` checkpoints without an argument.
+
+    Five records a batch: the page goes on behind the first one.
+    """
     serials = stage.put("k", 8)
     reached = asyncio.Event()
 
@@ -180,23 +183,26 @@ async def test_c14_a_checkpoint_at_shutdown_covers_no_half_batch(
             await checkpointer.checkpoint()
 
     async def work(batch: Batch) -> None:
-        for place, serial in enumerate(batch.serials):
-            if place == index:
+        for serial in batch.serials:
+            if serial == serials[index]:
                 reached.set()
                 await asyncio.sleep(5.0)
                 if fails:
                     raise ValueError
             batch.done(serial)
 
-    group = stage.group(checkpointing=checkpointing)
+    group = stage.group(checkpointing=checkpointing, max_records=5)
     member = await group.start(processor=lambda group, name: Code(group, name, work))
     await reached.wait()
     assert await member.drain() is Outcome.CLEAN
-    expected = [] if fails else [stage.written(serials[-1]).sequence]
-    assert list(stored(group)) == expected
+    first = index // 5 * 5
+    in_hand = serials[first : first + 5]
+    through = serials[:first] if fails else serials[: first + 5]
+    assert list(stored(group)) == [stage.written(serial).sequence for serial in through[-1:]]
     await group.start()
     await stage.advance(5.0)
-    assert group.repeated() == (dict.fromkeys(serials, 2) if fails else {})
+    assert group.repeated() == (dict.fromkeys(in_hand, 2) if fails else {})
+    assert len(group.times()) == 8
 
 
 # -- one bad record
