@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import os
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,6 +22,7 @@ from consumer.testing.faults import Fault
 from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Proxy
 from consumer.worker import Outcome
+from tests.integration.going_on import going_on
 from tests.integration.kinesis_local_server import KinesisLocal, KinesisLocalMissing
 from tests.integration.ledger import (
     CLOCK,
@@ -103,25 +103,9 @@ class Clicks:
         assert found
         return found
 
-    @asynccontextmanager
-    async def written_to(self, keys: int = 24, per_second: float = 60.0) -> AsyncIterator[None]:
+    def written_to(self, keys: int = 24, per_second: float = 60.0) -> AbstractAsyncContextManager[None]:
         """Records come, one key after the other, for as long as this is entered."""
-        stopping = asyncio.Event()
-
-        async def write() -> None:
-            place = 0
-            while not stopping.is_set():
-                await self.put(f"k{place % keys}")
-                place += 1
-                await CLOCK.sleep(1 / per_second)
-
-        task = asyncio.ensure_future(write())
-        try:
-            yield
-        finally:
-            # Not cancelled: a put on its way must be known to have come or not.
-            stopping.set()
-            await task
+        return going_on(lambda place: self.put(f"k{place % keys}"), 1 / per_second, CLOCK)
 
 
 @pytest.fixture

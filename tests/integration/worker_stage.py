@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ from consumer.testing.server_thread import StreamServerThread
 from consumer.worker import Outcome, Worker
 from lease_store import Lease
 from lease_store.dynamodb import DynamoDBLeaseStore
+from tests.integration.going_on import going_on
 from tests.integration.ledger import CLOCK, Ledger, Note
 from tests.integration.stream_sources import SESSION, point_at
 
@@ -216,25 +217,9 @@ class Orders:
         state = self.streams.call(lambda: self.streams.server.log.stream(self.table).state())
         return {shard["id"]: shard["parents"] for shard in state["shards"]}
 
-    @asynccontextmanager
-    async def written_to(self, keys: int = 64, per_second: float = 150.0) -> AsyncIterator[None]:
+    def written_to(self, keys: int = 64, per_second: float = 150.0) -> AbstractAsyncContextManager[None]:
         """Changes come, one key after the other, for as long as this is entered."""
-
-        async def write() -> None:
-            place = 0
-            while True:
-                self.put(f"k{place % keys}")
-                place += 1
-                await CLOCK.sleep(1 / per_second)
-
-        task = asyncio.ensure_future(write())
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-        if not task.cancelled():
-            task.result()
+        return going_on(lambda place: self.put(f"k{place % keys}"), 1 / per_second, CLOCK)
 
     def _create(self, **settings: Any) -> str:
         return self.streams.create_table(self.table, **settings)
