@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from consumer.leasing.ring import share_out
+
 __all__ = ["HandOff", "LeaseView", "Plan", "PlanView", "Take", "WorkerView", "plan", "spread"]
 
 HAND_OFFS_TOWARDS_ONE: Final = 4
@@ -83,10 +85,11 @@ class Plan:
 def plan(view: PlanView) -> Plan:
     """Free leases go to the least loaded workers; then leases move from the most loaded until loads differ by one.
 
-    What is balanced stays where it is; ties break by lease key and worker id. A worker that let one of its leases
-    expire is about to be found dead: it is given nothing while there is anybody else.
+    What is balanced stays where it is. How many a worker gets depends on loads alone (ties break by worker id), which
+    free ones on the ring, so that workers whose views differ a little mean the same taker for nearly all of them. A
+    worker that let one of its leases expire is about to be found dead: it is given nothing while there is anybody else.
     """
-    suspects = {lease.actual_owner for lease in view.leases if lease.is_free}
+    suspects = {lease.actual_owner for lease in view.leases if lease.is_free} - {None}
     open_to_more = {worker.worker_id: worker for worker in view.workers if worker.may_receive}
     receivers = {name: worker for name, worker in open_to_more.items() if name not in suspects} or open_to_more
     load = dict.fromkeys(sorted(receivers), 0)
@@ -100,9 +103,12 @@ def plan(view: PlanView) -> Plan:
     take_backs = _not_needed(slow, load)
     receivers = _with_places_kept(slow, receivers)
     free = sorted(lease.key for lease in view.leases if lease.is_free)
-    placed = _place(free, load, receivers)
-    takes = tuple(Take(key, worker_id) for key, worker_id in placed.items())
+    soon = [lease.key for lease in view.leases if lease.actual_owner in suspects and lease.owner not in load]
+    placed = _place_free(free, soon, load, receivers)
+    takes = tuple(Take(key, placed[key]) for key in free if key in placed)
     unplaced = tuple(key for key in free if key not in placed)
+    for worker_id in placed.values():
+        load[worker_id] += 1
     return Plan(takes, _balance(view.leases, load, receivers), unplaced, take_backs)
 
 
@@ -129,16 +135,32 @@ def spread(keys: Iterable[str], load: Mapping[str, int], workers: Iterable[Worke
     return _place(sorted(keys), {each: load.get(each, 0) for each in sorted(receivers)}, receivers)
 
 
-def _place(keys: Sequence[str], load: dict[str, int], receivers: Mapping[str, WorkerView]) -> dict[str, str]:
-    levels = _Levels(load, receivers)
-    placed = {}
-    for key in keys:
+def _place_free(
+    free: Sequence[str], soon: Iterable[str], load: Mapping[str, int], receivers: Mapping[str, WorkerView]
+) -> dict[str, str]:
+    """A receiver for each free lease, and for those that will be free ``soon``: what else suspects own.
+
+    A dead worker's leases expire one after the other, for each peer at other instants. Placed together, each has the
+    same receiver whichever of them a peer sees expired by now.
+    """
+    keys = sorted({*free, *soon})
+    placed = _place(keys, load, receivers)
+    if len(placed) == len(keys):
+        return placed
+    return _place(free, load, receivers)  # limits leave no room for all: what is free already comes first
+
+
+def _place(keys: Sequence[str], load: Mapping[str, int], receivers: Mapping[str, WorkerView]) -> dict[str, str]:
+    """How many go to each: one after the other to the least loaded. Which ones: by the ring."""
+    levels = _Levels(dict(load), receivers)
+    room: Counter[str] = Counter()
+    for _ in keys:
         worker_id = levels.lightest()
         if worker_id is None:
             break
         levels.add(worker_id, 1)
-        placed[key] = worker_id
-    return placed
+        room[worker_id] += 1
+    return share_out(keys, room)
 
 
 def _balance(
@@ -187,7 +209,7 @@ class _Levels:
     """The least loaded worker with room and the most loaded one that can give, at hand while ``load`` changes.
 
     Two heaps whose outdated entries are dropped when they come up: a plan for thousands of leases costs each of them a
-    logarithm and not a look at every worker.
+    logarithm and not a look at every worker. ``load`` is changed in place, by ``add`` only.
     """
 
     def __init__(self, load: dict[str, int], receivers: Mapping[str, WorkerView]) -> None:

@@ -287,9 +287,10 @@ class TableWatch:
             claimed = leases.claimed() | self._taking
             unowned = set(new)
             for key in free:
-                if key in held_back and not self._has_few:
-                    continue
-                if takes.get(key) not in (None, leases.me):
+                is_anothers = takes.get(key) not in (None, leases.me)
+                if key in held_back and (is_anothers or not self._has_few):
+                    continue  # whose it is by plan may hold back as well: its time is not running yet
+                if is_anothers:
                     grace[key] = self._grace.get(key) or now + self._drawn_grace(period, key in unowned)
                     if grace[key] > now:
                         continue

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +20,8 @@ from consumer.leasing.assignment import (
     plan,
     spread,
 )
+from consumer.leasing.ring import share_out
+from tests.simulation.scale.tally import least_moves
 
 WORKERS = ("a", "b", "c", "d")
 
@@ -180,3 +184,86 @@ def test_hand_offs_that_wait_for_long_batches_are_few_as_well() -> None:
     more = [LeaseView(f"{n:02d}", "a", actual_owner="a") for n in range(50, 90)]
     assert plan(PlanView([*waiting[:-1], *more], PAIR)).hand_offs == (HandOff("50", "a", "b"),)
     assert plan(PlanView([*waiting, *more], PAIR)).hand_offs == ()
+
+
+# -- the same view gives the same plan, and nearly the same view nearly the same
+
+
+def takers(leases: Sequence[LeaseView], workers: Sequence[WorkerView]) -> dict[str, str]:
+    return {take.key: take.worker_id for take in plan(PlanView(leases, workers)).takes}
+
+
+@given(views())
+def test_a_plan_changes_nothing_of_its_view_and_comes_out_the_same_again(view: PlanView) -> None:
+    leases, workers = list(view.leases), list(view.workers)
+    assert plan(view) == plan(PlanView(leases, workers))
+    assert (leases, workers) == (view.leases, view.workers)
+
+
+@given(views(limits=False, quirks=False))
+def test_a_fleet_comes_to_rest_in_the_fewest_moves_that_balance_it(view: PlanView) -> None:
+    load = loads_after(view, Plan())
+    settled, _ = settle(view)
+    owners = {lease.key: lease.owner for lease in view.leases}
+    moved = sum(lease.owner != owners[lease.key] for lease in settled.leases)
+    assert moved == least_moves(load, sum(owner is None for owner in owners.values()))
+
+
+@given(views(quirks=False), st.randoms(use_true_random=False))
+def test_what_some_have_taken_as_planned_leaves_the_rest_of_the_plan_as_it_is(
+    view: PlanView, chosen: random.Random
+) -> None:
+    """Who has seen a peer's take and who has not yet mean the same taker for every other lease."""
+    planned = takers(view.leases, view.workers)
+    taken = {key: worker for key, worker in planned.items() if chosen.random() < 0.5}
+    seen = [LeaseView(each.key, taken[each.key]) if each.key in taken else each for each in view.leases]
+    assert takers(seen, view.workers) == {key: worker for key, worker in planned.items() if key not in taken}
+
+
+@given(st.integers(1, 6), st.integers(1, 12), st.integers(0, 30), st.randoms(use_true_random=False))
+def test_a_dead_workers_leases_have_one_taker_each_whichever_are_seen_expired(
+    peers: int, dead_has: int, others_have: int, chosen: random.Random
+) -> None:
+    workers = [WorkerView("dead"), *(WorkerView(f"w{n}") for n in range(peers))]
+    others = [
+        LeaseView(f"k{n:02d}", owner, actual_owner=owner) for n in range(others_have) for owner in [f"w{n % peers}"]
+    ]
+    gone = [LeaseView(f"d{n:02d}", "dead", is_free=True, actual_owner="dead") for n in range(dead_has)]
+    expired = chosen.sample(range(dead_has), chosen.randint(1, dead_has))
+    some = [each if n in expired else each._replace(is_free=False) for n, each in enumerate(gone)]
+    last = takers([*others, *gone], workers)
+    assert takers([*others, *some], workers) == {gone[n].key: last[gone[n].key] for n in expired}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_lease_more_or_less_seen_somewhere_changes_few_takers(seed: int) -> None:
+    """Dealt out in turns all that follows would shift by one, and what two workers leave to each other nobody takes."""
+    draw = random.Random(seed)
+    workers = [WorkerView(f"w{n}-{draw.random()}") for n in range(20)]
+    names = [worker.worker_id for worker in workers]
+    held = [LeaseView(f"held-{n:03d}", name, actual_owner=name) for n in range(400) for name in [names[n % 20]]]
+    free = [LeaseView(f"free-{n:03d}", None, is_free=True) for n in range(60)]
+    before = takers([*held, *free], workers)
+    out_of_plan = held[0]._replace(key=draw.choice(free).key, owner=draw.choice(names))
+    after = takers([*held, out_of_plan, *(each for each in free if each.key != out_of_plan.key)], workers)
+    fewer = takers([*held[1:], *free], workers)
+    assert sum(before[key] != worker for key, worker in after.items()) <= 12
+    assert sum(before[key] != worker for key, worker in fewer.items()) <= 12
+
+
+def test_what_will_be_free_soon_takes_no_place_from_what_is_free() -> None:
+    dead = [LeaseView("1", "dead", actual_owner="dead"), LeaseView("2", "dead", is_free=True, actual_owner="dead")]
+    assert takers(dead, [WorkerView("dead"), WorkerView("a", max_leases=1)]) == {"2": "a"}
+
+
+@given(st.sets(st.sampled_from("klmnopqrstuv")), st.dictionaries(st.sampled_from(WORKERS), st.integers(-2, 4)))
+def test_leases_are_shared_out_as_far_as_there_is_room(keys: set[str], room: dict[str, int]) -> None:
+    taker = share_out(sorted(keys), room)
+    assert list(taker) == sorted(keys)[: sum(max(0, count) for count in room.values())]
+    assert all(count <= room[worker] for worker, count in Counter(taker.values()).items())
+
+
+def test_every_process_knows_the_same_ring() -> None:
+    """Python's own hashes differ from process to process."""
+    room = dict.fromkeys(WORKERS, 2)
+    assert share_out("klmnop", room) == {"k": "d", "l": "a", "m": "d", "n": "a", "o": "c", "p": "b"}

@@ -178,3 +178,23 @@ def test_a_dead_workers_row_that_can_not_be_deleted_is_named_once_a_minute_and_k
         main()
     (told,) = (record.getMessage() for record in caplog.records)
     assert told.startswith("The row of worker zed, which died, could not be deleted from lease table memory")
+
+
+@on_bench
+async def test_time_given_to_the_planned_taker_does_not_run_while_fleets_form(bench: Bench) -> None:
+    """Scale, cold start: who knew the fleet first took 160 leases of peers that still held back."""
+    spawned: list[Coroutine[Any, Any, None]] = []
+    leases, watch = watch_on(bench, spawned)
+    for number in range(120):
+        bench.apply(verbs.create(Lease(key=f"shard-{number}", stream=STREAM, created_at="1")))
+    await bench.write_worker(WorkerRow(worker_id="a-peer", beat=1))
+    await watch.scan()
+    bench.script.extend([Step(error=LeaseTableThrottled())] * 4)
+    watch.apply_takes()  # the first few, which fail
+    await settle(spawned)
+    await bench.clock.sleep(5.0)
+    await bench.write_worker(WorkerRow(worker_id="a-peer", beat=4))
+    await watch.scan()
+    watch.apply_takes()
+    await settle(spawned)
+    assert len(leases.held) == 60
