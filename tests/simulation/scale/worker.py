@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
@@ -24,26 +24,24 @@ from tests.simulation.store import Network, SimStore, SimTable
 __all__ = ["ScaleTable", "ScaleWorker"]
 
 _SNAPSHOT_SECONDS: Final = 0.25
-_LONGEST_LAG_SECONDS: Final = 2.0
+_KEPT_SECONDS: Final = 2.0
 
 
 class ScaleTable(SimTable):
-    """A ``SimTable`` whose scans share snapshots: each shows the whole table as it was up to a second ago."""
+    """A ``SimTable`` whose scans share snapshots, one for each quarter of a second that a scan looks back at."""
 
     def __init__(self, watcher: Callable[[str, Write, Lease | None, Lease | None], None]) -> None:
         super().__init__(watcher)
-        self._snapshots: deque[tuple[float, TableScan]] = deque()
+        self._snapshots: dict[float, TableScan] = {}
 
     def scan_as_of(self, lag: Callable[[], float]) -> TableScan:
-        """The table as it was ``lag()`` seconds ago, a quarter of a second more or less."""
+        """The whole table as it was ``lag()`` seconds ago, or up to a quarter of a second before."""
         now = asyncio.get_running_loop().time()
-        shots = self._snapshots
-        if not shots or now >= shots[-1][0] + _SNAPSHOT_SECONDS:
-            shots.append((now, self.rows()))
-        while len(shots) > 1 and shots[1][0] <= now - _LONGEST_LAG_SECONDS:
-            shots.popleft()
-        at = now - lag()
-        return next((scan for since, scan in reversed(shots) if since <= at), shots[0][1])
+        at = math.floor((now - lag()) / _SNAPSHOT_SECONDS) * _SNAPSHOT_SECONDS
+        if at not in self._snapshots:
+            self._snapshots = {since: scan for since, scan in self._snapshots.items() if since >= now - _KEPT_SECONDS}
+            self._snapshots[at] = super().scan_as_of(lambda: now - at)
+        return self._snapshots[at]
 
 
 class CountedStore(SimStore):
