@@ -82,49 +82,44 @@ async def test_whoever_waits_for_a_call_hears_of_the_stop() -> None:
     assert call.cancelled()
 
 
-async def test_a_caller_that_is_cancelled_does_not_take_the_write_along() -> None:
-    seam, begun, may_end, ended = LeasesInThread(), threading.Event(), threading.Event(), threading.Event()
-    await seam.start(connections([]))
+async def outlived(seam: LeasesInThread, error: Exception | None = None) -> None:
+    """A call whose caller is cancelled in the middle of it; only then it ends, or raises ``error``."""
+    begun, may_end, ended = threading.Event(), threading.Event(), threading.Event()
 
     async def write() -> None:
         begun.set()
         await asyncio.to_thread(may_end.wait, 10)
         ended.set()
+        if error is not None:
+            raise error
 
     call = asyncio.ensure_future(seam.call(write()))
     await asyncio.to_thread(begun.wait, 10)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
+    assert not ended.is_set()
     may_end.set()
     assert await asyncio.to_thread(ended.wait, 10)
+
+
+async def test_a_caller_that_is_cancelled_does_not_take_the_write_along() -> None:
+    seam = LeasesInThread()
+    await seam.start(connections([]))
+    await outlived(seam)
     await seam.stop()
 
 
 async def test_what_a_call_raises_after_its_caller_was_cancelled_is_nobodys_traceback() -> None:
-    seam, begun, may_end, raised = LeasesInThread(), threading.Event(), threading.Event(), threading.Event()
+    seam = LeasesInThread()
     await seam.start(connections([]))
     complaints: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context["message"]))
-
-    async def write() -> None:
-        begun.set()
-        await asyncio.to_thread(may_end.wait, 10)
-        raised.set()
-        raise OSError("the lease was lost meanwhile")
-
-    call = asyncio.ensure_future(seam.call(write()))
-    await asyncio.to_thread(begun.wait, 10)
-    call.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await call
-    may_end.set()
+    await outlived(seam, OSError("the lease was lost meanwhile"))
     # Round trips later than the error: by then this loop has been told of it.
-    assert await asyncio.to_thread(raised.wait, 10)
     for _ in range(3):
         await seam.call(asyncio.sleep(0))
     await seam.stop()
-    del call
     gc.collect()
     assert complaints == []
 
