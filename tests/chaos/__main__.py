@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
+from consumer.cli.output import until_unread
 from consumer.testing.ministack import Ministack, MinistackMissing, MinistackNotReady
 from lease_store.errors import InvalidRow
 from tests.chaos.campaign import Campaign
@@ -123,4 +124,4 @@ def _progress(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from consumer.cli.output import until_unread
 from consumer.testing.faults import Fault
 from consumer.testing.stream_rules import Staleness, StreamOptions
 from tests.simulation.arguments import virtual_days
@@ -289,4 +290,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))
