@@ -15,7 +15,7 @@ import pytest
 
 from tests.simulation.leases.draw import Work, drawn
 from tests.simulation.leases.world import run_seed
-from tests.simulation.store import Network
+from tests.simulation.store import Calm, Network
 
 pytestmark = pytest.mark.usefixtures("nothing_logged")
 
@@ -55,6 +55,22 @@ ONCE_RED = (
         "a child's row that was made twice began a second tenure beside the first",
         8,
         {"network": LATE_AND_LOSSY, "work": SHORT_SHARDS, "workers": 3, "keys": 4, "failover": 5.0},
+    ),
+    Once(
+        "a dead owner's new child was left alone like one that nobody ever had: taken over later than promised",
+        43103,
+        {
+            "faults": "none",
+            "network": Calm(usual_seconds=0.03),
+            "work": Work(0.3, 0.0, 0.0, 1.0, 0.5, 20.0),
+            "workers": 4,
+            "keys": 8,
+            "happenings": ("start", "nothing", "crash"),
+            "phase": 60.0,
+            "pause": 3.0,
+            "stagger": 0.0,
+            "failover": 10.0,
+        },
     ),
 )
 
