@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from uuid import uuid4
@@ -57,6 +57,16 @@ class Fleet:
             }
             started.append(self.processes.start(name, **settings))
         return started
+
+    @asynccontextmanager
+    async def at_work(self, *names: str, failover_seconds: float) -> AsyncIterator[list[Process]]:
+        """Workers that share the shards and were given records of each. Writes go on until the exit, and all come."""
+        workers = await self.start(*names, failover_seconds=failover_seconds)
+        async with self.orders.written_to():
+            await self.processes.until_shared(*[SHARDS // len(names)] * len(names))
+            await self.until_all_read(*workers)
+            yield workers
+        await self.ledger.until_all_delivered()
 
     async def until_all_read(self, *readers: Process) -> None:
         """Until each of these was given a record of every shard it has."""
@@ -109,16 +119,12 @@ async def fleet(tmp_path: Path, ministack: Ministack) -> AsyncIterator[Fleet]:
 
 @pytest.mark.timeout(180)
 async def test_the_shards_of_a_killed_worker_are_read_again_within_the_promise(fleet: Fleet) -> None:
-    workers = await fleet.start("ada", "bob", "cleo", failover_seconds=2.0)
-    async with fleet.orders.written_to():
-        await fleet.processes.until_shared(2, 2, 2)
-        await fleet.until_all_read(*workers)
+    async with fleet.at_work("ada", "bob", "cleo", failover_seconds=2.0) as workers:
         victim = workers[1]
         orphans = fleet.processes.shards_of(victim)
         killed_at = victim.send(signal.SIGKILL)
         assert await victim.end() == -signal.SIGKILL
         took = await fleet.until_read_elsewhere(orphans, victim, killed_at) - killed_at
-    await fleet.ledger.until_all_delivered()
     print(f"kill -9 to the last of its {len(orphans)} shards read again: {took:.2f} s at a failover time of 2 s")
     fleet.judge()
     assert len(orphans) == 2
@@ -127,10 +133,7 @@ async def test_the_shards_of_a_killed_worker_are_read_again_within_the_promise(f
 
 @pytest.mark.timeout(180)
 async def test_a_worker_that_slept_longer_than_the_failover_time_writes_nothing_for_what_it_lost(fleet: Fleet) -> None:
-    workers = await fleet.start("ada", "bob", "cleo", failover_seconds=2.0)
-    async with fleet.orders.written_to():
-        await fleet.processes.until_shared(2, 2, 2)
-        await fleet.until_all_read(*workers)
+    async with fleet.at_work("ada", "bob", "cleo", failover_seconds=2.0) as workers:
         zombie = workers[2]
         lost_shards = fleet.processes.shards_of(zombie)
         tenures = {note.tenure for note in fleet.ledger.of("initialize", worker="cleo")}
@@ -147,7 +150,6 @@ async def test_a_worker_that_slept_longer_than_the_failover_time_writes_nothing_
         # It is a peer as before: others hand it its share again.
         await fleet.processes.until_shared(2, 2, 2)
         await fleet.until_all_read(zombie)
-    await fleet.ledger.until_all_delivered()
     fleet.judge()
     assert len(fleet.proxies["cleo"].exchanges) > asked_before
     history = table_history(fleet.proxies)
@@ -176,15 +178,11 @@ def _taken_from(history: list[Stored], owner: str) -> list[str]:
 
 @pytest.mark.timeout(180)
 async def test_a_worker_told_to_stop_hands_over_without_loss_or_repeat(fleet: Fleet) -> None:
-    ada, bob = await fleet.start("ada", "bob", failover_seconds=5.0)
-    async with fleet.orders.written_to():
-        await fleet.processes.until_shared(3, 3)
-        await fleet.until_all_read(ada, bob)
+    async with fleet.at_work("ada", "bob", failover_seconds=5.0) as (ada, _):
         shards = fleet.processes.shards_of(ada)
         told_at = ada.send(signal.SIGTERM)
         assert await ada.end() == 0, ada.said()
         await fleet.until_read_elsewhere(shards, ada, told_at)
-    await fleet.ledger.until_all_delivered()
     fleet.judge()
     assert repeats(fleet.ledger.notes) == []
     asked = [note.shard_id for note in fleet.ledger.of("shutdown_requested", worker="ada") if note.at > told_at]
@@ -195,9 +193,7 @@ async def test_a_worker_told_to_stop_hands_over_without_loss_or_repeat(fleet: Fl
 
 @pytest.mark.timeout(240)
 async def test_a_rolling_restart_costs_no_record_no_order_and_no_repeat(fleet: Fleet) -> None:
-    old = await fleet.start("ada-1", "bob-1", "cleo-1", failover_seconds=5.0)
-    async with fleet.orders.written_to():
-        await fleet.processes.until_shared(2, 2, 2)
+    async with fleet.at_work("ada-1", "bob-1", "cleo-1", failover_seconds=5.0) as old:
         for worker in old:
             (fresh,) = await fleet.start(worker.name.replace("1", "2"), failover_seconds=5.0)
             await fleet.ledger.until(lambda fresh=fresh: fleet.processes.shards_of(fresh), "a shard for the new one")
@@ -206,7 +202,6 @@ async def test_a_rolling_restart_costs_no_record_no_order_and_no_repeat(fleet: F
             assert await worker.end() == 0, worker.said()
         await fleet.processes.until_shared(2, 2, 2)
         await fleet.until_all_read(*fleet.processes.all[3:])
-    await fleet.ledger.until_all_delivered()
     fleet.judge()
     assert repeats(fleet.ledger.notes) == []
     assert fleet.ledger.of("lease_lost") == []
