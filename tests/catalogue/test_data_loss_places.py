@@ -139,7 +139,9 @@ def test_c06_the_final_page_of_a_closed_shard_is_delivered(source: str, empty_la
 
 @pytest.mark.parametrize("policy", ["skip", "stop"])
 @staged()
-async def test_c09_after_25_hours_down_the_gap_is_told_counted_and_treated_as_asked(stage: Stage, policy: str) -> None:
+async def test_c09_after_25_hours_down_the_gap_is_told_counted_and_treated_as_asked(
+    stage: Stage, caplog: pytest.LogCaptureFixture, policy: str
+) -> None:
     first = stage.put("k", 5)
     group = stage.group(**LONG, on_trimmed=policy)
     member = await group.start()
@@ -159,8 +161,12 @@ async def test_c09_after_25_hours_down_the_gap_is_told_counted_and_treated_as_as
     assert (gap.to_position, gap.stopped) == ("TRIM_HORIZON", policy == "stop")
     assert not set(lost) & set(group.times())
     assert [each.serial for each in group.given] == (first + kept if policy == "skip" else first)
+    told = [each.getMessage() for each in caplog.records if gap.shard_id in each.getMessage()]
+    assert f"records after {gap.from_position} were trimmed" in told[0]
+    assert policy == "stop" or f"goes on at {stage.written(kept[0]).sequence}" in told[1]
     problems = member.worker.status().problems
-    assert bool(problems) == (policy == "stop")
+    assert [gap.shard_id in each and "--on-trimmed skip" in each for each in problems] == [True] * (policy == "stop")
+    assert member.held == {gap.shard_id}
     await member.drain()
     row = group.lease(gap.shard_id)
     assert row.checkpoint.sequence_number == str(stage.written((kept if policy == "skip" else first)[-1]).sequence)

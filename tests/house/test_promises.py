@@ -6,11 +6,21 @@ import ast
 import re
 from typing import Final
 
+import pytest
+
 from tests.house.tree import ROOT, tree_of
 
 SECTION: Final = "## What the README promises"
 ROW: Final = re.compile(r"^\| (?!promise|---)(.+?) \| (.+?) \|$", re.MULTILINE)
 TEST: Final = re.compile(r"`([\w/.]+)::(test_\w+)`")
+# Headers of tables and what is said of others, of measurements and of what is not there.
+NO_PROMISE: Final = (
+    "A processor's methods, all but the first optional",
+    "| method |",
+    "What is not promised",
+    "Not checked against real AWS",
+    "How fast it is",
+)
 
 
 def _rows() -> list[tuple[str, str]]:
@@ -22,6 +32,18 @@ def test_each_promise_stands_in_the_readme_in_these_words() -> None:
     readme = " ".join((ROOT / "README.md").read_text().replace("**", "").split())
     assert len(_rows()) > 20
     assert [promise for promise, _ in _rows() if promise not in readme] == []
+
+
+@pytest.mark.parametrize(
+    "section", ["Write a processor", "Sources and positions", "Checkpoints", "What is promised", "Run it"]
+)
+def test_each_paragraph_that_promises_has_a_row(section: str) -> None:
+    text = (ROOT / "README.md").read_text().replace("**", "").partition(f"## {section}\n")[2].partition("\n## ")[0]
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    parts = [" ".join(part.split()) for part in re.split(r"\n\n|\n(?=- |\| `)", text) if part.strip()]
+    promises = [promise for promise, _ in _rows()]
+    assert len(parts) > 1
+    assert [part for part in parts if not part.startswith(NO_PROMISE) and not any(p in part for p in promises)] == []
 
 
 def test_each_test_of_a_promise_is_where_the_table_says() -> None:
