@@ -275,13 +275,11 @@ class FleetWorld:
         if missing:
             self.judge.breach(f"{len(missing)} records never came, the first: {missing[0]}")
         leaving = [each for each in self.processes if each.is_up]
-        # Each waits for two scans, whose period grows with the fleet: the shortest time-out is too short for some.
-        in_time = self.draw.drain_timeout >= 25.0
         for each in leaving:
             each.drain()
         await asyncio.sleep(self.draw.drain_timeout + 5.0)
         for each in leaving:
-            if each.state != "gone" or (each.outcome is not Outcome.CLEAN and in_time):
+            if each.state != "gone" or each.outcome is not Outcome.CLEAN:
                 self.judge.breach(f"{each.name} did not leave a calm fleet cleanly: {each.state}, {each.outcome}")
         named = [lease.key for lease in self.judge.table.rows().leases if lease.owner and not lease.is_finished]
         if named:
