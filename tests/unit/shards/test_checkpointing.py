@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from itertools import pairwise
 
 import pytest
 
-from consumer.clock import SystemClock
-from consumer.delivery.threads import DaemonThreads
 from consumer.errors import CheckpointBackwards, CheckpointBeyondDelivered, LeaseLost, LeaseStoreError
 from consumer.hooks import BatchFailed, CheckpointFailed, CheckpointStored, Stuck
 from consumer.processor import RecordProcessor
 from consumer.shards.lifecycle import Event
-from consumer.streams.source import Shard
 from lease_store.checkpoint import Checkpoint
-from tests.unit.shards.shard_fakes import FakeRecord, FakeSource, FakeTenure, Stage, at, page, records, virtual
-
-CHILD = Shard("child-1", ("shard-1",))
+from tests.unit.shards.shard_fakes import FakeRecord, at, page, records, stored, virtual_stage
 
 
 class Sink(RecordProcessor):
@@ -31,21 +25,6 @@ class Paced(RecordProcessor):
 
     async def process_records(self, records, checkpointer):
         await asyncio.sleep(0.1)
-
-
-def virtual_stage(script, user, act, *, tenure=None, **settings):
-    """Run one consumer beside ``act(stage, task)``."""
-
-    async def main():
-        stage = Stage(tenure() if tenure else FakeTenure(), FakeSource(*script), user, **settings)
-        task = stage.start()
-        await act(stage, task)
-        if not task.done():
-            stage.tenure.ask("lost")
-        await task
-        return stage
-
-    return virtual(main)
 
 
 def test_checkpoints_are_coalesced_to_one_an_interval_and_the_last_is_stored_too():
@@ -149,10 +128,6 @@ def manual(step, script=None, *, act=None, tenure=None, **settings):
         script or [records(1, 2, 3)], User, act or default, tenure=tenure, checkpointing="manual", **settings
     )
     return stage, raised
-
-
-def stored(stage):
-    return [number for _, number in stage.tenure.stored]
 
 
 def test_manual_mode_stores_only_what_user_code_stores():
@@ -336,59 +311,6 @@ def test_automatic_progress_never_goes_back_behind_what_is_wanted():
     assert stored(virtual_stage([], Sink, act)) == ["9"]
 
 
-# shard_ended in manual mode
-
-
-def test_shard_ended_without_its_checkpoint_is_called_again_and_the_log_says_why(caplog):
-    class User(RecordProcessor):
-        calls = 0
-
-        async def process_records(self, records, checkpointer):
-            pass
-
-        async def shard_ended(self, checkpointer):
-            User.calls += 1
-            if User.calls == 3:
-                await checkpointer.checkpoint()
-
-    async def act(stage, task):
-        assert await task is Event.END_STORED
-
-    stage = virtual_stage([page(records(1), last=True, children=(CHILD,))], User, act, checkpointing="manual")
-    assert User.calls == 3
-    assert stage.tenure.calls == [("end_shard", ("child-1",))]
-    assert "shard_ended returned without calling checkpointer.checkpoint()" in caplog.text.replace("\n", " ")
-
-
-def test_the_default_shard_ended_checkpoints_in_manual_mode():
-    class User(RecordProcessor):
-        async def process_records(self, records, checkpointer):
-            pass
-
-    async def act(stage, task):
-        assert await task is Event.END_STORED
-
-    virtual_stage([page(records(1), last=True, children=(CHILD,))], User, act, checkpointing="manual")
-
-
-def test_a_record_in_shard_ended_is_a_checkpoint_and_not_the_end():
-    class User(RecordProcessor):
-        last = None
-
-        async def process_records(self, records, checkpointer):
-            User.last = records[-1]
-
-        async def shard_ended(self, checkpointer):
-            await checkpointer.checkpoint(User.last)
-
-    async def act(stage, task):
-        await at(10)
-        assert not task.done()
-
-    stage = virtual_stage([page(records(1), last=True)], User, act, checkpointing="manual")
-    assert stored(stage) == ["1"]
-
-
 def test_a_last_checkpoint_in_shutdown_requested_is_stored_before_the_lease_leaves():
     class User(RecordProcessor):
         async def process_records(self, records, checkpointer):
@@ -404,104 +326,3 @@ def test_a_last_checkpoint_in_shutdown_requested_is_stored_before_the_lease_leav
 
     stage = virtual_stage([records(1, 2)], User, act, checkpointing="manual")
     assert stage.tenure.calls == [("checkpoint", "2"), ("let_go", True)]
-
-
-# Manual mode in plain code: real threads on a real loop, moved by signals only
-
-
-async def plain(step, act, monkeypatch):
-    """Run ``step(records, checkpointer)`` as a plain process_records in a real thread, beside ``act``."""
-    monkeypatch.setattr("tests.unit.shards.shard_fakes.VirtualClock", SystemClock)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    results = []
-
-    class User(RecordProcessor):
-        def process_records(self, records, checkpointer):
-            try:
-                results.append(step(records, checkpointer))
-            except BaseException as error:
-                results.append(error)
-            loop.call_soon_threadsafe(ended.set)
-
-    threads = DaemonThreads(2)
-    stage = Stage(FakeTenure(), FakeSource(records(1, 2, 3)), User, checkpointing="manual", threads=threads)
-    task = stage.start()
-    async with asyncio.timeout(20):
-        await act(stage, ended)
-        stage.tenure.ask("lost")
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
-    threads.close()
-    return stage, results
-
-
-async def test_a_plain_checkpoint_blocks_its_thread_until_stored(monkeypatch):
-    entered = threading.Event()
-
-    def step(batch, checkpointer):
-        assert threading.current_thread() is not threading.main_thread()
-        entered.set()
-        checkpointer.checkpoint(batch[1])
-        return "returned"
-
-    async def act(stage, ended):
-        stage.tenure.checkpoint_gate.clear()
-        await asyncio.to_thread(entered.wait, 10)
-        assert not ended.is_set()
-        stage.tenure.checkpoint_gate.set()
-        await ended.wait()
-
-    stage, results = await plain(step, act, monkeypatch)
-    assert results == ["returned"]
-    assert stored(stage) == ["2"]
-
-
-async def test_a_plain_checkpoint_raises_in_its_thread(monkeypatch):
-    def step(batch, checkpointer):
-        checkpointer.checkpoint(FakeRecord("9"))
-
-    async def act(stage, ended):
-        await ended.wait()
-
-    _, results = await plain(step, act, monkeypatch)
-    assert [type(error) for error in results] == [CheckpointBeyondDelivered]
-
-
-async def test_a_plain_checkpoint_under_way_when_the_lease_is_lost_raises_and_frees_its_thread(monkeypatch):
-    def step(batch, checkpointer):
-        checkpointer.checkpoint()
-
-    async def act(stage, ended):
-        stage.tenure.checkpoint_gate.clear()
-        await stage.tenure.checkpoint_begun.wait()
-        stage.tenure.ask("lost")
-        stage.tenure.checkpoint_gate.set()
-        await ended.wait()
-
-    _, results = await plain(step, act, monkeypatch)
-    assert [type(error) for error in results] == [LeaseLost]
-
-
-async def test_cancelling_waits_for_a_thread_that_waits_for_its_checkpoint(monkeypatch):
-    def step(batch, checkpointer):
-        checkpointer.checkpoint()
-        return "stored"
-
-    async def act(stage, ended):
-        stage.tenure.checkpoint_gate.clear()
-        await stage.tenure.checkpoint_begun.wait()
-        (task,) = [task for task in asyncio.all_tasks() if task.get_name() == "consumer under test"]
-        for _ in range(20):
-            task.cancel()
-            await asyncio.sleep(0)
-        assert not task.done()
-        stage.tenure.checkpoint_gate.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert ended.is_set() or not stage.consumer.user_code_running
-
-    stage, results = await plain(step, act, monkeypatch)
-    assert results == ["stored"]
-    assert Checkpoint("3") == stage.consumer._writer.stored
