@@ -14,6 +14,7 @@ from consumer.config import InitialPosition, WorkerConfig
 from consumer.delivery.threads import InlineThreads
 from consumer.errors import IteratorExpired, LeaseLost
 from consumer.hooks import Fact
+from consumer.processor import RecordProcessor
 from consumer.record import ViewType
 from consumer.shards.budget import ByteBudget
 from consumer.shards.shard_consumer import ShardConsumer
@@ -24,6 +25,7 @@ from lease_store.lease import Lease
 
 DYNAMODB = StreamIdentity("arn:stream/1", "arn:stream/1", "arn", ViewType.NEW_AND_OLD_IMAGES)
 KINESIS = StreamIdentity("arn:kinesis", "arn:kinesis@1", "arn:kinesis", None)
+CHILD = Shard("child-1", ("shard-1",))
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,33 @@ def records(*numbers: int, size_bytes: int = 100, timestamp: float | None = 1_80
 
 def numbers(batch: Iterable[Any]) -> list[int]:
     return [int(record.sequence_number) for record in batch]
+
+
+class Recorder(RecordProcessor):
+    """Keeps what it is told, in order."""
+
+    def __init__(self) -> None:
+        self.log: list[object] = []
+
+    async def initialize(self, shard):
+        self.log.append(("initialize", shard.shard_id, str(shard.checkpoint), shard.fencing_token))
+
+    async def process_records(self, records, checkpointer):
+        self.log.append(numbers(records))
+
+    async def lease_lost(self):
+        self.log.append("lease_lost")
+
+    async def shard_ended(self, checkpointer):
+        self.log.append("shard_ended")
+        await checkpointer.checkpoint()
+
+    async def shutdown_requested(self, checkpointer):
+        self.log.append("shutdown_requested")
+
+    @property
+    def seen(self) -> list[int]:
+        return [number for entry in self.log if isinstance(entry, list) for number in entry]
 
 
 class FakeTenure:
@@ -223,3 +252,22 @@ def virtual(main: Callable[[], Any], *, limit_seconds: float = 3_600.0, seed: in
 async def at(seconds: float) -> None:
     """Wait until this instant of virtual time."""
     await asyncio.sleep(seconds - asyncio.get_running_loop().time())
+
+
+def virtual_stage(script, user, act, *, tenure=None, **settings):
+    """Run one consumer beside ``act(stage, task)``."""
+
+    async def main():
+        stage = Stage(tenure() if tenure else FakeTenure(), FakeSource(*script), user, **settings)
+        task = stage.start()
+        await act(stage, task)
+        if not task.done():
+            stage.tenure.ask("lost")
+        await task
+        return stage
+
+    return virtual(main)
+
+
+def stored(stage):
+    return [number for _, number in stage.tenure.stored]
