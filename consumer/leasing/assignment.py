@@ -73,11 +73,13 @@ class HandOff:
 class Plan:
     """Moves that balance the fleet within one lease.
 
-    ``unplaced`` are free leases that every limit forbids, ``take_backs`` slow hand-offs without which it is balanced.
+    ``later`` are hand-offs for when fewer are under way to their receivers. ``unplaced`` are free leases that every
+    limit forbids, ``take_backs`` slow hand-offs without which it is balanced.
     """
 
     takes: tuple[Take, ...] = ()
     hand_offs: tuple[HandOff, ...] = ()
+    later: tuple[HandOff, ...] = ()
     unplaced: tuple[str, ...] = ()
     take_backs: tuple[str, ...] = ()
 
@@ -109,7 +111,8 @@ def plan(view: PlanView) -> Plan:
     unplaced = tuple(key for key in free if key not in placed)
     for worker_id in placed.values():
         load[worker_id] += 1
-    return Plan(takes, _balance(view.leases, load, receivers), unplaced, take_backs)
+    hand_offs, later = _balance(view.leases, load, receivers)
+    return Plan(takes, hand_offs, later, unplaced, take_backs)
 
 
 def _not_needed(slow: Iterable[LeaseView], load: Mapping[str, int]) -> tuple[str, ...]:
@@ -165,13 +168,15 @@ def _place(keys: Sequence[str], load: Mapping[str, int], receivers: Mapping[str,
 
 def _balance(
     leases: Sequence[LeaseView], load: dict[str, int], receivers: Mapping[str, WorkerView]
-) -> tuple[HandOff, ...]:
+) -> tuple[tuple[HandOff, ...], tuple[HandOff, ...]]:
+    """The hand-offs to be asked for now, and those that come when fewer are under way."""
     levels = _Levels(load, receivers)
     receiver = levels.lightest()
     if receiver is None or max(load.values()) - load[receiver] <= 1:
-        return ()  # as nearly always: nothing is to be sorted for it
+        return (), ()  # as nearly always: nothing is to be sorted for it
     under_way, waiting, movable = _in_motion(leases, load)
     moves: list[HandOff] = []
+    later: list[HandOff] = []
     while True:
         donor, receiver = levels.heaviest(movable), levels.lightest()
         if donor is None or receiver is None or load[donor] - load[receiver] <= 1:
@@ -180,11 +185,10 @@ def _balance(
         levels.add(donor, -1)
         levels.add(receiver, 1)
         under_way[receiver] += 1
-        # Moves beyond the limit are reckoned with all the same, so that the rest of the plan stays; they come next.
         few = under_way[receiver] <= HAND_OFFS_TOWARDS_ONE
-        if few and under_way[receiver] + waiting[receiver] <= 2 * HAND_OFFS_TOWARDS_ONE:
-            moves.append(HandOff(key, donor, receiver))
-    return tuple(moves)
+        in_time = few and under_way[receiver] + waiting[receiver] <= 2 * HAND_OFFS_TOWARDS_ONE
+        (moves if in_time else later).append(HandOff(key, donor, receiver))
+    return tuple(moves), tuple(later)
 
 
 def _in_motion(

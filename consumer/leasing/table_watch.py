@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from consumer.errors import LeaseLost, LeaseTableConflict
-from consumer.leasing.assignment import plan
+from consumer.leasing.assignment import HandOff, plan
 from consumer.leasing.handoff import OwnerSide, ReceiverSide, settle_mine
 from consumer.leasing.leases import Leases
 from consumer.leasing.table_check import conflict_in, unknown_movers
@@ -70,7 +70,8 @@ class TableWatch:
         self._troubles: dict[str, _Trouble] = {}
         self._taking: set[str] = set()
         self._grace: dict[str, float] = {}
-        self._lacking = 0
+        self._lacking = self._may_ask = 0
+        self._asking: set[str] = set()
         self._began_at = leases.clock.monotonic()
         self._suspects: Mapping[str, str] = {}
         self._told: frozenset[tuple[str, str]] = frozenset()
@@ -253,13 +254,33 @@ class TableWatch:
         """
         leases = self._leases
         made = plan(leases.view(self._taking))
-        lacking = [move.key for move in made.hand_offs if move.worker_id == leases.me]
-        for key in lacking[: self._lacking]:
-            self._spawn(self._receiver.ask(key))
-        self._lacking = len(lacking)
+        lacking = len(self._asking) + sum(move.worker_id == leases.me for move in (*made.hand_offs, *made.later))
+        self._may_ask = max(0, min(lacking, self._lacking) - len(self._asking))
+        self._lacking = lacking
+        self._ask_for(made.hand_offs)
         for key in made.take_backs:
             if key in leases.held:
                 self._spawn(self.guarded(key, partial(self._owner.keep, leases.held[key])))
+
+    def _ask_for(self, hand_offs: Sequence[HandOff]) -> None:
+        mine = [move.key for move in hand_offs if move.worker_id == self._leases.me][: self._may_ask]
+        self._may_ask -= len(mine)
+        self._asking.update(mine)
+        for key in mine:
+            self._spawn(self._ask(key))
+
+    async def _ask(self, key: str) -> None:
+        """Ask for a lease and, once it has come, for the next: few are asked for at once, and looks may be far apart.
+
+        Where it does not come, the last look no longer holds, and the next one decides: no refusal leads to another.
+        """
+        leases = self._leases
+        try:
+            await self._receiver.ask(key)
+        finally:
+            self._asking.discard(key)
+        if key in leases.held and self._may_ask and not leases.draining:
+            self._ask_for(plan(leases.view(self._taking)).hand_offs)
 
     def apply_takes(self) -> float | None:
         """Start taking what is free and mine by plan, or anybody's by now; returns when to look again."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 
-__all__ = ["at_least_one", "virtual_days"]
+__all__ = ["above_zero", "at_least_one", "virtual_days"]
 
 
 def at_least_one(text: str) -> int:
@@ -12,6 +12,17 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
+
+
+def above_zero(text: str) -> float:
+    """A number of seconds or units; ArgumentTypeError where it is none, or not above zero."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is no number above zero")
+    return number
 
 
 def virtual_days(text: str) -> float:

@@ -6,7 +6,7 @@ import asyncio
 import random
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -20,7 +20,12 @@ from tests.simulation.scale.tally import Tally, least_moves
 from tests.simulation.scale.worker import ScaleTable, ScaleWorker
 from tests.simulation.store import Calm
 
-__all__ = ["Phase", "Scale", "ScaleWorld", "run_scale"]
+__all__ = ["GOAL_MOVES_TOO_MANY", "GOAL_SECONDS", "Phase", "Scale", "ScaleWorld", "most_moves", "run_scale"]
+
+GOAL_SECONDS: Final = 60.0
+"""Within how many virtual seconds of a change's last event the fleet is to be at rest."""
+GOAL_MOVES_TOO_MANY: Final = 0.05
+"""What share of the leases that a change leaves to be placed may move beyond the fewest possible."""
 
 _STREAM: Final = "clicks@1"
 _LOOK_SECONDS: Final = 0.5
@@ -42,10 +47,16 @@ class Scale:
     seed: int = 1
 
 
+def most_moves(least: int, placed: int) -> int:
+    """How many moves the goal allows where ``least`` are the fewest and ``placed`` leases are to be placed."""
+    return least + int(GOAL_MOVES_TOO_MANY * placed)
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """One change and what came of it. ``balanced_after_seconds`` (None: not within 15 minutes) is virtual, from the
     change's last event until every lease is held by a live worker, balanced within one, and nothing moved any more.
+    ``placed`` are the leases that the change leaves to be placed in whatever way: free, made anew, or to be evened out.
     """
 
     name: str
@@ -56,11 +67,24 @@ class Phase:
     balanced_after_seconds: float | None
     moves: int
     least_moves: int
+    placed: int
     refused_writes: int
     read_units: float
     write_units: int
     virtual_seconds: float
     cpu_seconds: float
+
+    @property
+    def missed(self) -> list[str]:
+        """A sentence for each goal that was missed."""
+        after, most = self.balanced_after_seconds, most_moves(self.least_moves, self.placed)
+        sentences = []
+        if after is None or after > GOAL_SECONDS:
+            took = "was not balanced at all" if after is None else f"was balanced after {after:.1f} s"
+            sentences.append(f"{self.name}: the fleet {took}, the goal is {GOAL_SECONDS:g} s.")
+        if self.moves > most:
+            sentences.append(f"{self.name}: {self.moves:,} moves, the goal is {most:,} at most.")
+        return sentences
 
 
 class ScaleWorld:
@@ -71,6 +95,7 @@ class ScaleWorld:
         self.tally = Tally()
         self.table = ScaleTable(self.tally.written)
         self.workers: list[ScaleWorker] = []
+        self._started = 0
         self._draw = random.Random(f"{scale.seed}:scale")
         self._network = Calm(scale.stale_seconds)
         self._tell = tell
@@ -78,7 +103,8 @@ class ScaleWorld:
 
     def add_worker(self) -> ScaleWorker:
         scale, draw = self.scale, self._draw
-        name = f"w{len(self.workers):03d}"
+        name = f"w{self._started:03d}"
+        self._started += 1
         settings = LeaseSettings(
             worker_id=name,
             stream_base="clicks",
@@ -100,7 +126,9 @@ class ScaleWorld:
         rows = len(self.table.rows().leases) + len(self.workers)
         return scan_period_seconds(rows, len(self.workers), self.scale.scan_read_units_per_second)
 
-    async def cold_start(self) -> int:
+    # -- changes: each returns the fewest moves after which the fleet is balanced again, and how many leases it concerns
+
+    async def cold_start(self) -> tuple[int, int]:
         """Every row without an owner, and all workers within a few seconds."""
         for n in range(self.scale.shards):
             lease = Lease(key=f"shardId-{n:08d}", stream=_STREAM, created_at=f"{n}")
@@ -111,18 +139,27 @@ class ScaleWorld:
         for pause in pauses:
             await asyncio.sleep(began + pause - asyncio.get_running_loop().time())
             self.add_worker()
-        return self.scale.shards
+        return self.scale.shards, self.scale.shards
 
-    async def lose_workers(self) -> int:
+    async def lose_workers(self) -> tuple[int, int]:
         """Some die at one instant."""
         for worker in self._draw.sample(self.workers, self.scale.lost):
             worker.kill()
             self.workers.remove(worker)
         load = self.tally.load
         left = {worker.name: load[worker.name] for worker in self.workers}
-        return least_moves(left, load.total() - sum(left.values()))
+        unowned = load.total() - sum(left.values())
+        return least_moves(left, unowned), unowned
 
-    async def double_shards(self) -> int:
+    async def join(self) -> tuple[int, int]:
+        """One worker more."""
+        load = self.tally.load
+        least = least_moves(
+            {self.add_worker().name: 0} | {worker.name: load[worker.name] for worker in self.workers}, 0
+        )
+        return least, least
+
+    async def double_shards(self) -> tuple[int, int]:
         """Every shard ends and is followed by two, which begin where it ended."""
         load = self.tally.load
         least = least_moves({worker.name: 2 * load[worker.name] for worker in self.workers}, 0)
@@ -134,18 +171,18 @@ class ScaleWorld:
             if asyncio.get_running_loop().time() > deadline:
                 raise RuntimeError("The shards did not end.")
             await asyncio.sleep(_LOOK_SECONDS)
-        return least
+        return least, 2 * load.total()
 
-    async def steady(self) -> int:
+    async def steady(self) -> tuple[int, int]:
         """Nothing happens, for a while."""
         await asyncio.sleep(self.scale.steady_seconds)
-        return 0
+        return 0, 0
 
-    async def phase(self, name: str, change: Callable[[], Any]) -> Phase:
+    async def phase(self, name: str, change: Callable[[], Awaitable[tuple[int, int]]]) -> Phase:
         """Make a change and wait for rest."""
         loop, cpu, tally = asyncio.get_running_loop(), time.process_time(), self.tally
         began, before = loop.time(), tally.snapshot()
-        least = await change()
+        least, placed = await change()
         changed_at = loop.time()
         rested = await self._rest(name, changed_at)
         after = tally.snapshot()
@@ -161,6 +198,7 @@ class ScaleWorld:
             balanced_after_seconds=rested,
             moves=(after["moves"] - before["moves"]).total(),
             least_moves=least,
+            placed=placed,
             refused_writes=refused.total(),
             read_units=reads + after["scanned_units"] - before["scanned_units"],
             write_units=calls.total(),
@@ -179,7 +217,7 @@ class ScaleWorld:
             since = None if why is not None else since or max(quiet_since, loop.time() - _LOOK_SECONDS)
             if time.monotonic() > told + 5.0:
                 told = time.monotonic()
-                self._say(f"{name}: {why or 'at rest'}, {self.tally.moves.total()} moves")
+                self.say(f"{name}: {why or 'at rest'}, {self.tally.moves.total()} moves")
             failed = next((each for each in self.workers if each.failed is not None), None)
             if failed is not None:
                 raise RuntimeError(f"{failed.name} ended") from failed.failed
@@ -191,30 +229,46 @@ class ScaleWorld:
     def _quiet_seconds(self) -> float:
         return max(5.0, 1.5 * self.scan_period_seconds)
 
-    def _say(self, what: str) -> None:
+    def say(self, what: str) -> None:
+        """Tell progress, with the time."""
         real, virtual = time.monotonic() - self._began, asyncio.get_running_loop().time()
         self._tell(f"{real:6.0f} s real, {virtual:7.1f} s virtual: {what}")
 
 
 def run_scale(scale: Scale, tell: Callable[[str], None]) -> dict[str, Any]:
-    """All phases, one after the other, as JSON-ready figures."""
+    """All phases, one after the other, as JSON-ready figures; ``missed`` are sentences, one for each goal missed.
+
+    KeyboardInterrupt ends it early: the phases that are over are judged, and ``complete`` is False.
+    """
     world = ScaleWorld(scale, tell)
     loop = VirtualTimeLoop(scale.seed, limit_seconds=100_000.0)
     phases: list[Phase] = []
 
     async def main() -> None:
-        changes = (("cold start", world.cold_start), ("loss", world.lose_workers), ("doubling", world.double_shards))
-        for name, change in (*changes, ("steady", world.steady)):
+        changes = (
+            ("cold start", world.cold_start),
+            ("loss", world.lose_workers),
+            ("joining", world.join),
+            ("doubling", world.double_shards),
+            ("steady", world.steady),
+        )
+        for name, change in changes:
             phases.append(await world.phase(name, change))
-            world._say(str(phases[-1]))
+            world.say(str(phases[-1]))
 
     cpu = time.process_time()
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        runner.run(main())
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    is_complete = True
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(main())
+    except KeyboardInterrupt:
+        is_complete = False
     return {
+        "complete": is_complete,
+        "missed": [sentence for phase in phases for sentence in phase.missed],
         "scale": asdict(scale),
+        "goals": {"balanced_after_seconds": GOAL_SECONDS, "moves_too_many": GOAL_MOVES_TOO_MANY},
         "phases": [asdict(phase) for phase in phases],
         "cpu_seconds": time.process_time() - cpu,
-        "peak_memory_mib": memory,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }

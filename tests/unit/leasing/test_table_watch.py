@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Coroutine
@@ -198,3 +199,41 @@ async def test_time_given_to_the_planned_taker_does_not_run_while_fleets_form(be
     watch.apply_takes()
     await settle(spawned)
     assert len(leases.held) == 60
+
+
+@on_bench
+async def test_a_lease_that_does_not_come_is_no_reason_to_ask_for_another_before_the_next_look(bench: Bench) -> None:
+    """A receiver asks on as leases come; asking on as they are refused would be a storm of refusals."""
+    spawned: list[Coroutine[Any, Any, None]] = []
+    _, watch = watch_on(bench, spawned)
+    for number in range(40):
+        bench.apply(verbs.create(Lease(key=f"shard-{number}", owner="a", stream=STREAM, created_at="1")))
+    for beat in (1, 2):
+        await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
+        await watch.scan()
+        watch._even_out()
+    for lease in bench.rows().leases:
+        bench.apply(verbs.start_hand_off(lease, "another"))
+    await settle(spawned)
+    assert bench.sent == ["start_hand_off"] * 4
+    assert spawned == []
+
+
+@on_bench
+async def test_between_two_looks_no_more_come_than_both_have_shown_as_lacking(bench: Bench) -> None:
+    spawned: list[Coroutine[Any, Any, None]] = []
+    leases, watch = watch_on(bench, spawned)
+    for beat, rows in ((1, range(4)), (2, range(4, 40))):
+        for number in rows:
+            bench.apply(verbs.create(Lease(key=f"shard-{number}", owner="a", stream=STREAM, created_at="1")))
+        await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
+        await watch.scan()
+        watch._even_out()
+    asks = [bench.begin(work) for work in spawned]
+    spawned.clear()
+    await bench.clock.sleep(0.05)
+    for lease in bench.rows().leases:
+        bench.apply(verbs.finish_hand_off(lease, "a"))
+    await asyncio.gather(*asks)
+    assert len(leases.held) == 2
+    assert spawned == []
