@@ -74,8 +74,11 @@ class Recorder(RecordProcessor):
         self.worker = worker
         self.work = work
         self.shard_id = ""
+        self._has_begun = False
 
     def initialize(self, shard: ShardContext) -> Any:
+        if self._has_begun:
+            self.journal.judge.breach(f"{self.worker}: a processor of {self.shard_id} is used for a second tenure")
         self.shard_id = shard.shard_id
         self.note("initialize", shard)
 
@@ -88,6 +91,7 @@ class Recorder(RecordProcessor):
 
     def begin(self, records: Sequence[Record], checkpointer: Checkpointer) -> Batch:
         """Journal the records of a call, and let the judge see each."""
+        self._has_begun = True
         serials = tuple(serial_of(record) for record in records)
         now = asyncio.get_running_loop().time()
         for serial, record in zip(serials, records, strict=True):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import pytest
@@ -14,21 +13,12 @@ from consumer.worker import Outcome
 from lease_store.item import to_item
 from tests.catalogue.recorder import Batch
 from tests.catalogue.stage import Group, Stage, staged
+from tests.integration.going_on import going_on
 
 
-@asynccontextmanager
-async def _written_to(stage: Stage, keys: int, every_seconds: float = 0.2) -> AsyncIterator[None]:
-    async def write() -> None:
-        while True:
-            stage.put_each(keys)
-            await asyncio.sleep(every_seconds)
-
-    task = asyncio.ensure_future(write())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
+def _written_to(stage: Stage, keys: int) -> AbstractAsyncContextManager[None]:
+    """Each key is written to five times a second, for as long as this is entered."""
+    return going_on(lambda _: stage.put_each(keys), 0.2, stage.clock)
 
 
 @staged()

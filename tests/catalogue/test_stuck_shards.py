@@ -111,7 +111,7 @@ def test_c28_random_sublists_of_the_graph_end_nothing_and_the_fleet_converges(so
 # -- many shards, many ends
 
 
-@staged(source="kinesis:clicks", shards=340, latency_seconds=0.05)
+@staged(source="dynamodb:clicks", shards=340, latency_seconds=0.05)
 async def test_c27_a_stream_of_340_shards_grows_to_435_and_every_one_is_read(stage: Stage) -> None:
     stage.put_each(keys=700)
     group = stage.group(idle_wait_seconds=20.0, checkpoint_interval_seconds=5.0)

@@ -301,6 +301,7 @@ async def test_c93_one_process_reads_three_streams_each_by_a_worker_of_its_own(s
         await group.until_given()
         assert not group.repeated()
     assert [len(group.leases()) for group in groups] == [1, 2, 2]
+    assert [len(group.members[0].worker.status().shards) for group in groups] == [1, 2, 2]
     assert sum(len(group.given) for group in groups) == 150
 
 
