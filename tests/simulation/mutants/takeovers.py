@@ -113,9 +113,14 @@ def another_owner_is_a_sign_of_life(original: Function) -> Function:
     "consumer.leasing.handoff:is_ready",
     rule="Before a finish the receiver's row is read: it must live, and not drain.",
     caught_by=("no lease for who leaves",),
+    # Scans that show a mark late, and seconds between the looks at a receiver's own row.
     faults="none",
+    network=Calm(stale_seconds=3.0),
+    failover=10.0,
+    keys=8,
+    workers=4,
     work=replace(CALM_WORK, long=0.3, long_seconds=4.0),
-    pause=1.5,
+    pause=0.7,
     happenings=("start", "drain"),
 )
 def finish_for_whoever_waits(_: Function) -> Function:
