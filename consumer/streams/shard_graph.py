@@ -11,7 +11,7 @@ row of the group as ``start_at``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
@@ -40,6 +40,8 @@ __all__ = [
 
 # Creation times in shard ids and timestamps of records come from different clocks of the service.
 _CLOCK_TOLERANCE_SECONDS: Final = 60.0
+# LATEST is the time of a listing, floored and less one: a listing that is not older than this may be that one.
+_SAME_LISTING_SECONDS: Final = 2.0
 _HORIZON: Final = InitialPosition("TRIM_HORIZON")
 _RETENTION_SECONDS: Final = 24 * 3600.0  # of DynamoDB; the shortest of Kinesis
 
@@ -303,20 +305,24 @@ def _missing(
     make it look like a shard that appeared later.
     """
     word, start_at = _group_start(table, start, pin)
-    # By now, what had ended before the start is listed no more, but neither may be what links a shard to any row.
-    is_old = start_at is not None and server_time is not None and server_time - float(start_at) > _RETENTION_SECONDS
+    age = 0.0 if start_at is None or server_time is None else server_time - float(start_at)
+    # When old, what had ended before the start is listed no more, but neither may be what links a shard to any row.
+    is_old, is_late = age > _RETENTION_SECONDS, age >= _SAME_LISTING_SECONDS
     lineage = Lineage(listed.values(), table.rows.values())
     new = [listed[name] for name in lineage.order if name in listed and name not in table.rows]
     if start_at is None:
         return [_row(shard, TRIM_HORIZON, table.label, None) for shard in new]
     later = lineage.descendants(table.rows)
-    at_horizon, at_pin = [], []
-    for shard in new:
-        if shard.id in later or (shard.created_at is not None and shard.created_at >= start_at):
-            at_horizon.append(_row(shard, TRIM_HORIZON, table.label, start_at))
-        elif is_old or _may_hold(shard, listed, lineage, word, float(start_at)):
-            at_pin.append(_row(shard, word, table.label, start_at))
-    return at_horizon + at_pin[::-1]
+    older = [
+        shard for shard in new if shard.id not in later and (shard.created_at is None or shard.created_at < start_at)
+    ]
+    at_pin = [shard for shard in older if is_old or _may_hold(shard, listed, lineage, word, float(start_at))]
+    if is_late and _stand_for_another(at_pin, older):
+        word = AT_TIMESTAMP
+        at_pin = [shard for shard in older if _may_hold(shard, listed, lineage, word, float(start_at))]
+    before = {shard.id for shard in older}
+    at_horizon = [_row(shard, TRIM_HORIZON, table.label, start_at) for shard in new if shard.id not in before]
+    return at_horizon + [_row(shard, word, table.label, start_at) for shard in at_pin[::-1]]
 
 
 def _group_start(table: _Table, start: InitialPosition, pin: float | None) -> tuple[Checkpoint, Decimal | None]:
@@ -350,6 +356,16 @@ def _may_hold(shard: Shard, listed: Mapping[str, Shard], lineage: Lineage, word:
     if word == LATEST:
         return any(age is not None and age >= pin for age in ages)
     return any(age is None or age >= pin - _CLOCK_TOLERANCE_SECONDS for age in ages)
+
+
+def _stand_for_another(shards: Sequence[Shard], older: Sequence[Shard]) -> bool:
+    """Whether one of ``shards``, of unknown age, would start at LATEST though a parent without a row is listed.
+
+    It stands for that parent by the listing from which the instant was taken, in which the parent had closed. By a
+    later one the parent may have closed since: the row's word becomes AT_TIMESTAMP, by which all are opened.
+    """
+    left_out = {shard.id for shard in older} - {shard.id for shard in shards}
+    return any(shard.created_at is None and not left_out.isdisjoint(shard.parents) for shard in shards)
 
 
 def _row(shard: Shard, checkpoint: Checkpoint, label: str | None, start_at: Decimal | None) -> Lease:

@@ -34,6 +34,8 @@ ONCE_RED = {
     20097: "a shard of the stream before a re-enabled one, read after it",
     200094: "leaves read from LATEST on beside the ancestor that the group had begun with",
     200694: "silent loss in a child whose row was made a day after its birth",
+    300101: "a leaf read from LATEST on before its parent, which had closed since the group began",
+    311037: "silent loss in a parent that closed after the group's first row and before its others",
     700042: "records trimmed before the group's time, taken for lost",
 }
 

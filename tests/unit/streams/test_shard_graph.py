@@ -103,6 +103,33 @@ def test_a_stranger_younger_than_the_pin_starts_at_the_horizon_an_older_one_at_t
     assert {lease.start_at for lease in made} == {Decimal("48.0")}
 
 
+def test_a_leaf_that_got_no_row_when_the_group_began_is_read_after_what_may_have_closed_since() -> None:
+    """Fleet seeds 300101, 311037: the first worker died after one row, and the parents' records since were lost.
+
+    Kinesis does not tell when a shard was born. The rows that are made first, and a crash between, change nothing.
+    """
+    rows = [row("z", LATEST, start_at=1_000_000)]
+    listing = shards(z="", g="", p="g", c="p")
+    assert words(leases_to_create(listing, rows, NEWEST, LABEL, server_time=1_000_001.0)) == {"c": "LATEST"}
+    while made := leases_to_create(listing, rows, NEWEST, LABEL, server_time=1_000_002.0):
+        assert words(made) == dict.fromkeys([lease.key for lease in made], "AT_TIMESTAMP")
+        assert made[0].start_at == 1_000_000
+        rows.append(made[0])
+    assert [lease.key for lease in rows] == ["z", "c", "p", "g"]
+    assert blocking_parents(rows[1], rows[:2], listing, start=NEWEST, server_time=1_000_002.0) == ("p",)
+
+
+def test_what_closed_before_the_group_began_gets_no_row_later_on() -> None:
+    """The leaf stands for it, from which the instant was taken; or its age says so (DynamoDB)."""
+    rows = [row("z", LATEST, start_at=1_000_000), row("c", LATEST, "p", start_at=1_000_000)]
+    assert leases_to_create(shards(z="", p="", c="p"), rows, NEWEST, LABEL, server_time=1_003_600.0) == ()
+    assert words(leases_to_create(shards(z="", p="", c="p", y=""), rows, NEWEST, LABEL, server_time=1_003_600.0)) == {
+        "y": "LATEST"
+    }
+    aged = (Shard("z"), Shard("p", is_open=False, created_at=900_000.0), Shard("c", ("p",), created_at=990_000.0))
+    assert words(leases_to_create(aged, rows[:1], NEWEST, LABEL, server_time=1_003_600.0)) == {"c": "LATEST"}
+
+
 def test_the_start_is_used_once_in_a_groups_life() -> None:
     rows = [row("a", SHARD_END)]
     assert words(leases_to_create(shards(a="", z=""), rows, NEWEST, LABEL, pin=99.0)) == {"z": "TRIM_HORIZON"}
