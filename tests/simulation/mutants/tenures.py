@@ -101,7 +101,7 @@ def an_unknown_write_stands(original: Function) -> Function:
 @on_leases(
     "consumer.leasing.leases:Leases.write",
     rule="An unknown take is never counted as a success.",
-    caught_by=("one trusting worker", "a tenure starts at the stored checkpoint"),
+    caught_by=("one trusting worker", "a tenure starts at the stored checkpoint", "nothing done with comes again"),
     network=replace(LOSSY, lost_request=0.3),
     happenings=("crash", "start"),
 )
