@@ -24,7 +24,7 @@ from tests.unit.leasing.test_lineage_wait import child_of, loop_on
 from tests.unit.shards.shard_fakes import FakeSource, FakeTenure, page, records
 from tests.unit.shards.shard_fakes import Stage as ShardStage
 from tests.unit.shards.shard_fakes import virtual as shard_virtual
-from tests.unit.shards.test_shard_sync import BEGUN, STREAM, Stage, row, tenure, virtual
+from tests.unit.shards.sync_stage import BEGUN, STREAM, Stage, row, tenure, virtual
 
 OLD = "arn:s@1"
 
