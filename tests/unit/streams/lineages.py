@@ -7,11 +7,20 @@ from dataclasses import dataclass, field, replace
 
 from hypothesis import strategies as st
 
+from consumer.config import InitialPosition
 from consumer.streams.source import Shard
+from lease_store.checkpoint import Checkpoint
 
 LABEL = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders/stream/2026-11-20T08:00:00.000"
 OLD_LABEL = "arn:aws:dynamodb:eu-west-1:111122223333:table/orders/stream/2026-11-19T08:00:00.000"
 BIRTH = 1_763_600_000
+HORIZON = InitialPosition("TRIM_HORIZON")
+NEWEST = InitialPosition("LATEST")
+BEGUN = Checkpoint("100")
+
+
+def at(timestamp: float) -> InitialPosition:
+    return InitialPosition("AT_TIMESTAMP", timestamp)
 
 
 def shard_id(number: int, created_at: float) -> str:
