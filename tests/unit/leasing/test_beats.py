@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from lease_store.lease import WorkerRow
+from tests.unit.leasing.loop_stage import loop_on
 from tests.unit.leasing.scripted_store import ME, Bench, on_bench
-from tests.unit.leasing.test_lineage_wait import loop_on
 
 
 def test_a_beat_that_the_network_carried_twice_stands(caplog: pytest.LogCaptureFixture) -> None:

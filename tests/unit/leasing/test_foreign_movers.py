@@ -9,8 +9,8 @@ import pytest
 from consumer.errors import LeaseTableConflict
 from lease_store import verbs
 from lease_store.lease import Lease
+from tests.unit.leasing.loop_stage import STREAM, watch_on
 from tests.unit.leasing.scripted_store import Bench, on_bench
-from tests.unit.leasing.test_table_watch import STREAM, watch_on
 
 
 def lease(key: str, owner: str) -> Lease:

@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from consumer.hooks import HandOffFinished, HandOffTakenBack, Hooks
+from consumer.hooks import HandOffFinished, HandOffTakenBack
 from consumer.leasing.handoff import OwnerSide, choose_receivers, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from consumer.leasing.observation import Observation, Observations
-from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
 from lease_store.lease import Lease, WorkerRow
+from tests.unit.leasing.loop_stage import leases_on
 from tests.unit.leasing.scripted_store import ME, Bench, on_bench, stand_still
-
-
-class Deaf:
-    """A listener that does nothing."""
-
-    def tenure_began(self, held: HeldLease) -> None: ...
-    def stop_changed(self, held: HeldLease, reason: Any) -> None: ...
-
-
-def leases_on(bench: Bench, **fields: Any) -> Leases:
-    return Leases(
-        bench,
-        me=ME,
-        timing=LeaseTiming(10.0),
-        clock=bench.clock,
-        random=random.Random(1),
-        hooks=Hooks([bench.facts.append]),
-        listener=Deaf(),
-        **fields,
-    )
 
 
 async def owned(bench: Bench) -> tuple[Leases, HeldLease]:

@@ -2,36 +2,11 @@
 
 from __future__ import annotations
 
-import random
-from typing import Any
-
-from consumer.hooks import Hooks
-from consumer.leasing.held_lease import HeldLease
-from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
+from consumer.leasing.lease_loop import LeaseLoop
 from lease_store import verbs
 from lease_store.lease import Lease
-from tests.unit.leasing.scripted_store import ME, Bench, on_bench
-
-
-class Deaf:
-    """A listener that does nothing."""
-
-    def tenure_began(self, held: HeldLease) -> None: ...
-    def stop_changed(self, held: HeldLease, reason: Any) -> None: ...
-
-
-def loop_on(bench: Bench) -> LeaseLoop:
-    """A loop that runs; within its failover time, or the rows of ``other`` would be taken."""
-    settings = LeaseSettings(ME, "clicks", 10.0, 30.0, 50.0)
-    hooks = Hooks([bench.facts.append])
-    loop = LeaseLoop(bench, settings, Deaf(), clock=bench.clock, random=random.Random(1), hooks=hooks)
-    bench.begin(loop.run())
-    return loop
-
-
-async def child_of(loop: LeaseLoop, key: str, *parents: str) -> HeldLease:
-    await loop.create(Lease(key=key, parents=parents), owner=ME)
-    return loop.leases.held[key]
+from tests.unit.leasing.loop_stage import child_of, loop_on
+from tests.unit.leasing.scripted_store import Bench, on_bench
 
 
 def end(bench: Bench, key: str) -> None:

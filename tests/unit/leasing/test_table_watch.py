@@ -4,58 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Coroutine
 from typing import Any
 
 import pytest
 
-from consumer.hooks import Hooks
-from consumer.leasing.handoff import OwnerSide
-from consumer.leasing.held_lease import HeldLease
-from consumer.leasing.leases import Leases
-from consumer.leasing.table_watch import TableWatch
-from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
 from lease_store.errors import LeaseTableThrottled
 from lease_store.lease import Lease, WorkerRow
+from tests.unit.leasing.loop_stage import STREAM, loop_on, watch_on
 from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench
-from tests.unit.leasing.test_lineage_wait import loop_on
-
-STREAM = "clicks@1"
-
-
-class Deaf:
-    """A listener that does nothing."""
-
-    def tenure_began(self, held: HeldLease) -> None: ...
-    def stop_changed(self, held: HeldLease, reason: Any) -> None: ...
-
-
-class CountedLeases(Leases):
-    """Counts how often the whole table is gone through."""
-
-    walks = 0
-
-    def current_leases(self) -> list[Lease]:
-        self.walks += 1
-        return super().current_leases()
-
-
-def watch_on(bench: Bench, spawned: list[Coroutine[Any, Any, None]], **fields: Any) -> tuple[CountedLeases, TableWatch]:
-    leases = CountedLeases(
-        bench,
-        me=ME,
-        timing=LeaseTiming(10.0),
-        clock=bench.clock,
-        random=random.Random(1),
-        hooks=Hooks([bench.facts.append]),
-        listener=Deaf(),
-        **fields,
-    )
-    return leases, TableWatch(
-        leases, spawned.append, OwnerSide(leases, 30.0), stream_base="clicks", read_units_per_second=50.0
-    )
 
 
 async def settle(spawned: list[Coroutine[Any, Any, None]]) -> None:

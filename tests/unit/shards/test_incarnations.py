@@ -19,8 +19,8 @@ from lease_store import verbs
 from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
 from lease_store.errors import LeaseTableUnavailable
 from lease_store.lease import Lease
+from tests.unit.leasing.loop_stage import child_of, loop_on
 from tests.unit.leasing.scripted_store import Bench, Step, on_bench
-from tests.unit.leasing.test_lineage_wait import child_of, loop_on
 from tests.unit.shards.shard_fakes import FakeSource, FakeTenure, page, records
 from tests.unit.shards.shard_fakes import Stage as ShardStage
 from tests.unit.shards.shard_fakes import virtual as shard_virtual
