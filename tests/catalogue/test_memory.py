@@ -9,7 +9,7 @@ import pytest
 
 from consumer.testing.ministack import Ministack
 from consumer.testing.server_thread import StreamServerThread
-from tests.integration.test_run import Running
+from tests.integration.running import Running
 
 pytestmark = pytest.mark.integration
 
@@ -31,7 +31,7 @@ def _peak_megabytes(process_id: int) -> float:
 
 
 def test_c75_a_hundred_shards_with_full_pages_fit_a_512_mb_process(tmp_path: Path, ministack: Ministack) -> None:
-    """Every shard has a page of 1 MB in user code's hands, and pages are read ahead up to the worker's budget.
+    """Every shard has a page of 1 MB in user code's hands; how much more is read ahead is bounded in C3.
 
     Items of 20 attributes; with a hundred of 100 bytes each, a parsed page is five times its size, and it takes 570 MB.
     """
