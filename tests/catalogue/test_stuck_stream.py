@@ -269,6 +269,9 @@ async def test_c53_a_sparse_shard_is_caught_up_with_at_the_rate_the_service_allo
     began = stage.now
     group = stage.group()
     member = await group.start()
+    await stage.advance(10.0)
+    (shard,) = member.worker.status().shards
+    assert (shard.lag_seconds or 0.0) == pytest.approx(stage.now, abs=5.0), "what was not read yet counts"
     await stage.until(lambda: len(group.given) >= 3_000, "three full pages", within_seconds=63.0)
     assert stage.now - began > 59.0
     await group.until_given()

@@ -38,6 +38,12 @@ class Sleeps(RecordProcessor):
         print("asleep", flush=True)
         time.sleep(3600)
 
+class Awaits(RecordProcessor):
+    async def process_records(self, records, checkpointer):
+        import asyncio
+        print("asleep", flush=True)
+        await asyncio.sleep(3600)
+
 class BlocksTheLoop(RecordProcessor):
     async def process_records(self, records, checkpointer):
         print("asleep", flush=True)
@@ -110,7 +116,7 @@ def test_a_handler_that_always_raises_keeps_its_shard_and_ends_cleanly_on_sigter
     assert "got a" not in worker.said()
 
 
-@pytest.mark.parametrize("processor", ["Sleeps", "BlocksTheLoop", "IgnoresItsEnd"])
+@pytest.mark.parametrize("processor", ["Sleeps", "Awaits", "BlocksTheLoop", "IgnoresItsEnd"])
 def test_a_handler_that_sleeps_for_ever_is_left_behind_at_the_deadline(fleet: Fleet, processor: str):
     fleet.put("a")
     worker = fleet.start(processor, "--drain-timeout-seconds", "2")
