@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.tree import ROOT, imports, module_name, modules, tree_of
+from tests.house.tree import ROOT, imports, module_name, modules, tracked, tree_of
 
 FILE_LINES = 400
 FUNCTION_LINES = 80
@@ -23,6 +23,18 @@ ALL = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in modules()]
 @pytest.mark.parametrize("path", ALL)
 def test_a_file_is_short_enough_to_be_read(path: Path):
     assert len(path.read_text().splitlines()) <= FILE_LINES
+
+
+def test_so_are_files_of_tests_and_examples():
+    long = [path for path in tracked() if path.suffix == ".py" and len(path.read_text().splitlines()) > FILE_LINES]
+    assert [str(path.relative_to(ROOT)) for path in long] == []
+
+
+def test_what_tests_share_is_in_no_file_of_tests():
+    """Whoever moves a test would break another file's, and nobody looks for a stage between tests."""
+    shared = re.compile(r"^ *(?:from|import) tests\.[\w.]*\btest_\w+", re.MULTILINE)
+    files = {path: path.read_text() for path in tracked() if path.suffix == ".py"}
+    assert {str(path.relative_to(ROOT)): found for path, text in files.items() if (found := shared.findall(text))} == {}
 
 
 @pytest.mark.parametrize("path", ALL)
