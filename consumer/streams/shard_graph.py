@@ -11,9 +11,11 @@ row of the group as ``start_at``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 from consumer.config import InitialPosition
@@ -316,10 +318,13 @@ def _missing(
     older = [
         shard for shard in new if shard.id not in later and (shard.created_at is None or shard.created_at < start_at)
     ]
-    at_pin = [shard for shard in older if is_old or _may_hold(shard, listed, lineage, word, float(start_at))]
-    if is_late and _stand_for_another(at_pin, older):
+    may_hold = partial(_may_hold, listed=listed, lineage=lineage, later=later, pin=float(start_at))
+    at_pin = [shard for shard in older if is_old or may_hold(shard, word=word)]
+    if word == LATEST and is_late and any(shard.created_at is None and shard.parents for shard in at_pin):
+        # What comes before such a shard had closed by the listing that LATEST stands for, but maybe not long before
+        # this one. By the word AT_TIMESTAMP it is opened, now or once it is listed.
         word = AT_TIMESTAMP
-        at_pin = [shard for shard in older if _may_hold(shard, listed, lineage, word, float(start_at))]
+        at_pin = [shard for shard in older if is_old or may_hold(shard, word=word)]
     before = {shard.id for shard in older}
     at_horizon = [_row(shard, TRIM_HORIZON, table.label, start_at) for shard in new if shard.id not in before]
     return at_horizon + [_row(shard, word, table.label, start_at) for shard in at_pin[::-1]]
@@ -343,29 +348,28 @@ def _group_start(table: _Table, start: InitialPosition, pin: float | None) -> tu
     return (LATEST if start.kind == "LATEST" else AT_TIMESTAMP), Decimal(str(pin))
 
 
-def _may_hold(shard: Shard, listed: Mapping[str, Shard], lineage: Lineage, word: Checkpoint, pin: float) -> bool:
+def _may_hold(
+    shard: Shard,
+    *,
+    listed: Mapping[str, Shard],
+    lineage: Lineage,
+    later: AbstractSet[str],
+    word: Checkpoint,
+    pin: float,
+) -> bool:
     """Whether a shard older than the pin may have records from the pin on: not when its children are older, too.
 
-    A shard writes no more once its children exist. Kinesis does not tell when that was: under AT_TIMESTAMP the shard
-    is then opened (it answers what it has), under LATEST its children stand for it.
+    A shard writes no more once its children exist. Kinesis does not tell when that was, but for a child of a shard that
+    has a row (one of ``later``): under AT_TIMESTAMP the shard is then opened (it answers what it has), under LATEST its
+    children stand for it.
     """
     children = [listed[child] for child in lineage.children[shard.id] if child in listed]
-    if not children:
+    if not children or any(child.id in later for child in children):
         return True
     ages = [child.created_at for child in children]
     if word == LATEST:
         return any(age is not None and age >= pin for age in ages)
     return any(age is None or age >= pin - _CLOCK_TOLERANCE_SECONDS for age in ages)
-
-
-def _stand_for_another(shards: Sequence[Shard], older: Sequence[Shard]) -> bool:
-    """Whether one of ``shards``, of unknown age, would start at LATEST though a parent without a row is listed.
-
-    It stands for that parent by the listing from which the instant was taken, in which the parent had closed. By a
-    later one the parent may have closed since: the row's word becomes AT_TIMESTAMP, by which all are opened.
-    """
-    left_out = {shard.id for shard in older} - {shard.id for shard in shards}
-    return any(shard.created_at is None and not left_out.isdisjoint(shard.parents) for shard in shards)
 
 
 def _row(shard: Shard, checkpoint: Checkpoint, label: str | None, start_at: Decimal | None) -> Lease:

@@ -104,6 +104,26 @@ def test_a_leaf_that_got_no_row_when_the_group_began_is_read_after_what_may_have
     assert blocking_parents(rows[1], rows[:2], listing, start=NEWEST, server_time=1_000_002.0) == ("p",)
 
 
+def test_a_late_leaf_whose_parent_a_listing_leaves_out_is_made_so_that_the_parent_gets_a_row_once_it_shows() -> None:
+    """Fleet seed 305280, with Kinesis at LATEST."""
+    rows = [row("z", LATEST, start_at=1_000_000)]
+    made = leases_to_create(shards(z="", c="p"), rows, NEWEST, LABEL, server_time=1_000_030.0)
+    assert words(made) == {"c": "AT_TIMESTAMP"}
+    listing = shards(z="", p="", c="p")
+    made = leases_to_create(listing, [*rows, *made], NEWEST, LABEL, server_time=1_000_060.0)
+    assert words(made) == {"p": "AT_TIMESTAMP"}
+
+
+@pytest.mark.parametrize("other", [LATEST, SHARD_END])
+def test_a_parent_without_a_row_whose_child_came_after_the_group_began_is_read_before_it(other: Checkpoint) -> None:
+    """Fleet seed 305236, with Kinesis at LATEST: a merge between the first row of a group and its second."""
+    rows = [row("b", other, start_at=1_000_000), row("m", TRIM_HORIZON, "a", "b", start_at=1_000_000)]
+    listing = shards(a="", b="", m="a b")
+    assert words(leases_to_create(listing, rows[:1], NEWEST, LABEL)) == {"m": "TRIM_HORIZON", "a": "LATEST"}
+    assert words(leases_to_create(listing, rows, NEWEST, LABEL)) == {"a": "LATEST"}
+    assert "a" in blocking_parents(rows[1], rows, listing, start=NEWEST)
+
+
 def test_what_closed_before_the_group_began_gets_no_row_later_on() -> None:
     """The leaf stands for it, from which the instant was taken; or its age says so (DynamoDB)."""
     rows = [row("z", LATEST, start_at=1_000_000), row("c", LATEST, "p", start_at=1_000_000)]
