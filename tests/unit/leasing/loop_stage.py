@@ -58,15 +58,15 @@ def watch_on(bench: Bench, spawned: list[Coroutine[Any, Any, None]], **fields: A
     )
 
 
-def loop_on(bench: Bench) -> LeaseLoop:
+def loop_on(bench: Bench, stream_base: str = "clicks") -> LeaseLoop:
     """A loop that runs; within its failover time, or the rows of ``other`` would be taken."""
-    settings = LeaseSettings(ME, "clicks", 10.0, 30.0, 50.0)
+    settings = LeaseSettings(ME, stream_base, 10.0, 30.0, 50.0)
     hooks = Hooks([bench.facts.append])
     loop = LeaseLoop(bench, settings, Deaf(), clock=bench.clock, random=random.Random(1), hooks=hooks)
-    bench.begin(loop.run())
+    bench.begin_for_good(loop.run())
     return loop
 
 
 async def child_of(loop: LeaseLoop, key: str, *parents: str) -> HeldLease:
-    await loop.create(Lease(key=key, parents=parents), owner=ME)
+    await loop.create(Lease(key=key, parents=parents, stream=STREAM, created_at="1"), owner=ME)
     return loop.leases.held[key]

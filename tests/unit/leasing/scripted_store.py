@@ -51,6 +51,7 @@ class Bench(MemoryLeaseStore):
         self.changes: list[HeldLease] = []
         self.refuse_deletes = False
         self._tasks: list[asyncio.Task[Any]] = []
+        self._lasting: list[asyncio.Task[Any]] = []
 
     @property
     def row(self) -> Lease:
@@ -81,6 +82,16 @@ class Bench(MemoryLeaseStore):
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.append(task)
         return task
+
+    def begin_for_good(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work``, which outlives the test: whatever ends it earlier fails the test."""
+        self._lasting.append(self.begin(work))
+
+    def check(self) -> None:
+        """Raise what ended something that was begun for good."""
+        for task in self._lasting:
+            if task.done():
+                raise AssertionError("it was to outlive the test") from task.exception()
 
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
         self.sent.append(write.verb)
@@ -119,7 +130,9 @@ def on_bench(test: Callable[[Bench], Coroutine[Any, Any, None]]) -> Callable[[],
 
     def run() -> None:
         async def main() -> None:
-            await test(Bench())
+            bench = Bench()
+            await test(bench)
+            bench.check()
 
         run_virtual(main(), limit_seconds=10_000)
 

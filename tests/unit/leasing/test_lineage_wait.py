@@ -5,7 +5,7 @@ from __future__ import annotations
 from consumer.leasing.lease_loop import LeaseLoop
 from lease_store import verbs
 from lease_store.lease import Lease
-from tests.unit.leasing.loop_stage import child_of, loop_on
+from tests.unit.leasing.loop_stage import STREAM, child_of, loop_on
 from tests.unit.leasing.scripted_store import Bench, on_bench
 
 
@@ -25,7 +25,7 @@ async def test_a_wave_of_ends_wakes_each_child_at_its_own_parents_end_without_a_
     loop = loop_on(bench)
     waits = []
     for number in range(30):
-        bench.apply(verbs.create(Lease(key=f"parent-{number}", owner="other", created_at="1")))
+        bench.apply(verbs.create(Lease(key=f"parent-{number}", owner="other", stream=STREAM, created_at="1")))
         held = await child_of(loop, f"child-{number}", f"parent-{number}")
         waits.append(bench.begin(loop.parents_finished(held)))
     await bench.clock.sleep(5.0)
@@ -41,7 +41,7 @@ async def test_a_wave_of_ends_wakes_each_child_at_its_own_parents_end_without_a_
 @on_bench
 async def test_an_end_that_nobody_tells_of_is_found_within_2_seconds(bench: Bench) -> None:
     loop = loop_on(bench)
-    bench.apply(verbs.create(Lease(key="parent", owner="other", created_at="1")))
+    bench.apply(verbs.create(Lease(key="parent", owner="other", stream=STREAM, created_at="1")))
     wait = bench.begin(loop.parents_finished(await child_of(loop, "child", "parent")))
     await bench.clock.sleep(5.0)
     assert not wait.done()
@@ -53,7 +53,7 @@ async def test_an_end_that_nobody_tells_of_is_found_within_2_seconds(bench: Benc
 @on_bench
 async def test_of_a_merges_parents_one_is_gone_and_the_others_end_is_enough(bench: Bench) -> None:
     loop = loop_on(bench)
-    bench.apply(verbs.create(Lease(key="parent", owner="other", created_at="1")))
+    bench.apply(verbs.create(Lease(key="parent", owner="other", stream=STREAM, created_at="1")))
     wait = bench.begin(loop.parents_finished(await child_of(loop, "child", "gone", "parent")))
     await bench.clock.sleep(5.0)
     assert not wait.done()
@@ -79,7 +79,7 @@ async def test_a_parent_that_this_worker_holds_itself_is_never_read(bench: Bench
 @on_bench
 async def test_waiting_ends_with_the_tenure(bench: Bench) -> None:
     loop = loop_on(bench)
-    bench.apply(verbs.create(Lease(key="parent", owner="other", created_at="1")))
+    bench.apply(verbs.create(Lease(key="parent", owner="other", stream=STREAM, created_at="1")))
     held = await child_of(loop, "child", "parent")
     wait = bench.begin(loop.parents_finished(held))
     held.end("lost")

@@ -263,8 +263,8 @@ def test_which_incarnation_precedes_which(label: str | None, other: str, expecte
 @on_bench
 async def test_a_parents_row_of_another_incarnation_counts_as_absent(bench: Bench) -> None:
     loop = loop_on(bench)
-    bench.apply(verbs.create(Lease(key="parent", owner="other", created_at="1", stream="later")))
-    bench.apply(verbs.create(Lease(key="ended", checkpoint=SHARD_END, created_at="1", stream="later")))
+    bench.apply(verbs.create(Lease(key="parent", owner="other", created_at="1", stream="clicks@2")))
+    bench.apply(verbs.create(Lease(key="ended", checkpoint=SHARD_END, created_at="1", stream="clicks@2")))
     held: Any = await child_of(loop, "child", "ended", "parent")
     wait = bench.begin(loop.parents_finished(held))
     await bench.clock.sleep(5.0)
@@ -288,7 +288,7 @@ def test_a_shard_whose_stream_is_gone_ends_without_waiting_for_children() -> Non
 @on_bench
 async def test_a_child_in_a_recreated_stream_takes_the_place_of_the_finished_row_of_its_id(bench: Bench) -> None:
     """Seed 5208: the row that was in the way counted as the child's, and SHARD_END was stored without one."""
-    loop = loop_on(bench)
+    loop = loop_on(bench, STREAM.base)
     bench.apply(verbs.create(Lease(key="child", checkpoint=SHARD_END, counter=9, created_at="1", stream=OLD)))
     await loop.create(Lease(key="child", parents=("p",), stream=STREAM.label), owner="me")
     (made,) = bench.rows().leases
@@ -302,7 +302,7 @@ def test_a_row_of_a_later_incarnation_or_of_the_same_is_left_as_it_stands(stream
     @on_bench
     async def play(bench: Bench) -> None:
         bench.apply(verbs.create(Lease(key="child", checkpoint=SHARD_END, created_at="1", stream=STREAM.label)))
-        await loop_on(bench).create(Lease(key="child", stream=stream))
+        await loop_on(bench, STREAM.base).create(Lease(key="child", stream=stream))
         (stands,) = bench.rows().leases
         assert stands.is_finished
 
@@ -311,7 +311,7 @@ def test_a_row_of_a_later_incarnation_or_of_the_same_is_left_as_it_stands(stream
 
 @on_bench
 async def test_a_replacement_whose_reply_is_lost_is_not_taken_for_made(bench: Bench) -> None:
-    loop = loop_on(bench)
+    loop = loop_on(bench, STREAM.base)
     bench.apply(verbs.create(Lease(key="child", checkpoint=SHARD_END, created_at="1", stream=OLD)))
     bench.script.extend([Step(), Step(applied=False, lost=True)])
     with pytest.raises(LeaseTableUnavailable):
