@@ -247,8 +247,8 @@ def run_scale(scale: Scale, tell: Callable[[str], None]) -> dict[str, Any]:
     async def main() -> None:
         changes = (
             ("cold start", world.cold_start),
+            ("joining", world.join),  # before there are rows of dead workers, of which who joins knows nothing
             ("loss", world.lose_workers),
-            ("joining", world.join),
             ("doubling", world.double_shards),
             ("steady", world.steady),
         )
