@@ -23,7 +23,7 @@ def test_scans_rarer_than_the_failover_time_cost_no_refused_write_and_few_moves_
     after = {name: phase["balanced_after_seconds"] for name, phase in phases.items()}
     assert after["cold start"] <= 20.0
     assert after["loss"] <= 30.0
-    # At four leases a look a joiner of ten workers took 98 s: it asks from its second look on, and then for one after the other.
+    # At four leases a look it took 98 s among ten; it asks from its second look on, and for the next as each comes.
     assert phases["joining"]["moves"] == phases["joining"]["least_moves"] == 23
     assert after["joining"] <= 2 * phases["joining"]["scan_period_seconds"] + 10.0
     assert phases["steady"]["moves"] == phases["steady"]["refused_writes"] == 0
