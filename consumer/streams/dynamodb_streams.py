@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, Final
 
 from consumer.clock import Clock, SystemClock
@@ -19,6 +20,7 @@ from consumer.streams.dynamodb_record import DynamoDBRecord
 from consumer.streams.entries import is_open, shard_id_of
 from consumer.streams.joint_listing import JointListing
 from consumer.streams.lineage import shard_created_at
+from consumer.streams.listing_pages import later_page
 from consumer.streams.pages import believed, page_of, records_of
 from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
 
@@ -52,7 +54,7 @@ class DynamoDBStreamsSource:
         describes_per_second: float = DESCRIBES_PER_SECOND,
     ) -> None:
         self._address = parse_address(address) if isinstance(address, str) else address
-        clock = clock or SystemClock()
+        self._clock = clock = clock or SystemClock()
         services = ("dynamodbstreams",) if self._address.is_stream_arn else ("dynamodbstreams", "dynamodb")
         self._clients = AwsClients(
             services, self._address.text, clock=clock, session=session, region_name=region_name or self._address.region
@@ -213,19 +215,25 @@ class DynamoDBStreamsSource:
         # Ends with the list: each page begins after the shard that ended the last one, and none ends where one did.
         while True:
             beyond = {} if start is None else {"ExclusiveStartShardId": start}
-            if not has_turn:
-                await self._describes.acquire()
-            has_turn = False
-            described, page_time = await self._describe(arn, {"Limit": _SHARDS_A_PAGE, **parameters, **beyond})
+            ask = partial(self._page, arn, {**parameters, **beyond}, has_turn=has_turn and start == after)
+            found, last, page_time = await (ask() if start == after else later_page(ask, self._clock))
+            shards += found
             server_time = page_time if server_time is None else server_time
-            shards += _shards_of(described, arn)
-            last = described.get("LastEvaluatedShardId")
             if not last:
                 return ShardListing(tuple(shards), server_time)
             if last == start or last in ends:
                 raise StreamUnavailable(f"DescribeStream on {arn} does not move past shard {last}. It is tried again.")
             ends.add(last)
             start = last
+
+    async def _page(
+        self, arn: str, parameters: Mapping[str, Any], *, has_turn: bool
+    ) -> tuple[list[Shard], str | None, float | None]:
+        """One page in its turn: its shards, after which one the next begins, the service's clock."""
+        if not has_turn:
+            await self._describes.acquire()
+        described, page_time = await self._describe(arn, {"Limit": _SHARDS_A_PAGE, **parameters})
+        return _shards_of(described, arn), described.get("LastEvaluatedShardId") or None, page_time
 
     async def _describe(self, arn: str, parameters: Mapping[str, Any]) -> tuple[Mapping[str, Any], float | None]:
         """One page; whoever calls this has waited for a turn."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from consumer.clock import Clock, SystemClock
@@ -14,6 +15,7 @@ from consumer.streams.address import Address, parse_address
 from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
 from consumer.streams.entries import hash_range_of, is_open, shard_id_of
 from consumer.streams.kinesis_record import KinesisRecord
+from consumer.streams.listing_pages import later_page
 from consumer.streams.pages import believed, page_of, records_of
 from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
 
@@ -98,16 +100,21 @@ class KinesisSource:
         tokens: set[str] = set()
         # Ends with the list: a token stands for the place after the last page, and none comes twice.
         while True:
-            reply = await self._call("ListShards", request)
-            server_time = server_time_of(reply) if server_time is None else server_time
-            shards += self._shards_of(reply)
-            token = reply.get("NextToken")
+            ask = partial(self._page, request)
+            found, token, page_time = await (later_page(ask, self._clock) if tokens else ask())
+            shards += found
+            server_time = page_time if server_time is None else server_time
             if not token:
                 return ShardListing(tuple(shards), server_time)
             if token in tokens:
                 raise StreamUnavailable(f"ListShards on {self.name} repeats its token. It is tried again.")
             tokens.add(token)
             request = {"NextToken": token, "MaxResults": _SHARDS_A_PAGE}
+
+    async def _page(self, request: Mapping[str, Any]) -> tuple[list[Shard], str | None, float | None]:
+        """One page: its shards, the token of the next one, the service's clock."""
+        reply = await self._call("ListShards", request)
+        return self._shards_of(reply), reply.get("NextToken") or None, server_time_of(reply)
 
     async def children(self, stream: StreamIdentity, shard_id: str) -> tuple[Shard, ...]:
         """The children of ``shard_id``; usually known already, from the last page of its records."""

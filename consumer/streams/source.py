@@ -103,7 +103,7 @@ class Page:
 class RecordSource(Protocol):
     """A DynamoDB table's stream or a Kinesis stream.
 
-    All calls raise from the ``StreamError`` branch and retry nothing themselves.
+    All calls raise from the ``StreamError`` branch; but for a later page of a listing they retry nothing themselves.
     """
 
     @property
