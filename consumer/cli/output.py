@@ -14,24 +14,35 @@ UNREAD: Final = 141  # what a shell says of a command that SIGPIPE ended
 
 
 def until_unread(main: Callable[[], int]) -> int:
-    """The exit code of ``main``, all of whose output is read; UNREAD, without a word, where somebody stopped reading.
+    """The exit code of ``main``; UNREAD, without a word, where all went well but somebody stopped reading its output.
 
-    A broken pipe that is not the standard output's is raised on.
+    What failed is returned or raised as ever, and so is a broken pipe that is not the standard output's.
     """
     try:
-        try:
-            return main()
-        finally:
-            if sys.stdout is not None:
-                sys.stdout.flush()
+        code = main()
     except BrokenPipeError:
         if not _is_unread():
             raise
-        # The interpreter flushes once more when it ends, and would tell of it.
+        _was_read()
+        return UNREAD
+    except BaseException as error:  # SystemExit of ``--help`` as well
+        if not _was_read() and isinstance(error, SystemExit) and not error.code:
+            return UNREAD
+        raise
+    return code if _was_read() or code else UNREAD
+
+
+def _was_read() -> bool:
+    """Whether what is buffered went out. If not, it is dropped: the interpreter would flush once more, and complain."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-        return UNREAD
+        return False
+    return True
 
 
 def _is_unread() -> bool:
