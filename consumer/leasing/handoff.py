@@ -186,7 +186,7 @@ class OwnerSide:
                         _log.warning("Could not take back the lease of shard %s, trying again: %s", held.key, error)
                     else:
                         self._taken_back(held.key, to, why)
-                        return
+                        continue  # another may have begun while that was written, and nobody else would watch it
                 await self._pause(held)
         except LeaseLost:
             return

@@ -16,7 +16,7 @@ from consumer.leasing.timing import LeaseTiming
 from lease_store.lease import Lease
 from tests.unit.leasing.scripted_store import ME, Bench
 
-__all__ = ["STREAM", "CountedLeases", "child_of", "leases_on", "loop_on", "watch_on"]
+__all__ = ["STREAM", "CountedLeases", "Deaf", "child_of", "leases_on", "loop_on", "watch_on"]
 
 STREAM = "clicks@1"
 

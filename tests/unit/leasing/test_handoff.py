@@ -12,10 +12,11 @@ from consumer.leasing.handoff import OwnerSide, choose_receivers, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from consumer.leasing.observation import Observation, Observations
+from consumer.leasing.tenure import StopReason
 from lease_store import verbs
 from lease_store.lease import Lease, WorkerRow
-from tests.unit.leasing.loop_stage import leases_on
-from tests.unit.leasing.scripted_store import ME, Bench, on_bench, stand_still
+from tests.unit.leasing.loop_stage import Deaf, leases_on
+from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench, stand_still
 
 
 async def owned(bench: Bench) -> tuple[Leases, HeldLease]:
@@ -75,6 +76,35 @@ async def test_a_second_hand_off_gets_its_whole_time_though_the_first_was_still_
     assert held.hand_off_to is None
     assert first.done()
     assert second.done()
+
+
+@on_bench
+async def test_a_hand_off_that_began_while_one_before_it_was_taken_back_gets_no_more_than_its_time(
+    bench: Bench,
+) -> None:
+    """Two saw to the first: the second of them found another one under way, and nobody watched that."""
+    leases, held = await owned(bench)
+    owner = OwnerSide(leases, hand_off_timeout_seconds=3.0)
+
+    class Watching(Deaf):
+        def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
+            if reason == "hand_off":
+                bench.begin(owner.watch(held))
+
+    leases._listener = Watching()
+    bench.other(lambda lease: verbs.start_hand_off(lease, "b"))
+    await held.renew()
+    to_c = Step(before=lambda: bench.other(lambda lease: verbs.start_hand_off(lease, "c")))
+    bench.script.extend([Step(seconds=0.3), Step(), to_c])
+    for write in (held.renew(), owner.keep(held), held.renew()):
+        bench.begin(write)
+    await bench.clock.sleep(0.01)
+    await bench.write_worker(WorkerRow(worker_id="b", beat=2, draining=True))
+    await leases.read_worker("b")
+    await bench.clock.sleep(1.0)
+    assert held.hand_off_to == "c"
+    await pass_time(bench, leases, held, 3)
+    assert held.hand_off_to is None
 
 
 @on_bench
