@@ -103,7 +103,8 @@ class KinesisSource:
             ask = partial(self._page, request)
             found, token, page_time = await (later_page(ask, self._clock) if tokens else ask())
             shards += found
-            server_time = page_time if server_time is None else server_time
+            # The last page's clock: by then all had closed that any page shows as closed or as followed by children.
+            server_time = server_time if page_time is None else page_time
             if not token:
                 return ShardListing(tuple(shards), server_time)
             if token in tokens:

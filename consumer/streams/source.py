@@ -53,7 +53,8 @@ class Shard:
 class ShardListing:
     """All pages of a stream's shard list, eventually consistent: shards may be late, dead ones may still be there.
 
-    ``server_time`` (epoch seconds) comes from the service's Date header, a whole second; None where it sent none.
+    ``server_time`` (epoch seconds) comes from the service's Date header, a whole second; None where it sent none. Where
+    shards do not tell their birth, whatever is listed as over was over by then.
     """
 
     shards: tuple[Shard, ...]

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from consumer.config import InitialPosition
 from consumer.errors import StreamError, StreamThrottled, StreamUnavailable
 from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
 from consumer.streams.kinesis import KinesisSource
+from consumer.streams.shard_graph import pin_for
 from consumer.streams.source import RecordSource, StreamIdentity
 from tests.fuzz.canned import Canned, NoWaitClock, Reply
 
@@ -92,3 +94,30 @@ async def test_a_listing_is_given_up_in_the_end_and_at_once_where_its_place_is_r
     with pytest.raises(error):
         await listing.made()
     assert listing.asked == [None, *[NAMES[0]] * asked]
+
+
+@pytest.mark.parametrize("is_listed_open", [True, False])
+async def test_a_group_at_latest_does_not_begin_before_the_end_of_what_its_listing_shows_as_over(
+    is_listed_open: bool,
+) -> None:
+    """Kinesis: ``b`` is split between two pages that lie 5 s apart; what it holds of these was in no row."""
+    ended = {"ShardId": "b", "SequenceNumberRange": {"StartingSequenceNumber": "1", "EndingSequenceNumber": "9"}}
+    children: list[Any] = [{"ShardId": name, "ParentShardId": "b"} for name in "cd"]
+    b = {"ShardId": "b"}
+
+    def answer(operation: str) -> Reply:
+        if operation == "DescribeStreamSummary":
+            return reply(StreamDescriptionSummary={"StreamARN": CLICKS, "StreamCreationTimestamp": 1})
+        if "NextToken" not in canned.asked:
+            return dated(0, Shards=[{"ShardId": "a"}, *([b] if is_listed_open else [])], NextToken="2")
+        return dated(5, Shards=[*([] if is_listed_open else [ended]), *children])
+
+    def dated(second: int, **fields: Any) -> Reply:
+        return Reply(reply(**fields).body, date=f"Fri, 15 Jan 2027 08:00:{second:02} GMT")
+
+    canned = Canned()
+    canned.reply = answer
+    source = KinesisSource(CLICKS, session=canned.session, clock=NoWaitClock())
+    async with source.open():
+        listing = await source.list_shards(SERVICES["kinesis"][2])
+    assert pin_for(InitialPosition("LATEST"), listing.server_time, 0.0) == 1_800_000_000 + 4
