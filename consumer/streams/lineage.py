@@ -96,6 +96,10 @@ class Lineage:
         """Shards that are their own ancestors, by what was named."""
         return frozenset(self._loops)
 
+    def ancestors(self, of: Iterable[str]) -> set[str]:
+        """Everything that any of ``of`` comes from, themselves left out unless another of them comes from them."""
+        return _reachable(of, self.parents)
+
     def descendants(self, of: Iterable[str]) -> set[str]:
         """Everything that comes from any of ``of``, themselves left out unless they come from another of them."""
         return _reachable(of, self.children)

@@ -11,11 +11,10 @@ row of the group as ``start_at``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
 from typing import Final
 
 from consumer.config import InitialPosition
@@ -318,16 +317,28 @@ def _missing(
     older = [
         shard for shard in new if shard.id not in later and (shard.created_at is None or shard.created_at < start_at)
     ]
-    may_hold = partial(_may_hold, listed=listed, lineage=lineage, later=later, pin=float(start_at))
-    at_pin = [shard for shard in older if is_old or may_hold(shard, word=word)]
+    before = {shard.id for shard in older}
+    at_horizon = [_row(shard, TRIM_HORIZON, table.label, start_at) for shard in new if shard.id not in before]
+    stood_for = _stood_for(lineage, table.rows, start)
+    older = [shard for shard in older if shard.created_at is not None or shard.id not in stood_for]
+    below = {shard.id: [listed[child] for child in lineage.children[shard.id] if child in listed] for shard in older}
+    at_pin = [shard for shard in older if is_old or _may_hold(below[shard.id], later, word, float(start_at))]
     if word == LATEST and is_late and any(shard.created_at is None and shard.parents for shard in at_pin):
         # What comes before such a shard had closed by the listing that LATEST stands for, but maybe not long before
         # this one. By the word AT_TIMESTAMP it is opened, now or once it is listed.
         word = AT_TIMESTAMP
-        at_pin = [shard for shard in older if is_old or may_hold(shard, word=word)]
-    before = {shard.id for shard in older}
-    at_horizon = [_row(shard, TRIM_HORIZON, table.label, start_at) for shard in new if shard.id not in before]
+        at_pin = [shard for shard in older if is_old or _may_hold(below[shard.id], later, word, float(start_at))]
     return at_horizon + [_row(shard, word, table.label, start_at) for shard in at_pin[::-1]]
+
+
+def _stood_for(lineage: Lineage, rows: Mapping[str, Lease], start: InitialPosition) -> set[str]:
+    """Shards that had closed by the listing that LATEST stands for: above a row at LATEST, or one that has begun.
+
+    Made now, their rows would be read after what came later. Empty for a group that began otherwise.
+    """
+    if start.kind != "LATEST" and all(row.checkpoint != LATEST for row in rows.values()):
+        return set()
+    return lineage.ancestors(key for key, row in rows.items() if row.checkpoint not in (TRIM_HORIZON, AT_TIMESTAMP))
 
 
 def _group_start(table: _Table, start: InitialPosition, pin: float | None) -> tuple[Checkpoint, Decimal | None]:
@@ -348,22 +359,13 @@ def _group_start(table: _Table, start: InitialPosition, pin: float | None) -> tu
     return (LATEST if start.kind == "LATEST" else AT_TIMESTAMP), Decimal(str(pin))
 
 
-def _may_hold(
-    shard: Shard,
-    *,
-    listed: Mapping[str, Shard],
-    lineage: Lineage,
-    later: AbstractSet[str],
-    word: Checkpoint,
-    pin: float,
-) -> bool:
+def _may_hold(children: Sequence[Shard], later: AbstractSet[str], word: Checkpoint, pin: float) -> bool:
     """Whether a shard older than the pin may have records from the pin on: not when its children are older, too.
 
     A shard writes no more once its children exist. Kinesis does not tell when that was, but for a child of a shard that
     has a row (one of ``later``): under AT_TIMESTAMP the shard is then opened (it answers what it has), under LATEST its
     children stand for it.
     """
-    children = [listed[child] for child in lineage.children[shard.id] if child in listed]
     if not children or any(child.id in later for child in children):
         return True
     ages = [child.created_at for child in children]

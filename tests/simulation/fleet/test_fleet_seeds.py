@@ -36,6 +36,7 @@ ONCE_RED = {
     200694: "silent loss in a child whose row was made a day after its birth",
     300101: "a leaf read from LATEST on before its parent, which had closed since the group began",
     311037: "silent loss in a parent that closed after the group's first row and before its others",
+    400268: "what had closed before the group began, read after its children, beside a late leaf",
     700042: "records trimmed before the group's time, taken for lost",
 }
 

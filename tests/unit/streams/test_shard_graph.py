@@ -135,6 +135,21 @@ def test_what_closed_before_the_group_began_gets_no_row_later_on() -> None:
     assert words(leases_to_create(aged, rows[:1], NEWEST, LABEL, server_time=1_003_600.0)) == {"c": "LATEST"}
 
 
+@pytest.mark.parametrize("stands", [LATEST, BEGUN, SHARD_END])
+def test_what_a_leaf_of_the_first_listing_stands_for_gets_no_row_beside_a_late_leaf(stands: Checkpoint) -> None:
+    """Fleet seed 400268, with Kinesis at LATEST: it was read after that leaf, out of order.
+
+    Also once the late leaf's row, at AT_TIMESTAMP, is all that still tells how the group began.
+    """
+    rows = [row("c", stands, "p", start_at=1_000_000)]
+    listing = shards(g="", p="g", c="p", q="g", d="q")
+    made = leases_to_create(listing, rows, NEWEST, LABEL, server_time=1_000_002.0)
+    assert words(made) == {"d": "AT_TIMESTAMP", "q": "AT_TIMESTAMP"}
+    again = leases_to_create(listing, [*rows, made[0]], NEWEST, LABEL, server_time=1_000_002.0)
+    assert words(again) == {"q": "AT_TIMESTAMP"}
+    assert not blocking_parents(rows[0], [*rows, made[0]], listing, start=NEWEST, server_time=1_000_002.0)
+
+
 def test_the_start_is_used_once_in_a_groups_life() -> None:
     rows = [row("a", SHARD_END)]
     assert words(leases_to_create(shards(a="", z=""), rows, NEWEST, LABEL, pin=99.0)) == {"z": "TRIM_HORIZON"}
