@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from consumer.errors import LeaseLost
-from consumer.leasing.handoff import OwnerSide, choose_receivers, is_ready, ready_receiver, settle_mine
+from consumer.leasing.handoff import OwnerSide, choose_receivers, next_owner, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from lease_store.errors import LeaseStoreError
@@ -117,8 +117,10 @@ class Drain:
         return others or bool(leases.peers.alive(leases.witnessed_until, leases.timing.failover_seconds))
 
     def _start_leaving(self) -> None:
-        staying = [held for held in self._leases.held.values() if held not in self._leaving]
-        receivers = choose_receivers(self._leases, [held.key for held in staying if held.hand_off_to is None])
+        leases = self._leases
+        staying = [held for held in leases.held.values() if held not in self._leaving]
+        receivers = choose_receivers(leases, [held.key for held in staying if held.hand_off_to is None])
+        leases.naming.update(receivers)  # those that stop at once choose for themselves, and must not count on these
         for held in staying:
             self._leaving.add(held)
             if held.key in receivers:
@@ -130,11 +132,9 @@ class Drain:
         """Name the next owner, and process on until it has noticed: its silence is short then."""
         leases = self._leases
         try:
-            ready = to if await is_ready(leases, to) else None
-            if ready is None:
-                ready = await ready_receiver(leases, held.key, besides=frozenset({to}))
-            if ready is not None:
-                await held.start_hand_off(ready)
+            async with next_owner(leases, held.key, chosen=to) as ready:
+                if ready is not None:
+                    await held.start_hand_off(ready)
         except LeaseStoreError as error:
             _log.warning("Shard %s could not be offered to %s and will be offered again: %s", held.key, to, error)
         except LeaseLost:

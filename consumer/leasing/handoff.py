@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 from consumer.errors import LeaseLost
@@ -15,7 +17,7 @@ from lease_store import verbs
 from lease_store.errors import LeaseStoreError
 from lease_store.store import Refused
 
-__all__ = ["OwnerSide", "ReceiverSide", "choose_receivers", "is_ready", "ready_receiver", "settle_mine"]
+__all__ = ["OwnerSide", "ReceiverSide", "choose_receivers", "next_owner", "settle_mine"]
 
 _log = logging.getLogger("leasehold.leasing")
 
@@ -25,12 +27,16 @@ _LOOK_SECONDS: Final = 2.0
 
 
 def choose_receivers(leases: Leases, keys: list[str], *, besides: frozenset[str] = frozenset()) -> dict[str, str]:
-    """A live peer for each key, as limits allow: not draining, its row seen to move, the least loaded first."""
+    """A live peer for each key, as limits allow: not draining, its row seen to move, the least loaded first.
+
+    A place that was chosen for another lease is taken, though no row tells it yet.
+    """
     moving = {peer.row.worker_id for peer in leases.peers if peer.has_moved} - besides
     receivers = [worker for worker in leases.workers() if worker.worker_id in moving and worker.may_receive]
     if not keys or not receivers:
         return {}  # as at most steps of a drain, and for each lease where a whole fleet stops: no row is gone through
-    owners = [lease.owner for lease in leases.view().leases if not lease.is_free]
+    naming = {key: to for key, to in leases.naming.items() if key not in keys}
+    owners = [naming.get(lease.key, None if lease.is_free else lease.owner) for lease in leases.view().leases]
     return spread(keys, Counter(owner for owner in owners if owner is not None), receivers)
 
 
@@ -51,8 +57,8 @@ async def settle_mine(leases: Leases, key: str) -> bool:
         ready = await is_ready(leases, lease.owner or "")
         await leases.write((verbs.finish_hand_off if ready else verbs.take_back)(lease, leases.me))
     elif is_mine or (lease.owner == leases.me and leases.draining and leases.is_free(key)):
-        receiver = await ready_receiver(leases, key)
-        await leases.write(verbs.pass_on(lease, leases.me, receiver))
+        async with next_owner(leases, key) as receiver:
+            await leases.write(verbs.pass_on(lease, leases.me, receiver))
     else:
         return False
     return True
@@ -67,16 +73,26 @@ async def is_ready(leases: Leases, to: str) -> bool:
     return not row.draining and (peer is None or peer.is_alive(leases.witnessed_until, leases.timing.failover_seconds))
 
 
-async def ready_receiver(leases: Leases, key: str, *, besides: frozenset[str] = frozenset()) -> str | None:
-    """The peer to name for a lease. Its row is read first: nobody is named who has marked that it leaves.
+@asynccontextmanager
+async def next_owner(
+    leases: Leases, key: str, *, chosen: str | None = None, besides: frozenset[str] = frozenset()
+) -> AsyncIterator[str | None]:
+    """The peer to name for a lease, ``chosen`` if it can be; its place is kept while the caller writes its name.
 
-    So a worker that leaves need only wait, after its mark, for writes that are under way, however rarely others scan.
+    Its row is read first: nobody is named who has marked that it leaves. So a worker that leaves need only wait, after
+    its mark, for writes that are under way, however rarely others scan.
     """
-    while (to := choose_receivers(leases, [key], besides=besides).get(key)) is not None:
-        if await is_ready(leases, to):
-            return to
-        besides |= {to}
-    return None
+    try:
+        to = chosen or choose_receivers(leases, [key], besides=besides).get(key)
+        while to is not None:
+            leases.naming[key] = to
+            if await is_ready(leases, to):
+                break
+            besides |= {to}
+            to = choose_receivers(leases, [key], besides=besides).get(key)
+        yield to
+    finally:
+        leases.naming.pop(key, None)
 
 
 class ReceiverSide:
@@ -242,8 +258,8 @@ class OwnerSide:
             await held.take_back(to)
             self._taken_back(held.key, to, "the next owner is dead or draining")
         elif self._leases.draining:
-            next_owner = await ready_receiver(self._leases, held.key, besides=frozenset(refused))
-            await (held.release() if next_owner is None else held.start_hand_off(next_owner))
+            async with next_owner(self._leases, held.key, besides=frozenset(refused)) as receiver:
+                await (held.release() if receiver is None else held.start_hand_off(receiver))
         elif shutdown_called:
             # KCL contract: a processor told to shut down is not used again; the row is mine and is accepted anew.
             held.end("restarted")

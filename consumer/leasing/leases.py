@@ -46,8 +46,8 @@ class Leases:
 
     ``held`` are the tenures that are not over, ``has_held`` is whether there ever was one; ``looked_at`` is when, by my
     clock, the last complete scan was begun; ``moved`` is set when a lease may be free now, ``finished`` when a row
-    reached SHARD_END. A key is *occupied* while user code of a tenure, over or not, may still run: it is neither taken
-    nor accepted then.
+    reached SHARD_END; ``naming`` is, by key, the next owner that was chosen and that no row is known to name yet. A key
+    is *occupied* while user code of a tenure, over or not, may still run: it is neither taken nor accepted then.
     """
 
     def __init__(
@@ -73,6 +73,7 @@ class Leases:
         self.observations = Observations()
         self.peers = Peers(me)
         self.draining = False
+        self.naming: dict[str, str] = {}
         self.has_held = False
         self.looked_at = float("-inf")
         self.moved = asyncio.Event()
@@ -364,9 +365,7 @@ class Leases:
                 self.hooks(LeaseRefused(write.key, write.verb))
             if result.lease is None:
                 self.observations.forget(write.key)
-        if not isinstance(result, Applied | Refused):
-            return result
-        if result.lease is not None:
+        if isinstance(result, Applied | Refused) and result.lease is not None:
             self.see(result.lease)
         return result
 

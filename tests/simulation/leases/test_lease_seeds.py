@@ -72,6 +72,27 @@ ONCE_RED = (
             "failover": 10.0,
         },
     ),
+    Once(
+        "a leaving worker counted on one place of its peer for three leases: two were passed on to nobody",
+        400893,
+        {
+            "faults": "none",
+            "network": Calm(usual_seconds=0.03),
+            "work": Work(0.05, 0.0, 45.0, 0.0, 0.5, 20.0, obeys=True),
+            "workers": 2,
+            "keys": 8,
+            "max_leases": 6,
+            "happenings": ("start", "nothing", "drain", "restart"),
+            "hand_off_timeout": 30.0,
+            "drain_timeout": 10.0,
+            "phase": 26.0,
+            "pause": 3.0,
+            "stagger": 2.0,
+            "skew": 500.0,
+            "failover": 2.0,
+            "safety_only": False,
+        },
+    ),
 )
 
 

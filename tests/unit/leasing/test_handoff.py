@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from consumer.hooks import HandOffFinished, HandOffTakenBack
+from consumer.leasing.drain import Drain
 from consumer.leasing.handoff import OwnerSide, choose_receivers, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
@@ -154,6 +155,48 @@ def test_what_comes_beyond_the_limit_goes_on_to_a_peer_with_room_or_to_nobody(ha
         assert bench.row.owner == ("b" if has_room else None)
 
     on_bench(test)()
+
+
+async def leaving_two(bench: Bench) -> tuple[Leases, OwnerSide]:
+    """Leases of ``me``, which drains and holds two; its peer ``b`` has room for one."""
+    leases = leases_on(bench)
+    for key in ("s", "t"):
+        await leases.create(Lease(key=key, owner=ME, created_at="1"))
+    for number in (1, 2):
+        await bench.write_worker(WorkerRow(worker_id="b", beat=number, max_leases=1))
+        await leases.read_worker("b")
+    leases.draining = True
+    return leases, OwnerSide(leases, 30.0)
+
+
+@on_bench
+async def test_two_leases_that_are_let_go_at_once_do_not_count_on_one_place(bench: Bench) -> None:
+    """What names a peer is not in the table yet when the second of them looks for one."""
+    leases, owner = await leaving_two(bench)
+    for held in list(leases.held.values()):
+        bench.begin(owner.let_go(held, shutdown_called=False))
+    await bench.clock.sleep(1.0)
+    assert {row.key: row.owner for row in bench.rows().leases} == {"s": "b", "t": None}
+
+
+@on_bench
+async def test_a_drain_keeps_the_place_that_it_has_chosen_for_a_lease_until_the_lease_names_it(bench: Bench) -> None:
+    """Lease world seed 400893: three went to one place, and two of them were passed on and read by nobody."""
+    leases, owner = await leaving_two(bench)
+
+    class Stopping(Deaf):
+        def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
+            bench.begin(owner.let_go(held, shutdown_called=False))
+
+    leases._listener = Stopping()
+
+    async def mark() -> None:
+        """The row says that this worker drains."""
+
+    drain = Drain(leases, owner, bench.begin, lambda: 1.0, lambda: None)
+    bench.begin(drain.run(mark, 60.0))
+    await bench.clock.sleep(5.0)
+    assert {row.key: row.owner for row in bench.rows().leases} == {"s": "b", "t": None}
 
 
 @on_bench
