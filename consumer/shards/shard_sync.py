@@ -25,6 +25,7 @@ from consumer.retry import Backoff, retrying
 from consumer.shards.late_gaps import LateGaps
 from consumer.streams import shard_graph
 from consumer.streams.source import Position, RecordSource, ShardListing, StreamIdentity, base_of
+from lease_store.checkpoint import AT_TIMESTAMP
 from lease_store.errors import LeaseStoreError
 from lease_store.lease import Lease
 
@@ -69,6 +70,7 @@ class ShardSync:
         self._loop = loop
         self._seam = seam
         self._config = config
+        self._start = config.initial_position
         self._clock = clock
         self._random = random
         self._hooks = hooks
@@ -199,7 +201,7 @@ class ShardSync:
             missing = self._missing(listing, state)
         else:
             await self._gaps.report(missing, listing, state.leases)
-        await self._create(missing)
+        await self._create_from_below(missing, listing)
         await self._replace(listing, state)
         await self._delete(listing, state)
         findings = frozenset(shard_graph.audit(listing.shards, state.leases, self.stream.label))
@@ -229,15 +231,27 @@ class ShardSync:
         listing = await self._list(label, since=since)
         if listing is None:
             return ()
-        start, now = self._config.initial_position, listing.server_time
-        return shard_graph.leases_to_create(listing.shards, leases, start, label, server_time=now)
+        return shard_graph.leases_to_create(listing.shards, leases, self._start, label, server_time=listing.server_time)
 
     def _missing(self, listing: ShardListing, state: TableState) -> tuple[Lease, ...]:
-        start = self._config.initial_position
-        pin = shard_graph.pin_for(start, listing.server_time, self._clock.wall())
+        pin = shard_graph.pin_for(self._start, listing.server_time, self._clock.wall())
         return shard_graph.leases_to_create(
-            listing.shards, state.leases, start, self.stream.label, pin=pin, server_time=listing.server_time
+            listing.shards, state.leases, self._start, self.stream.label, pin=pin, server_time=listing.server_time
         )
+
+    async def _create_from_below(self, missing: tuple[Lease, ...], listing: ShardListing) -> None:
+        """Rows in order; in a group at LATEST, what comes before a late leaf only once the leaf's row is seen to stand.
+
+        It may have stood for longer than scans show: then there is nothing to be read before it.
+        """
+        made: set[str] = set()
+        while missing:
+            above = {parent for row in missing for parent in row.parents if self._start.kind == "LATEST"}
+            first = tuple(row for row in missing if row.checkpoint != AT_TIMESTAMP or row.key not in above) or missing
+            await self._create(first)
+            made |= {row.key for row in first}
+            left = self._missing(listing, await self._seam.call(self._loop.state())) if first != missing else ()
+            missing = tuple(row for row in left if row.key not in made)
 
     async def _create(self, rows: tuple[Lease, ...]) -> None:
         """Rows in order, few at once: any first part of them leaves a table that converges."""
@@ -258,8 +272,7 @@ class ShardSync:
 
     async def _replace(self, listing: ShardListing, state: TableState) -> None:
         """Rows of a recreated Kinesis stream, which repeats its shard ids, once the old rows are done."""
-        start = self._config.initial_position
-        for old, new in shard_graph.replaceable(listing.shards, state.leases, start, self.stream.label):
+        for old, new in shard_graph.replaceable(listing.shards, state.leases, self._start, self.stream.label):
             await self._seam.call(self._loop.replace(old, new))
 
     async def _delete(self, listing: ShardListing, state: TableState) -> None:
@@ -324,8 +337,7 @@ class ShardSync:
                 await self._read_unlisted(lease, leases, unlisted, wait)
                 return False
             wait.missed_since = None
-            start = self._config.initial_position
-            if not shard_graph.may_start(lease, leases, shown, start=start, server_time=now):
+            if not shard_graph.may_start(lease, leases, shown, start=self._start, server_time=now):
                 self.want()
                 return False
         _log.info("Shard %s starts: its parents %s are gone, or no part of what is to be read.", lease.key, absent)
@@ -341,7 +353,7 @@ class ShardSync:
         wait.missed_since = now if wait.missed_since is None else wait.missed_since
         if now - wait.missed_since < _UNLISTED_FOR_SECONDS:
             return
-        rows = shard_graph.unlisted_parents(parents, child, leases, self._config.initial_position)
+        rows = shard_graph.unlisted_parents(parents, child, leases, self._start)
         for row in rows:
             why = f"its child {child.key} names it, and no listing shows it or what came before it"
             self._gaps.tell(row, "what came before it", why)

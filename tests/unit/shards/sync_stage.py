@@ -48,6 +48,7 @@ class Table:
             self.refusals[lease.key] -= 1
             raise LeaseTableThrottled
         self.rows.setdefault(lease.key, lease)
+        self.unseen.discard(lease.key)  # a refusal shows the row
 
     async def delete(self, lease: Lease) -> None:
         self.calls.append(f"delete {lease.key}")

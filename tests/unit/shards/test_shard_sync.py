@@ -193,6 +193,22 @@ def test_a_row_whose_reply_was_lost_is_seen_before_a_group_is_taken_for_new() ->
     virtual(main())
 
 
+def test_a_leafs_row_that_no_scan_shows_yet_still_stands_for_what_closed_before_it() -> None:
+    """Fleet seed 400268: taken for a late leaf, it had its parent made and read after it."""
+
+    async def main() -> None:
+        rows = (row("z", LATEST, start_at=1_799_999_990), row("c", LATEST, "b", start_at=1_799_999_990))
+        stage = Stage(Shard("z"), *RESHARDED, rows=rows, start="LATEST")
+        stage.table.unseen.add("c")
+        await stage.sync.once()
+        assert sorted(stage.table.rows) == ["c", "z"]
+        del stage.table.rows["c"]
+        await stage.sync.once()
+        assert sorted(stage.table.rows) == ["a", "b", "c", "z"]
+
+    virtual(main())
+
+
 def test_a_parent_of_which_nothing_is_left_holds_no_child_back() -> None:
     """GetShardIterator at the horizon may say that a shard is trimmed in place of: not found."""
 
