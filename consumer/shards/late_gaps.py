@@ -9,6 +9,7 @@ from consumer.clock import Clock
 from consumer.hooks import GapFound, Hooks
 from consumer.shards.position import LEAST_RETENTION_SECONDS, came_late, made_at
 from consumer.streams.source import ShardListing
+from lease_store.checkpoint import TRIM_HORIZON
 from lease_store.lease import Lease
 
 __all__ = ["LateGaps"]
@@ -32,12 +33,15 @@ class LateGaps:
         """
         shards, rows = {shard.id: shard for shard in listing.shards}, {lease.key for lease in leases}
         started_at = min((made_at(lease) for lease in leases), default=self._clock.wall())
+        since_start = {lease.key for lease in missing if lease.checkpoint != TRIM_HORIZON}
         self._told = {gap for gap in self._told if gap.shard_id not in rows}
         for lease in missing:
             gone = [parent for parent in lease.parents if parent not in shards.keys() | rows]
             born_at = shards[lease.key].created_at if lease.key in shards else None
+            if born_at is None and lease.key in since_start and since_start.isdisjoint(lease.parents):
+                born_at = started_at  # Kinesis tells no age, but the first of a line was there when the group began
             if came_late(born_at, known_since=started_at, now=self._clock.wall()):
-                self.tell(lease, "TRIM_HORIZON", "it has been there for more than a day")
+                self.tell(lease, str(lease.checkpoint), "it has been there for more than a day")
             # A shard older than the group names parents that were trimmed before the group's time: none of its loss.
             elif not gone or (born_at or self._clock.wall() - LEAST_RETENTION_SECONDS) <= started_at:
                 continue

@@ -37,6 +37,7 @@ ONCE_RED = {
     300101: "a leaf read from LATEST on before its parent, which had closed since the group began",
     311037: "silent loss in a parent that closed after the group's first row and before its others",
     400268: "what had closed before the group began, read after its children, beside a late leaf",
+    400770: "silent loss in a Kinesis shard whose row was made a day after the group had begun",
     700042: "records trimmed before the group's time, taken for lost",
 }
 

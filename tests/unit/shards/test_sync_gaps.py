@@ -112,3 +112,29 @@ def test_a_childs_row_made_a_day_after_its_birth_is_a_gap_whoever_its_parents_ar
         assert [fact.shard_id for fact in stage.facts if isinstance(fact, GapFound)] == (["b"] if told else [])
 
     virtual(main())
+
+
+GAP_OF_A = GapFound("a", "AT_TIMESTAMP", "TRIM_HORIZON", stopped=False)
+
+
+@pytest.mark.parametrize(("days", "told"), [(0.9, []), (1.1, [GAP_OF_A])])
+def test_a_kinesis_shard_of_a_groups_beginning_that_gets_its_row_a_day_later_is_one_gap(
+    days: float, told: list[GapFound]
+) -> None:
+    """Fleet seed 400770: the first worker died after one row, and nobody worked for a day.
+
+    A child of it is no other gap, and what came from a shard with a row is none: it may be young.
+    """
+
+    async def main() -> None:
+        started = 1_800_000_000.0
+        mark = f"{int(started * 1000)}-x"
+        made = replace(row("z", BEGUN, start_at=Decimal(1_799_999_990)), created_at=mark)
+        shards = Shard("z", is_open=False), Shard("y", ("z",)), Shard("a", is_open=False), Shard("b", ("a",))
+        stage = Stage(*shards, rows=(made,), start="LATEST")
+        await stage.clock.sleep(days * 86_400.0)
+        await stage.sync.once()
+        assert sorted(stage.table.rows) == ["a", "b", "y", "z"]
+        assert stage.facts == told
+
+    run_virtual(main())
