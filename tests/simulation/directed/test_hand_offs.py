@@ -13,12 +13,14 @@ import pytest
 from consumer.hooks import TenureEnded
 from consumer.leasing.lease_loop import LeaseLoop
 from consumer.worker import Outcome
+from lease_store.lease import Lease
 from tests.catalogue.recorder import Batch
 from tests.catalogue.stage import Stage as CatalogueStage
 from tests.catalogue.stage import staged
 from tests.simulation.directed.stage import Fate, Stage, directed
 from tests.simulation.leases.draw import Work
 from tests.simulation.leases.process import SimWorker
+from tests.simulation.leases.shards import STREAM
 
 F = 5.0
 BUSY = Work(0.3, 0.0, 0.0, 0.3, 0.5, 0.0)
@@ -121,6 +123,27 @@ def test_a_write_of_a_hand_off_that_goes_wrong_costs_neither_peace_nor_the_move(
         assert stage.judge.unrest(stage.workers) is None
 
     assert at_each_write(scene, keys, disturb, then) >= 4
+
+
+@directed(faults="none", keys=3, max_leases=2, work=Work(3.0, 0.0, 0.0, 0.3, 0.0, 0.0))
+async def test_a_receiver_that_filled_up_since_the_last_look_at_it_lets_the_lease_go_until_there_is_room(
+    stage: Stage,
+) -> None:
+    """The one hand-off on a calm fleet that the judge allows to be silent: nobody has room, and its giver left."""
+    owner = stage.start()
+    await stage.until(lambda: len(owner.loop.leases.held) == 2, 3.0)
+    receiver = stage.start()
+    await stage.until(lambda: len(receiver.loop.leases.held) == 1, 3.0)
+    await asyncio.sleep(5.0)
+    await receiver.loop.create(Lease(key="03", stream=STREAM), owner=receiver.name)
+    owner.drain()
+    await stage.until(lambda: owner.state == "gone", 8.0)
+    assert any(f"{owner.name} finish_hand_off 00 -> {receiver.name}" in step for step in stage.judge.last_steps)
+    await stage.until(lambda: stage.row().owner is None, 1.0)
+    await asyncio.sleep(2.0)
+    receiver.settings = replace(receiver.settings, max_leases=4)
+    receiver.loop.leases.max_leases = 4
+    await stage.until(lambda: stage.judge.unrest(stage.workers) is None, 3.0)
 
 
 def scan_rarely(loop: LeaseLoop) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from consumer.hooks import Fact, HandOffTakenBack, LeaseTaken, TenureEnded
 from consumer.leasing.held_lease import HeldLease
@@ -26,9 +26,24 @@ _POLLING_SECONDS: Final = 29.0
 _CALM_SECONDS: Final = 25.0
 # A leaving worker waits for two scan periods, which is enough for what peers read of the table up to so late.
 _USUAL_LAG_SECONDS: Final = 0.5
+# A scan period, and what goes by between a choice by what the last scan showed and the row that tells it.
+_UNSEEN_SECONDS: Final = 1.5
 # What may wait at once in the seams of one worker, for each shard that it holds or still processes, and besides.
 _BACKLOG_A_LEASE: Final = 4
 _BACKLOG_BESIDES: Final = 8
+
+
+class _LetGo(NamedTuple):
+    """A lease that ``giver`` has let go at ``at`` in favour of ``to``, which it had named at ``named_at``.
+
+    ``is_due``: it is to be silent for half a second at most.
+    """
+
+    at: float
+    giver: str
+    to: str | None
+    named_at: float
+    is_due: bool
 
 
 class Judge(Trace):
@@ -52,7 +67,8 @@ class Judge(Trace):
         self._open: dict[str, list[tuple[SimWorker, HeldLease]]] = {}
         self._contested: set[str] = set()
         self._started: dict[str, tuple[float, str | None]] = {}
-        self._let_go_at: dict[str, tuple[float, str | None, bool]] = {}
+        self._let_go: dict[str, _LetGo] = {}
+        self._came: dict[str, tuple[float, str | None]] = {}
         self._moved_at: dict[str, float] = {}
         self._tenures_of: dict[str, int] = {}
         self._sent: dict[int, tuple[Write, int]] = {}
@@ -138,13 +154,16 @@ class Judge(Trace):
         if write.verb in ("finish_hand_off", "release"):
             started_at, starter = self._started.pop(key, (now, None))
             waits = self._waits_for(after, now - started_at, has_asked=starter == after.owner)
-            self._let_go_at[key] = (now, after.owner, waits and self.is_calm())
+            self._let_go[key] = _LetGo(now, worker, after.owner, started_at, waits and self.is_calm())
         if write.verb in ("finish_hand_off", "take", "release"):
             self.moves += 1
         if write.verb == "take" and before is not None:
             self._inherited(key)
         if write.verb == "start_hand_off":
             self._started[key] = (now, worker)
+        let_go = self._let_go.get(key)
+        if write.verb == "pass_on" and let_go is not None and let_go.to == worker and self._has_filled_up(let_go):
+            self._let_go[key] = let_go._replace(is_due=False)
         if write.verb == "pass_on" and key in self.orphaned_at:
             # A leaving worker that was to get it gives it to a peer, which may have died just now: nobody can tell yet.
             died_at, due, heirs = self.orphaned_at[key]
@@ -160,6 +179,18 @@ class Judge(Trace):
         seen_after = 0.0 if has_asked else 1.1 + self._draw.network.stale_seconds
         polls = seen_after <= pending_seconds < _POLLING_SECONDS
         return polls and receiver is not None and not self.ledger.is_running(receiver, row.key)
+
+    def _has_filled_up(self, let_go: _LetGo) -> bool:
+        """Whether nobody has room for a lease that was let go, as its giver could not know when it named the receiver.
+
+        That one was not full by what the giver might have seen, and would be full without what the giver gave it.
+        """
+        receiver = self._workers[let_go.to or ""]
+        came = [self._came.get(each, (self._now, None)) for each in receiver.loop.leases.held]
+        others = [began_at for began_at, giver in came if giver != let_go.giver]
+        seen = [began_at for began_at in others if began_at <= let_go.named_at - _UNSEEN_SECONDS]
+        most = receiver.settings.max_leases
+        return most is not None and len(seen) < most <= len(others) and self.is_full(self._workers.values())
 
     # -- tenures
     def began(self, worker: SimWorker, held: HeldLease) -> None:
@@ -177,11 +208,14 @@ class Judge(Trace):
             self.breach(f"{worker.name} begins {key} while its user code of an ended tenure still runs")
         self._open.setdefault(key, []).append((worker, held))
         self._contest(key)
-        let_go_at, to, waits = self._let_go_at.pop(key, (now, None, False))
-        if to == worker.name and waits and self.is_calm():
-            self.longest_gap = max(self.longest_gap, now - let_go_at)
-            if now - let_go_at > 0.5:
-                self.breach(f"{key} was silent for {now - let_go_at:.2f} s at its hand-off to {worker.name}")
+        let_go = self._let_go.pop(key, None)
+        is_given = let_go is not None and let_go.to == worker.name
+        self._came[key] = (now, let_go.giver if let_go is not None and is_given else None)
+        if let_go is not None and is_given and let_go.is_due and self.is_calm():
+            silent_seconds = now - let_go.at
+            self.longest_gap = max(self.longest_gap, silent_seconds)
+            if silent_seconds > 0.5:
+                self.breach(f"{key} was silent for {silent_seconds:.2f} s at its hand-off to {worker.name}")
         self._inherited(key)
 
     def _inherited(self, key: str) -> None:
