@@ -133,13 +133,14 @@ class _Soak:
         for _ in range(world.draw.workers):
             world.add()
         kills = asyncio.ensure_future(self._kill_and_replace())
+        restarts = asyncio.ensure_future(self._restart_who_ended())
         step = min(_DAY, self._length / 3)
         while self.loop.time() < self._length and not world.judge.violations:
             await asyncio.sleep(step)
             self._measure()
         for each in (writer, kills):
             each.cancel()
-        await self._finish()
+        await self._finish(restarts)
 
     async def _kill_and_replace(self) -> None:
         """A death every few hours; what the dead leave in this process is cleared away before the next one."""
@@ -153,6 +154,15 @@ class _Soak:
             world.add()
             await asyncio.sleep(4 * _FAILOVER)
             await self._bury(victim)
+
+    async def _restart_who_ended(self) -> None:
+        """As a supervisor does: a worker ends with an error where a call that its start needs hangs (judged there)."""
+        world = self.world
+        while True:
+            await asyncio.sleep(_FAILOVER)
+            for ended in [each for each in world.processes if each.state == "gone"]:
+                world.processes.remove(ended)
+                world.add()
 
     async def _bury(self, victim: Process) -> None:
         victim.abort()
@@ -191,7 +201,7 @@ class _Soak:
         self.days.append(day)
         self._tell(json.dumps(asdict(day)))
 
-    async def _finish(self) -> None:
+    async def _finish(self, restarts: asyncio.Future[None]) -> None:
         """All faults stop; what was written must come, and everybody leaves."""
         world, judge = self.world, self.world.judge
         world.plan.clear()
@@ -200,6 +210,7 @@ class _Soak:
         missing = list(judge.missing())
         if missing and not judge.violations:
             judge.breach(f"{len(missing)} records never came, the first: {missing[0]}")
+        restarts.cancel()
         leaving = [each for each in world.processes if each.is_up]
         for each in leaving:
             each.drain()
