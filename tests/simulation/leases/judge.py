@@ -34,16 +34,16 @@ _BACKLOG_BESIDES: Final = 8
 
 
 class _LetGo(NamedTuple):
-    """A lease that ``giver`` has let go at ``at`` in favour of ``to``, which it had named at ``named_at``.
+    """A lease that was let go ``at`` a time in favour of ``to``.
 
-    ``is_due``: it is to be silent for half a second at most.
+    ``is_due``: it is to be silent for half a second at most. ``had_room``: so ``to`` had when it was named, by what
+    could be seen.
     """
 
     at: float
-    giver: str
     to: str | None
-    named_at: float
     is_due: bool
+    had_room: bool
 
 
 class Judge(Trace):
@@ -66,9 +66,9 @@ class Judge(Trace):
         self._records_in = records_in
         self._open: dict[str, list[tuple[SimWorker, HeldLease]]] = {}
         self._contested: set[str] = set()
-        self._started: dict[str, tuple[float, str | None]] = {}
+        self._started: dict[str, tuple[float, str | None, bool]] = {}
         self._let_go: dict[str, _LetGo] = {}
-        self._came: dict[str, tuple[float, str | None]] = {}
+        self._named: dict[str, tuple[float, str]] = {}
         self._moved_at: dict[str, float] = {}
         self._tenures_of: dict[str, int] = {}
         self._sent: dict[int, tuple[Write, int]] = {}
@@ -151,19 +151,22 @@ class Judge(Trace):
 
     def _follow_hand_off(self, worker: str, write: Write, before: Lease | None, after: Lease) -> None:
         key, now = write.key, self._now
+        if before is None or after.owner != before.owner:
+            self._named[key] = (now, worker)
         if write.verb in ("finish_hand_off", "release"):
-            started_at, starter = self._started.pop(key, (now, None))
+            started_at, starter, had_room = self._started.pop(key, (now, None, True))
             waits = self._waits_for(after, now - started_at, has_asked=starter == after.owner)
-            self._let_go[key] = _LetGo(now, worker, after.owner, started_at, waits and self.is_calm())
+            self._let_go[key] = _LetGo(now, after.owner, waits and self.is_calm(), had_room)
         if write.verb in ("finish_hand_off", "take", "release"):
             self.moves += 1
         if write.verb == "take" and before is not None:
             self._inherited(key)
         if write.verb == "start_hand_off":
-            self._started[key] = (now, worker)
+            self._started[key] = (now, worker, self._had_room(after.owner or "", worker))
         let_go = self._let_go.get(key)
-        if write.verb == "pass_on" and let_go is not None and let_go.to == worker and self._has_filled_up(let_go):
-            self._let_go[key] = let_go._replace(is_due=False)
+        if write.verb == "pass_on" and let_go is not None and let_go.to == worker and let_go.had_room:
+            # It has filled up meanwhile, as its giver could not know; where nobody has room, the lease waits for some.
+            self._let_go[key] = let_go._replace(is_due=let_go.is_due and not self._is_taken_up(besides=key))
         if write.verb == "pass_on" and key in self.orphaned_at:
             # A leaving worker that was to get it gives it to a peer, which may have died just now: nobody can tell yet.
             died_at, due, heirs = self.orphaned_at[key]
@@ -180,17 +183,25 @@ class Judge(Trace):
         polls = seen_after <= pending_seconds < _POLLING_SECONDS
         return polls and receiver is not None and not self.ledger.is_running(receiver, row.key)
 
-    def _has_filled_up(self, let_go: _LetGo) -> bool:
-        """Whether nobody has room for a lease that was let go, as its giver could not know when it named the receiver.
+    def _had_room(self, to: str, giver: str) -> bool:
+        """Whether ``giver`` could name ``to``: by what it had named itself, and what it must have seen by a scan."""
+        most = self._workers[to].settings.max_leases
+        seen_at = self._now - _UNSEEN_SECONDS
+        named = [self._named[key] for key in self._named_as_owner(to)]
+        return most is None or sum(at <= seen_at or by == giver for at, by in named) <= most
 
-        That one was not full by what the giver might have seen, and would be full without what the giver gave it.
-        """
-        receiver = self._workers[let_go.to or ""]
-        came = [self._came.get(each, (self._now, None)) for each in receiver.loop.leases.held]
-        others = [began_at for began_at, giver in came if giver != let_go.giver]
-        seen = [began_at for began_at in others if began_at <= let_go.named_at - _UNSEEN_SECONDS]
-        most = receiver.settings.max_leases
-        return most is not None and len(seen) < most <= len(others) and self.is_full(self._workers.values())
+    def _is_taken_up(self, *, besides: str) -> bool:
+        """Whether no running worker has room for one lease more, what is on its way to it being there already."""
+        for worker in self._workers.values():
+            most, named = worker.settings.max_leases, self._named_as_owner(worker.name)
+            if worker.state == "running" and (
+                most is None or len((named | worker.loop.leases.held.keys()) - {besides}) < most
+            ):
+                return False
+        return True
+
+    def _named_as_owner(self, worker: str) -> set[str]:
+        return {row.key for row in self.table.rows().leases if row.owner == worker and not row.is_finished}
 
     # -- tenures
     def began(self, worker: SimWorker, held: HeldLease) -> None:
@@ -209,9 +220,7 @@ class Judge(Trace):
         self._open.setdefault(key, []).append((worker, held))
         self._contest(key)
         let_go = self._let_go.pop(key, None)
-        is_given = let_go is not None and let_go.to == worker.name
-        self._came[key] = (now, let_go.giver if let_go is not None and is_given else None)
-        if let_go is not None and is_given and let_go.is_due and self.is_calm():
+        if let_go is not None and let_go.to == worker.name and let_go.is_due and self.is_calm():
             silent_seconds = now - let_go.at
             self.longest_gap = max(self.longest_gap, silent_seconds)
             if silent_seconds > 0.5:
