@@ -197,11 +197,10 @@ class OwnerSide:
             while held.over is None and (to := held.hand_off_to) is not None:
                 if why := self._hopeless(to, held):
                     try:
-                        await held.take_back(to)
+                        await self._take_back(held, to, why)
                     except LeaseStoreError as error:
                         _log.warning("Could not take back the lease of shard %s, trying again: %s", held.key, error)
                     else:
-                        self._taken_back(held.key, to, why)
                         continue  # another may have begun while that was written, and nobody else would watch it
                 await self._pause(held)
         except LeaseLost:
@@ -216,8 +215,7 @@ class OwnerSide:
         """
         to = held.hand_off_to
         if to is not None and not self._leases.draining:
-            await held.take_back(to)
-            self._taken_back(held.key, to, "its batch runs on, and the load is even without it")
+            await self._take_back(held, to, "its batch runs on, and the load is even without it")
 
     def _hopeless(self, to: str, held: HeldLease) -> str | None:
         now = self._leases.clock.monotonic()
@@ -255,8 +253,7 @@ class OwnerSide:
             await held.finish_hand_off()
         elif to is not None:
             refused.add(to)
-            await held.take_back(to)
-            self._taken_back(held.key, to, "the next owner is dead or draining")
+            await self._take_back(held, to, "the next owner is dead or draining")
         elif self._leases.draining:
             async with next_owner(self._leases, held.key, besides=frozenset(refused)) as receiver:
                 await (held.release() if receiver is None else held.start_hand_off(receiver))
@@ -267,9 +264,10 @@ class OwnerSide:
             seconds = 0.0 if began is None else self._leases.clock.monotonic() - began
             self._leases.hooks(HandOffFinished(held.key, held.lease.owner, seconds))
 
-    def _taken_back(self, key: str, to: str, why: str) -> None:
-        self._leases.hooks(HandOffTakenBack(key, to, why))
-        _log.info("The lease of shard %s stays here: its hand-off to %s was taken back, %s.", key, to, why)
+    async def _take_back(self, held: HeldLease, to: str, why: str) -> None:
+        if await held.take_back(to):  # else another task of this worker did, and told it
+            self._leases.hooks(HandOffTakenBack(held.key, to, why))
+            _log.info("The lease of shard %s stays here: its hand-off to %s was taken back, %s.", held.key, to, why)
 
     async def _pause(self, held: HeldLease) -> None:
         try:

@@ -124,9 +124,9 @@ class HeldLease:
             lambda lease: None if lease.is_pending else verbs.start_hand_off(lease, to), extends_trust=False
         )
 
-    async def take_back(self, to: str) -> None:
-        """End the hand-off to ``to`` and stay the owner; nothing where it is not pending."""
-        await self._write(
+    async def take_back(self, to: str) -> bool:
+        """End the hand-off to ``to`` and stay the owner; False, and nothing written, where it is not pending."""
+        return await self._write(
             lambda lease: verbs.take_back(lease, self._me) if lease.is_pending and lease.owner == to else None
         )
 
@@ -161,23 +161,26 @@ class HeldLease:
 
     async def _write(
         self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True
-    ) -> None:
+    ) -> bool:
         async with self._lock:
-            await self._write_locked(make, ends=ends, extends_trust=extends_trust)
+            return await self._write_locked(make, ends=ends, extends_trust=extends_trust)
 
     async def _write_locked(
         self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True
-    ) -> None:
-        """Write until it stands; ``make`` says what is to be written over the row as known, None for nothing more."""
+    ) -> bool:
+        """Write until it stands; ``make`` says what is to be written over the row as known, None for nothing more.
+
+        False where it was nothing from the beginning.
+        """
         self._require_tenure()
         deadline = self.trusted_until
         write = make(self.lease)
-        for _ in range(_MOST_ATTEMPTS):
+        for attempt in range(_MOST_ATTEMPTS):
             if write is None:
                 # Nothing is left to end: a tenure whose last write was refused goes on with the trust it had.
                 self.trusted_until = deadline
                 self._on_change(self)
-                return
+                return attempt > 0
             sent = self._clock.monotonic()
             if sent >= deadline:
                 self._expire("its write was not known to stand before trust ran out")
@@ -200,6 +203,7 @@ class HeldLease:
             )
         if ends and write is not None:
             self.end("released" if write.verb == "release" else "handed_off")
+        return True
 
     async def _attempt(self, write: Write, deadline: float, sent: float, ends: bool) -> WriteResult:
         if ends:

@@ -109,6 +109,19 @@ async def test_a_hand_off_that_began_while_one_before_it_was_taken_back_gets_no_
 
 
 @on_bench
+async def test_a_hand_off_that_two_tasks_take_back_is_told_once(bench: Bench) -> None:
+    leases, held = await owned(bench)
+    owner = OwnerSide(leases, hand_off_timeout_seconds=3.0)
+    bench.other(lambda lease: verbs.start_hand_off(lease, "b"))
+    await held.renew()
+    both = [bench.begin(owner.keep(held)) for _ in range(2)]
+    await bench.clock.sleep(1.0)
+    assert all(task.done() for task in both)
+    assert held.hand_off_to is None
+    assert len([fact for fact in bench.facts if isinstance(fact, HandOffTakenBack)]) == 1
+
+
+@on_bench
 async def test_a_draining_worker_waits_for_its_batch_but_keeps_no_receiver_that_leaves(bench: Bench) -> None:
     leases, held = await owned(bench)
     owner = OwnerSide(leases, hand_off_timeout_seconds=3.0)
