@@ -38,7 +38,8 @@ class LateGaps:
         for lease in missing:
             gone = [parent for parent in lease.parents if parent not in shards.keys() | rows]
             born_at = shards[lease.key].created_at if lease.key in shards else None
-            if born_at is None and lease.key in since_start and since_start.isdisjoint(lease.parents):
+            is_first = not lease.parents or (lease.key in since_start and since_start.isdisjoint(lease.parents))
+            if born_at is None and is_first:
                 born_at = started_at  # Kinesis tells no age, but the first of a line was there when the group began
             if came_late(born_at, known_since=started_at, now=self._clock.wall()):
                 self.tell(lease, str(lease.checkpoint), "it has been there for more than a day")

@@ -38,6 +38,8 @@ ONCE_RED = {
     311037: "silent loss in a parent that closed after the group's first row and before its others",
     400268: "what had closed before the group began, read after its children, beside a late leaf",
     400770: "silent loss in a Kinesis shard whose row was made a day after the group had begun",
+    402183: "silent loss in a first shard of Kinesis, read from the horizon on, whose row was made a day late",
+    402328: "a row of a recreated stream, taken for the lease that a frozen worker had ended (the judge)",
     700042: "records trimmed before the group's time, taken for lost",
 }
 
