@@ -10,6 +10,7 @@ import pytest
 
 from consumer.config import InitialPosition
 from consumer.errors import StreamError, StreamThrottled, StreamUnavailable
+from consumer.retry import RateLimit
 from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
 from consumer.streams.kinesis import KinesisSource
 from consumer.streams.shard_graph import pin_for
@@ -67,6 +68,14 @@ class Listing:
             return self._answers.pop(0)
         return self._page(0 if after is None else NAMES.index(after) + 1)
 
+    @property
+    def source(self) -> RecordSource:
+        return self._source
+
+    @property
+    def stream(self) -> StreamIdentity:
+        return self._stream
+
     async def made(self) -> list[str]:
         async with self._source.open():
             return [shard.id for shard in (await self._source.list_shards(self._stream)).shards]
@@ -121,3 +130,27 @@ async def test_a_group_at_latest_does_not_begin_before_the_end_of_what_its_listi
     async with source.open():
         listing = await source.list_shards(SERVICES["kinesis"][2])
     assert pin_for(InitialPosition("LATEST"), listing.server_time, 0.0) == 1_800_000_000 + 4
+
+
+@pytest.mark.parametrize("whose", ["all", "children"])
+async def test_every_call_of_describe_stream_takes_its_turn_of_the_fleets_budget(
+    whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the later pages of a joint listing, which waits for its first page's turn itself, and a page asked again."""
+    turns = 0
+    acquire = RateLimit.acquire
+
+    async def counted(limit: RateLimit) -> None:
+        nonlocal turns
+        turns += 1
+        await acquire(limit)
+
+    monkeypatch.setattr(RateLimit, "acquire", counted)
+    listing = Listing("dynamodb", *([BROKEN] if whose == "all" else []))
+    async with listing.source.open():
+        if whose == "all":
+            await listing.source.list_shards(listing.stream)
+        else:
+            await listing.source.children(listing.stream, NAMES[0])
+    assert len(listing.asked) > 1
+    assert turns == len(listing.asked)
