@@ -54,7 +54,8 @@ class Drain:
     async def run(self, mark: Callable[[], Coroutine[Any, Any, None]], within_seconds: float) -> None:
         """Mark my row as draining, then let everything go; returns when nothing names me, however long that takes.
 
-        ``within_seconds``: when the caller gives up; half of it at most goes by before user code is asked to stop.
+        ``within_seconds``: when the caller gives up; user code that was offered to a peer is asked to stop when half of
+        that has gone by, noticed or not. A table that answers no write holds that up.
         """
         leases = self._leases
         leases.draining = True
