@@ -157,8 +157,8 @@ class Judge(Trace):
             started_at, starter, had_room = self._started.pop(key, (now, None, True))
             waits = self._waits_for(after, now - started_at, has_asked=starter == after.owner)
             self._let_go[key] = _LetGo(now, after.owner, waits and self.is_calm(), had_room)
-        if write.verb in ("finish_hand_off", "take", "release"):
-            self.moves += 1
+        if write.verb in ("finish_hand_off", "release") or (write.verb == "take" and before and before.owner):
+            self.moves += 1  # nobody's lease, taken, is none: it may have waited for a place
         if write.verb == "take" and before is not None:
             self._inherited(key)
         if write.verb == "start_hand_off":
