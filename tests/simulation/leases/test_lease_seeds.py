@@ -102,3 +102,19 @@ def test_what_was_once_red_stays_green(once: Once) -> None:
     report = run_seed(once.seed, replace(drawn(once.seed), **(same | once.changes)))
     if report.violations:
         pytest.fail("\n".join((once.found, *report.violations, *report.last_steps[-30:])), pytrace=False)
+
+
+AS_DRAWN = {
+    403239: "a receiver that filled up by a split, taken for one chosen wrongly (the judge)",
+    403359: "a receiver that filled up by a take, taken for one chosen wrongly (the judge)",
+    406544: "two leases that were let go at once counted on one place",
+    406590: "two leases that were let go at once counted on one place, and were read by nobody for 4.6 s",
+    406650: "leases that waited for a place among full workers, taken for a fleet that does not rest (the judge)",
+}
+
+
+@pytest.mark.parametrize("seed", AS_DRAWN)
+def test_a_seed_that_was_once_red_stays_green(seed: int) -> None:
+    report = run_seed(seed, drawn(seed))
+    if report.violations:
+        pytest.fail("\n".join((AS_DRAWN[seed], *report.violations, *report.last_steps[-30:])), pytrace=False)
