@@ -10,7 +10,7 @@ from consumer.hooks import Hooks
 from consumer.leasing.handoff import OwnerSide
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
-from consumer.leasing.leases import Leases
+from consumer.leasing.leases import Leases, TenureListener
 from consumer.leasing.table_watch import TableWatch
 from consumer.leasing.timing import LeaseTiming
 from lease_store.lease import Lease
@@ -38,7 +38,7 @@ class CountedLeases(Leases):
         return super().current_leases()
 
 
-def leases_on(bench: Bench, **fields: Any) -> CountedLeases:
+def leases_on(bench: Bench, listener: TenureListener | None = None, **fields: Any) -> CountedLeases:
     return CountedLeases(
         bench,
         me=ME,
@@ -46,7 +46,7 @@ def leases_on(bench: Bench, **fields: Any) -> CountedLeases:
         clock=bench.clock,
         random=random.Random(1),
         hooks=Hooks([bench.facts.append]),
-        listener=Deaf(),
+        listener=listener or Deaf(),
         **fields,
     )
 

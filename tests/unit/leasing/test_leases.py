@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
-from consumer.hooks import Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from consumer.leasing.tenure import StopReason
@@ -17,6 +14,7 @@ from consumer.leasing.timing import LeaseTiming, scan_period_seconds
 from lease_store import verbs
 from lease_store.checkpoint import SHARD_END, Checkpoint
 from lease_store.lease import Lease, WorkerRow
+from tests.unit.leasing.loop_stage import leases_on
 from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench, stand_still
 
 TRUST = 9.0
@@ -35,19 +33,6 @@ class Told:
 
     def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
         self.stops.append(reason)
-
-
-def leases_on(bench: Bench, told: Told | None = None, **fields: Any) -> Leases:
-    return Leases(
-        bench,
-        me=ME,
-        timing=LeaseTiming(10.0),
-        clock=bench.clock,
-        random=random.Random(1),
-        hooks=Hooks([bench.facts.append]),
-        listener=told or Told(),
-        **fields,
-    )
 
 
 def with_row(bench: Bench, row: Lease) -> Leases:
