@@ -6,15 +6,26 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from consumer.clock import Clock
-from consumer.hooks import GapFound, Hooks
+from consumer.hooks import Fact, GapFound, Hooks
 from consumer.shards.position import LEAST_RETENTION_SECONDS, came_late, made_at
 from consumer.streams.source import ShardListing
 from lease_store.checkpoint import TRIM_HORIZON
 from lease_store.lease import Lease
 
-__all__ = ["LateGaps"]
+__all__ = ["LateGaps", "tell_late"]
 
 _log = logging.getLogger("leasehold.shards")
+
+
+def tell_late(gap: GapFound, why: str, hooks: Callable[[Fact], None]) -> None:
+    """Say of the shard of ``gap`` why its first records may be gone."""
+    _log.error(
+        "Shard %s was found late: %s. Records trimmed by now are lost to this group; reading goes on at the oldest "
+        "record there is.",
+        gap.shard_id,
+        why,
+    )
+    hooks(gap)
 
 
 class LateGaps:
@@ -56,10 +67,4 @@ class LateGaps:
         if gap in self._told:
             return
         self._told.add(gap)
-        _log.error(
-            "Shard %s was found late: %s. Records trimmed by now are lost to this group; reading goes on at the "
-            "oldest record there is.",
-            lease.key,
-            why,
-        )
-        self._hooks(gap)
+        tell_late(gap, why, self._hooks)

@@ -9,6 +9,7 @@ from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError, StreamMi
 from consumer.hooks import CheckpointFailed, GapFound, ShardEnded
 from consumer.leasing.tenure import Tenure
 from consumer.retry import Backoff
+from consumer.shards.late_gaps import tell_late
 from consumer.shards.position import came_late, made_at
 from consumer.shards.scope import Scope
 from consumer.streams.source import RecordSource, Shard, StreamIdentity
@@ -114,10 +115,6 @@ class ShardEnd:
         known_since, now = made_at(self._tenure.lease), self._clock.wall()
         for child in children:
             if came_late(child.created_at, known_since=known_since, now=now):
-                _log.error(
-                    "Shard %s was born more than a day before its parent %s was read to its end. Its records trimmed "
-                    "by now are lost to this group; reading goes on at the oldest record there is.",
-                    child.id,
-                    self._shard_id,
-                )
-                self._hooks(GapFound(child.id, "TRIM_HORIZON", "TRIM_HORIZON", stopped=False))
+                gap = GapFound(child.id, "TRIM_HORIZON", "TRIM_HORIZON", stopped=False)
+                why = f"it was born more than a day before its parent {self._shard_id} was read to its end"
+                tell_late(gap, why, self._hooks)
