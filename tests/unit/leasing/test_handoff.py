@@ -28,6 +28,12 @@ async def owned(bench: Bench) -> tuple[Leases, HeldLease]:
     return leases, leases.held["s"]
 
 
+async def pending(bench: Bench, held: HeldLease) -> None:
+    """``b`` asks for the lease, and this worker learns of it."""
+    bench.other(lambda lease: verbs.start_hand_off(lease, "b"))
+    await held.renew()
+
+
 async def beat(bench: Bench, leases: Leases, number: int) -> None:
     await bench.write_worker(WorkerRow(worker_id="b", beat=number))
     await leases.read_worker("b")
@@ -45,8 +51,7 @@ async def test_a_hand_off_that_was_taken_back_does_not_lengthen_the_next_one(ben
     leases, held = await owned(bench)
     owner = OwnerSide(leases, hand_off_timeout_seconds=3.0)
     for _ in range(2):
-        bench.other(lambda lease: verbs.start_hand_off(lease, "b"))
-        await held.renew()
+        await pending(bench, held)
         watch = bench.begin(owner.watch(held))
         await pass_time(bench, leases, held, 5)
         assert watch.done()
@@ -62,8 +67,7 @@ async def test_a_hand_off_that_was_taken_back_does_not_lengthen_the_next_one(ben
 async def test_a_second_hand_off_gets_its_whole_time_though_the_first_was_still_watched(bench: Bench) -> None:
     leases, held = await owned(bench)
     owner = OwnerSide(leases, hand_off_timeout_seconds=3.0)
-    bench.other(lambda lease: verbs.start_hand_off(lease, "b"))
-    await held.renew()
+    await pending(bench, held)
     first = bench.begin(owner.watch(held))
     await pass_time(bench, leases, held, 2)
     await bench.clock.sleep(0.05)
@@ -93,8 +97,7 @@ async def test_a_hand_off_that_began_while_one_before_it_was_taken_back_gets_no_
                 bench.begin(owner.watch(held))
 
     leases._listener = Watching()
-    bench.other(lambda lease: verbs.start_hand_off(lease, "b"))
-    await held.renew()
+    await pending(bench, held)
     to_c = Step(before=lambda: bench.other(lambda lease: verbs.start_hand_off(lease, "c")))
     bench.script.extend([Step(seconds=0.3), Step(), to_c])
     for write in (held.renew(), owner.keep(held), held.renew()):
@@ -112,8 +115,7 @@ async def test_a_hand_off_that_began_while_one_before_it_was_taken_back_gets_no_
 async def test_a_hand_off_that_two_tasks_take_back_is_told_once(bench: Bench) -> None:
     leases, held = await owned(bench)
     owner = OwnerSide(leases, hand_off_timeout_seconds=3.0)
-    bench.other(lambda lease: verbs.start_hand_off(lease, "b"))
-    await held.renew()
+    await pending(bench, held)
     both = [bench.begin(owner.keep(held)) for _ in range(2)]
     await bench.clock.sleep(1.0)
     assert all(task.done() for task in both)

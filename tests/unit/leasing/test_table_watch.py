@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import pytest
@@ -14,6 +14,11 @@ from lease_store.errors import LeaseTableThrottled
 from lease_store.lease import Lease, WorkerRow
 from tests.unit.leasing.loop_stage import STREAM, loop_on, watch_on
 from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench
+
+
+def shards_of_a(bench: Bench, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        bench.apply(verbs.create(Lease(key=f"shard-{number}", owner="a", stream=STREAM, created_at="1")))
 
 
 async def settle(spawned: list[Coroutine[Any, Any, None]]) -> None:
@@ -83,8 +88,7 @@ async def test_a_lease_is_asked_for_only_where_two_looks_agree(bench: Bench) -> 
     """Scale: looks amid a change show states it only passes through; 73 leases moved for these where 4 had to."""
     spawned: list[Coroutine[Any, Any, None]] = []
     _, watch = watch_on(bench, spawned)
-    for number in range(6):
-        bench.apply(verbs.create(Lease(key=f"shard-{number}", owner="a", stream=STREAM, created_at="1")))
+    shards_of_a(bench, range(6))
     for beat in (1, 2):
         await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
         await watch.scan()
@@ -164,8 +168,7 @@ async def test_a_lease_that_does_not_come_is_no_reason_to_ask_for_another_before
     """A receiver asks on as leases come; asking on as they are refused would be a storm of refusals."""
     spawned: list[Coroutine[Any, Any, None]] = []
     _, watch = watch_on(bench, spawned)
-    for number in range(40):
-        bench.apply(verbs.create(Lease(key=f"shard-{number}", owner="a", stream=STREAM, created_at="1")))
+    shards_of_a(bench, range(40))
     for beat in (1, 2):
         await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
         await watch.scan()
@@ -182,8 +185,7 @@ async def test_between_two_looks_no_more_come_than_both_have_shown_as_lacking(be
     spawned: list[Coroutine[Any, Any, None]] = []
     leases, watch = watch_on(bench, spawned)
     for beat, rows in ((1, range(4)), (2, range(4, 40))):
-        for number in rows:
-            bench.apply(verbs.create(Lease(key=f"shard-{number}", owner="a", stream=STREAM, created_at="1")))
+        shards_of_a(bench, rows)
         await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
         await watch.scan()
         watch._even_out()
