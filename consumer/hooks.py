@@ -25,12 +25,16 @@ __all__ = [
     "LeaseRefused",
     "LeaseRenewed",
     "LeaseTaken",
+    "LockSeen",
+    "ModeChanged",
     "PageRead",
+    "Planned",
     "RecordsSkipped",
     "ShardEnded",
     "Stuck",
     "TenureEnded",
     "Throttled",
+    "WorkersSeen",
 ]
 
 _log = logging.getLogger("leasehold.hooks")
@@ -192,6 +196,41 @@ class Stuck(Fact):
 
     stage: str
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModeChanged(Fact):
+    """The rules by which this worker shares the lease table: told at the first look at it and at each change.
+
+    ``mode`` is peer, leader or 2x, ``previous`` None at the first look; ``because`` names the row that says so.
+    """
+
+    mode: str
+    previous: str | None
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class LockSeen(Fact):
+    """The leader lock has another holder; ``owner`` None: nobody holds it. ``is_mine``: this worker leads."""
+
+    owner: str | None
+    is_mine: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Planned(Fact):
+    """This worker has planned (for all as the leader, else for itself) and means to make ``moves`` of leases."""
+
+    moves: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersSeen(Fact):
+    """How many workers live, this one included, by whose library; told when a scan changes it."""
+
+    leasehold: int
+    kcl: int
 
 
 Hook = Callable[[Fact], None]

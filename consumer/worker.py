@@ -25,6 +25,7 @@ from consumer.leasing.held_tenure import HeldTenure
 from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
 from consumer.leasing.seam import LeaseSeam, LeasesInThread
 from consumer.leasing.tenure import StopReason
+from consumer.operate.coordination import CoordinationHook
 from consumer.operate.status import WorkerStatus, health
 from consumer.processor import ProcessorFactory
 from consumer.retry import retrying
@@ -88,7 +89,8 @@ class Worker:
         self._config = config
         self._clock = clock or SystemClock()
         self._random = random or Random()
-        self._hooks = Hooks(hooks)
+        self._coordination = CoordinationHook(self._clock)
+        self._hooks = Hooks((self._coordination, *hooks))
         self._seam = seam or LeasesInThread()
         self._stack = AsyncExitStack()
         if threads is None:
@@ -343,6 +345,7 @@ class Worker:
             records_processed=self._processed + sum(consumer.records_processed for consumer in consumers),
             lease_loop_alive=self._leasing is not None and not self._leasing.done(),
             draining=self._stopping.is_set(),
+            coordination=self._coordination.now(),
         )
         return replace(status, problems=health(status, self._config))
 

@@ -13,6 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from consumer import hooks
 from consumer.clock import Clock, SystemClock
+from consumer.operate.coordination import CoordinationHook
 
 __all__ = ["MetricDoc", "PrometheusHook"]
 
@@ -48,6 +49,7 @@ class PrometheusHook:
         self.described: list[MetricDoc] = []
         """Every metric of ours, in the order they were made: the documentation's table."""
         self._clock = clock or SystemClock()
+        self._coordination = CoordinationHook(self._clock)
         self._lock = threading.Lock()
         self._lags: dict[str, float] = {}
         self._lag_now: Callable[[], float | None] = lambda: None
@@ -56,8 +58,10 @@ class PrometheusHook:
         self._held: set[str] = set()
         self._make_delivery_metrics()
         self._make_lease_metrics()
+        self._make_coordination_metrics()
 
     def __call__(self, fact: hooks.Fact) -> None:
+        self._coordination(fact)
         self._on(fact)
 
     def _counter(self, name: str, doc: str, *labels: str) -> Counter:
@@ -120,6 +124,26 @@ class PrometheusHook:
         self._checkpoints = self._counter("checkpoints", "Checkpoints stored.")
         self._checkpoint_failures = self._counter("checkpoint_failures", "Checkpoints to be tried again.")
         self._shards_ended = self._counter("shards_ended", "Shards read to their end, with SHARD_END stored.")
+
+    def _make_coordination_metrics(self) -> None:
+        now = self._coordination.now
+        self._modes = self._counter(
+            "mode_changes",
+            "Times that the lease table was found to be worked by these rules, the first included.",
+            "mode",
+        )
+        self._gauge("is_leader", "1 while this worker holds the leader lock, else 0.", lambda: now().is_leader)
+        self._gauge(
+            "workers", "Live workers of this library, this one included, as it sees them.", lambda: now().workers
+        )
+        self._gauge("kcl_workers", "Live workers of the Java KCL, as this worker sees them.", lambda: now().kcl_workers)
+        self._plans = self._counter("plans", "Times that this worker planned: for all as the leader, else for itself.")
+        self._planned_moves = self._counter("planned_moves", "Moves of leases that these plans asked for.")
+        self._gauge(
+            "last_plan_age_seconds",
+            "Time since this worker last planned; 0 where it has not.",
+            lambda: now().planned_seconds_ago or 0.0,
+        )
 
     def follow(self, lag_now: Callable[[], float | None]) -> None:
         """Ask ``lag_now`` at each scrape, too: a batch that fails or takes long falls behind without a fact."""
@@ -235,3 +259,12 @@ class PrometheusHook:
     @_on.register
     def _(self, fact: hooks.Stuck) -> None:
         self._stuck.labels(fact.stage).inc()
+
+    @_on.register
+    def _(self, fact: hooks.ModeChanged) -> None:
+        self._modes.labels(fact.mode).inc()
+
+    @_on.register
+    def _(self, fact: hooks.Planned) -> None:
+        self._plans.inc()
+        self._planned_moves.inc(fact.moves)

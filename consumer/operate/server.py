@@ -6,6 +6,7 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -26,9 +27,9 @@ async def serve(
 ) -> AsyncIterator[int]:
     """Serve both pages on the running loop while the context lasts; gives the port (another one where ``port`` is 0).
 
-    ``/healthz`` answers 200 or 503 with JSON: worker_id, healthy, problems, shards_held. It shares the loop with
-    ``async def`` user code: where that blocks the loop, no answer comes, which a probe rightly takes for ill. Raises
-    ConfigError where the address can't be listened on.
+    ``/healthz`` answers 200 or 503 with JSON: worker_id, healthy, draining, shards_held, coordination, problems. It
+    shares the loop with ``async def`` user code: where that blocks the loop, no answer comes, which a probe rightly
+    takes for ill. Raises ConfigError where the address can't be listened on.
     """
 
     async def metrics(request: web.Request) -> web.Response:
@@ -42,6 +43,7 @@ async def serve(
             "healthy": now.healthy,
             "draining": now.draining,
             "shards_held": len(now.shards),
+            "coordination": asdict(now.coordination),
             "problems": list(now.problems),
         }
         return web.json_response(body, status=200 if now.healthy else 503)

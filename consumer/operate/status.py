@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from consumer.config import WorkerConfig
+from consumer.operate.coordination import Coordination
 
 __all__ = ["ShardStage", "ShardStatus", "WorkerStatus", "health", "render", "worst_lag_seconds"]
 
@@ -36,13 +37,14 @@ class ShardStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """One worker: the shards it holds, sorted by id, and what is wrong, one sentence a problem."""
+    """One worker: the shards it holds, sorted by id, its place among others, what is wrong, one sentence a problem."""
 
     worker_id: str
     shards: tuple[ShardStatus, ...] = ()
     records_processed: int = 0
     lease_loop_alive: bool = True
     draining: bool = False
+    coordination: Coordination = field(default_factory=Coordination)
     problems: tuple[str, ...] = ()
 
     @property
@@ -96,6 +98,9 @@ def render(status: WorkerStatus, *, now: float, records_before: int, period_seco
         _lag(status),
         _age(status, now),
     ]
+    among = _among(status.coordination)
+    if among:
+        parts.append(among)
     if status.draining:
         parts.append("draining")
     if status.problems:
@@ -106,6 +111,17 @@ def render(status: WorkerStatus, *, now: float, records_before: int, period_seco
 def worst_lag_seconds(status: WorkerStatus) -> float | None:
     """The lag of the shard that lags most; None where nothing is known."""
     return max((shard.lag_seconds for shard in status.shards if shard.lag_seconds is not None), default=None)
+
+
+def _among(place: Coordination) -> str:
+    """Nothing among peers: there each worker plans for itself, as the reader expects."""
+    if place.mode in (None, "peer"):
+        return ""
+    if place.mode != "leader":
+        return f"mode {place.mode}"
+    if place.is_leader:
+        return "mode leader, this worker leads"
+    return f"mode leader, led by {place.lock_owner}" if place.lock_owner else "mode leader, nobody leads"
 
 
 def _lag(status: WorkerStatus) -> str:

@@ -50,6 +50,12 @@ FACTS = [
     (hooks.GapFound("s", "1", "9", stopped=True), "leasehold_gaps_total", {"outcome": "stopped"}, 1.0),
     (hooks.Throttled("s", "GetRecords"), "leasehold_throttles_total", {"operation": "GetRecords"}, 1.0),
     (hooks.Stuck("s", "reading", 61.0), "leasehold_stuck_reports_total", {"stage": "reading"}, 1.0),
+    (hooks.ModeChanged("", "leader", "peer", "row"), "leasehold_mode_changes_total", {"mode": "leader"}, 1.0),
+    (hooks.LockSeen("", "w1", is_mine=True), "leasehold_is_leader", {}, 1.0),
+    (hooks.WorkersSeen("", 2, 3), "leasehold_workers", {}, 2.0),
+    (hooks.WorkersSeen("", 2, 3), "leasehold_kcl_workers", {}, 3.0),
+    (hooks.Planned("", 4), "leasehold_plans_total", {}, 1.0),
+    (hooks.Planned("", 4), "leasehold_planned_moves_total", {}, 4.0),
 ]
 
 
@@ -116,6 +122,16 @@ def test_the_age_of_the_oldest_failing_batch_grows_until_it_passes_or_the_tenure
     hook(hooks.BatchFailed("b", "process_records", "ValueError", 3, 0.0))  # of the tenure that is over
     hook(hooks.BatchFailed("a", "shutdown_requested", "ValueError", 1, 0.0))  # no batch
     assert age() == 0.0
+
+
+def test_a_leader_that_stops_planning_is_seen_by_the_age_of_its_last_plan():
+    clock = SetClock()
+    hook = PrometheusHook(clock=clock)
+    hook(hooks.Planned("", 0))
+    clock.now += 90.0
+    assert hook.registry.get_sample_value("leasehold_last_plan_age_seconds") == 90.0
+    hook(hooks.LockSeen("", "w2", is_mine=False))
+    assert hook.registry.get_sample_value("leasehold_is_leader") == 0.0
 
 
 def test_two_workers_in_one_process_keep_their_figures_apart():

@@ -9,6 +9,7 @@ import pytest
 
 from consumer import hooks
 from consumer.errors import ConfigError
+from consumer.operate.coordination import Coordination
 from consumer.operate.prometheus import PrometheusHook
 from consumer.operate.server import serve
 from consumer.operate.status import ShardStatus, WorkerStatus
@@ -17,7 +18,8 @@ from consumer.operate.status import ShardStatus, WorkerStatus
 async def test_metrics_and_health_are_served_and_gone_with_the_context():
     hook = PrometheusHook()
     hook(hooks.BatchProcessed("s", 5, 500, 0.1, "1", "5"))
-    status = WorkerStatus(worker_id="w-1", shards=(ShardStatus(shard_id="s", stage="reading"),))
+    place = Coordination(mode="leader", because="row Leader", lock_owner="java-1", workers=2, kcl_workers=1)
+    status = WorkerStatus(worker_id="w-1", shards=(ShardStatus(shard_id="s", stage="reading"),), coordination=place)
     async with aiohttp.ClientSession() as session:
         async with serve("127.0.0.1", 0, registry=hook.registry, status=lambda: status) as port:
             async with session.get(f"http://127.0.0.1:{port}/metrics") as reply:
@@ -31,6 +33,15 @@ async def test_metrics_and_health_are_served_and_gone_with_the_context():
                     "healthy": True,
                     "draining": False,
                     "shards_held": 1,
+                    "coordination": {
+                        "mode": "leader",
+                        "because": "row Leader",
+                        "lock_owner": "java-1",
+                        "is_leader": False,
+                        "workers": 2,
+                        "kcl_workers": 1,
+                        "planned_seconds_ago": None,
+                    },
                     "problems": [],
                 }
             status = WorkerStatus(worker_id="w-1", problems=("Shard s is left unread.",))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from consumer.config import InitialPosition, WorkerConfig
+from consumer.operate.coordination import Coordination
 from consumer.operate.status import ShardStatus, WorkerStatus, health, render
 
 CONFIG = WorkerConfig(app="orders", initial_position=InitialPosition("LATEST"), stuck_after_seconds=60.0)
@@ -85,3 +86,19 @@ def test_the_status_line_names_the_first_problem():
 def test_a_record_from_a_clock_ahead_of_ours_is_not_younger_than_now():
     line = render(_status(replace(WELL, last_record_at=100.9)), now=100.0, records_before=0, period_seconds=60.0)
     assert "last record 0.0 s old" in line
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        (Coordination(), ""),
+        (Coordination(mode="peer"), ""),
+        (Coordination(mode="2x"), ", mode 2x"),
+        (Coordination(mode="leader", lock_owner="java-1"), ", mode leader, led by java-1"),
+        (Coordination(mode="leader", lock_owner="w-1", is_leader=True), ", mode leader, this worker leads"),
+        (Coordination(mode="leader"), ", mode leader, nobody leads"),
+    ],
+)
+def test_the_status_line_says_who_leads_where_somebody_has_to(place: Coordination, told: str):
+    line = render(_status(coordination=place), now=100.0, records_before=0, period_seconds=60.0)
+    assert line.partition(", no record yet")[2] == told
