@@ -29,6 +29,7 @@ def changed(table: str, mode: str, because: str, *, previous: str | None) -> str
 
     ``because`` says which row was seen, as a clause: ``its row 'Leader' is a KCL's``.
     """
+    what = FROM_NOW_ON[mode]
     if previous is None:
-        return f"Lease table {table} is in mode {mode}, since {because}: {FROM_NOW_ON[mode]}."
-    return f"Lease table {table} goes from mode {previous} to mode {mode}, since {because}. From now on {FROM_NOW_ON[mode]}."
+        return f"Lease table {table} is in mode {mode}, since {because}: {what}."
+    return f"Lease table {table} goes from mode {previous} to mode {mode}, since {because}. From now on {what}."
