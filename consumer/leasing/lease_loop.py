@@ -225,7 +225,7 @@ class LeaseLoop:
         self.leases.consumer_stopped(held)
         lease = self.leases.current(held.key)
         if lease is not None and lease.actual_owner == self.leases.me and not lease.is_finished:
-            self._spawn(self._watch.guarded(held.key, partial(settle_mine, self.leases, held.key)))
+            self._spawn(self._watch.writes.run(held.key, partial(settle_mine, self.leases, held.key)))
 
     async def read(self, key: str) -> Lease | None:
         """One row by a consistent read. Raises LeaseStoreError."""
@@ -277,7 +277,7 @@ class LeaseLoop:
         """What is known of the table now."""
         workers = self.leases.workers()
         leases = tuple(self.leases.current_leases())
-        return TableState(leases, len(workers), self.leases.is_describer(), self.leases.draining)
+        return TableState(leases, len(workers), self._watch.rules.is_describer(), self.leases.draining)
 
     async def seen_since(self, instant: float) -> TableState:
         """What is known of the table by a look at it that began at ``instant`` (monotonic) or later; raises as it."""
@@ -288,7 +288,7 @@ class LeaseLoop:
 
     async def apply_plan(self) -> None:
         """Take what is free now, without waiting for the next scan (rows were just made)."""
-        self._watch.apply_takes()
+        self._watch.rules.apply_takes()
 
     # -- TenureListener: noticed here first, then passed on
 

@@ -36,11 +36,11 @@ async def test_a_limit_is_kept_without_going_through_the_table_for_each_free_lea
         bench.apply(verbs.create(Lease(key=f"shard-{number}", stream=STREAM, created_at="1")))
     await bench.clock.sleep(2.0)  # no fleet is forming any more
     await watch.scan()
-    watch.apply_takes()
+    watch.rules.apply_takes()
     assert leases.walks <= 2
     await settle(spawned)
     assert len(leases.held) == 30
-    watch.apply_takes()
+    watch.rules.apply_takes()
     await settle(spawned)
     assert len(leases.held) == 30
 
@@ -54,13 +54,13 @@ async def test_what_was_noted_of_a_shard_goes_with_its_row(bench: Bench) -> None
         bench.apply(verbs.create(Lease(key=f"shard-{number}", stream=STREAM, created_at="1")))
     bench.script.extend([Step(error=LeaseTableThrottled())] * 4)
     await watch.scan()
-    watch.apply_takes()  # half of them are the peer's by plan and get a grace, the other half is throttled
+    watch.rules.apply_takes()  # half of them are the peer's by plan and get a grace, the other half is throttled
     await settle(spawned)
-    assert len(watch._grace) == len(watch._not_before) == 2
+    assert len(watch.rules._grace) == len(watch.writes._not_before) == 2
     for lease in bench.rows().leases[1:]:
         bench._items.pop(lease.key)
     await watch.scan()
-    assert len(watch._grace) + len(watch._not_before) == 1
+    assert len(watch.rules._grace) + len(watch.writes._not_before) == 1
 
 
 @on_bench
@@ -92,9 +92,9 @@ async def test_a_lease_is_asked_for_only_where_two_looks_agree(bench: Bench) -> 
     for beat in (1, 2):
         await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
         await watch.scan()
-    watch._even_out()
+    watch.rules.follow()
     assert spawned == []
-    watch._even_out()
+    watch.rules.follow()
     assert len(spawned) == 3
     for ask in spawned:
         ask.close()
@@ -153,12 +153,12 @@ async def test_time_given_to_the_planned_taker_does_not_run_while_fleets_form(be
     await bench.write_worker(WorkerRow(worker_id="a-peer", beat=1))
     await watch.scan()
     bench.script.extend([Step(error=LeaseTableThrottled())] * 4)
-    watch.apply_takes()  # the first few, which fail
+    watch.rules.apply_takes()  # the first few, which fail
     await settle(spawned)
     await bench.clock.sleep(5.0)
     await bench.write_worker(WorkerRow(worker_id="a-peer", beat=4))
     await watch.scan()
-    watch.apply_takes()
+    watch.rules.apply_takes()
     await settle(spawned)
     assert len(leases.held) == 60
 
@@ -172,7 +172,7 @@ async def test_a_lease_that_does_not_come_is_no_reason_to_ask_for_another_before
     for beat in (1, 2):
         await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
         await watch.scan()
-        watch._even_out()
+        watch.rules.follow()
     for lease in bench.rows().leases:
         bench.apply(verbs.start_hand_off(lease, "another"))
     await settle(spawned)
@@ -188,7 +188,7 @@ async def test_between_two_looks_no_more_come_than_both_have_shown_as_lacking(be
         shards_of_a(bench, rows)
         await bench.write_worker(WorkerRow(worker_id="a", beat=beat))
         await watch.scan()
-        watch._even_out()
+        watch.rules.follow()
     asks = [bench.begin(work) for work in spawned]
     spawned.clear()
     await bench.clock.sleep(0.05)

@@ -1,0 +1,80 @@
+"""Writes to rows that this worker does not hold: few at once, and a failure is put off and told, not raised."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from consumer.errors import LeaseLost
+from consumer.leasing.leases import Leases
+from consumer.retry import Backoff
+from lease_store.errors import LeaseStoreError, LeaseTableAccessDenied, LeaseTableCredentials
+
+__all__ = ["GuardedWrites"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+_MOST_WRITES_AT_ONCE: Final = 16
+_SHORTEST_PAUSE_SECONDS: Final = 0.2
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_TOLD_EVERY_SECONDS: Final = 60.0
+
+
+class GuardedWrites:
+    """Runs writes among few at once and remembers, by lease, when the next attempt may be made."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._places = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
+        self._not_before: dict[str, float] = {}
+        self._troubles: dict[str, _Trouble] = {}
+
+    def not_before(self, key: str) -> float:
+        """From when on (my clock) a write for this lease may be tried again; 0 where none has failed."""
+        return self._not_before.get(key, 0.0)
+
+    def forget_all_but(self, keys: AbstractSet[str]) -> None:
+        """Shards come and go for as long as a worker lives, and what it noted of each must go with it."""
+        for noted in (self._not_before, self._troubles):
+            for key in noted.keys() - keys:
+                del noted[key]
+
+    async def run(self, key: str, work: Callable[[], Awaitable[object]]) -> None:
+        """Run one write among few at once; what fails is left to the next scan or expiry, after a pause."""
+        leases = self._leases
+        try:
+            async with self._places:
+                await work()
+            self._not_before.pop(key, None)
+            self._troubles.pop(key, None)
+        except LeaseLost:
+            return
+        except LeaseStoreError as error:
+            if isinstance(error, LeaseTableAccessDenied | LeaseTableCredentials) and not leases.has_held:
+                raise  # never a lease of its own yet: whoever starts this worker should hear of it
+            self._put_off(key, error)
+            leases.moved.set()
+
+    def _put_off(self, key: str, error: LeaseStoreError) -> None:
+        """Try again later and later; say so once a minute, for a table may refuse for hours."""
+        leases = self._leases
+        now = leases.clock.monotonic()
+        trouble = self._troubles.setdefault(key, _Trouble(Backoff(leases.random, 0.4, _LONGEST_PAUSE_SECONDS)))
+        pause = _SHORTEST_PAUSE_SECONDS + trouble.backoff.next_seconds()
+        self._not_before[key] = now + pause
+        if now - trouble.told_at >= _TOLD_EVERY_SECONDS:
+            trouble.told_at = now
+            _log.warning("A lease write for shard %s failed and is tried again in %.1f s: %s", key, pause, error)
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Lease writes for one shard that fail one after the other."""
+
+    backoff: Backoff
+    told_at: float = -math.inf
