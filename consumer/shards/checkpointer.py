@@ -49,7 +49,7 @@ class ShardCheckpointer:
         self._shard_id = shard_id
         self._writer = writer
         self._loop = asyncio.get_running_loop()
-        self._given = writer.stored
+        self._begun = self._given = writer.stored
         self._covered = writer.stored
         self._in_hand: Checkpoint | None = None
         self._unsettled: list[_Storing] = []
@@ -95,6 +95,15 @@ class ShardCheckpointer:
                 "can't be stored and the children can't start; call it once everything of the shard is done."
             )
 
+    def _is_begun_aggregate(self, target: Checkpoint) -> bool:
+        """Whether ``target`` is the record, given again whole, of the aggregate inside which a KCL left the row."""
+        begun = self._begun
+        return (
+            self._writer.wanted == begun
+            and begun.sub_sequence_number > 0 == target.sub_sequence_number
+            and target.sequence_number == begun.sequence_number
+        )
+
     def _is_on_loop(self) -> bool:
         try:
             return asyncio.get_running_loop() is self._loop
@@ -132,6 +141,8 @@ class ShardCheckpointer:
                 f"Shard {self._shard_id}: checkpoint {target} lies above {self._given}, the last record given to this "
                 "processor; checkpoint only records that process_records has received."
             )
+        if self._is_begun_aggregate(target):
+            target = self._writer.wanted
         if record is not None and target < self._writer.wanted:
             raise CheckpointBackwards(
                 f"Shard {self._shard_id}: checkpoint {target} lies below {self._writer.wanted}, which is stored "

@@ -104,17 +104,28 @@ def after(checkpoint: Checkpoint) -> Position:
 def fresh(records: Sequence[Record], *, above: Checkpoint | None, drop_before: float | None) -> Sequence[Record]:
     """The records that are to be delivered: above a place that is done, and not older than an instant.
 
-    DynamoDB's creation times are whole seconds, so that the instant is floored before it is compared.
+    A place inside an aggregate (a KCL stopped there) covers a part of a record that is not taken apart: it is to come
+    again, whole. What was done of it repeats, and nothing of it is lost. DynamoDB's creation times are whole seconds,
+    so that the instant is floored before it is compared.
     """
     if above is None and drop_before is None:
         return records
     oldest = None if drop_before is None else math.floor(drop_before)
+    begun = None if above is None else _begun(records, above)
     return [
         record
         for record in records
-        if (above is None or place_of(record) > above)
+        if (above is None or record is begun or place_of(record) > above)
         and (oldest is None or record.timestamp is None or record.timestamp >= oldest)
     ]
+
+
+def _begun(records: Sequence[Record], above: Checkpoint) -> Record | None:
+    """The record of the aggregate inside which ``above`` lies, where nobody took it apart."""
+    if above.sub_sequence_number == 0:
+        return None
+    parts = [record for record in records if record.sequence_number == above.sequence_number]
+    return parts[0] if len(parts) == 1 and parts[0].sub_sequence_number == 0 else None
 
 
 def is_at_tip(page: Page) -> bool:

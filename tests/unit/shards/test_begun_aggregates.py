@@ -1,0 +1,56 @@
+"""A row that a KCL left in the middle of a KPL aggregate: its rest is not lost, and its checkpoint not set back."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer.errors import CheckpointBackwards
+from consumer.processor import RecordProcessor
+from lease_store.checkpoint import Checkpoint
+from tests.unit.shards.shard_fakes import KINESIS, FakeTenure, Recorder, at, numbers, records, stored, virtual_stage
+
+MIDDLE = Checkpoint("5", 3)
+
+
+def in_the_middle() -> FakeTenure:
+    return FakeTenure(checkpoint=MIDDLE)
+
+
+def test_the_record_that_carries_the_aggregate_comes_again_whole_and_the_row_is_not_set_back():
+    async def act(stage, task):
+        await at(5)
+        assert stage.consumer._user.seen == [5, 6]
+        assert stage.source.opened[0].kind == "AT_SEQUENCE_NUMBER"
+
+    stage = virtual_stage([records(4, 5, 6)], Recorder, act, tenure=in_the_middle, stream=KINESIS, max_records=1)
+    assert stored(stage) == ["6"], "5 itself lies below the row's 5/3"
+
+
+def test_a_begun_aggregate_may_be_checkpointed_by_its_record_which_changes_nothing():
+    refused = []
+
+    class Careful(RecordProcessor):
+        async def process_records(self, records, checkpointer):
+            for record in records:
+                await checkpointer.checkpoint(record)
+            if numbers(records) == [6]:
+                with pytest.raises(CheckpointBackwards) as raised:
+                    await checkpointer.checkpoint(self.first)
+                refused.append(raised)
+            else:
+                self.first = records[0]
+
+    async def act(stage, task):
+        await at(5)
+
+    stage = virtual_stage(
+        [records(5, 6)],
+        Careful,
+        act,
+        tenure=in_the_middle,
+        stream=KINESIS,
+        checkpointing="manual",
+        max_records=1,
+    )
+    assert stored(stage) == ["6"]
+    assert refused, "once a later record is done, the aggregate's is as far back as any other"
