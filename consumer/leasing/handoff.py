@@ -237,7 +237,7 @@ class OwnerSide:
         while held.over is None:
             try:
                 await self._step(held, shutdown_called, refused)
-                if held.over is None and held.hand_off_to is None and not (shutdown_called or self._leases.draining):
+                if held.over is None and held.hand_off_to is None and not (shutdown_called or self._must_go(held)):
                     return False
             except LeaseLost:
                 break
@@ -245,6 +245,9 @@ class OwnerSide:
                 _log.warning("Could not let go of the lease of shard %s, trying again: %s", held.key, error)
                 await self._pause(held)
         return True
+
+    def _must_go(self, held: HeldLease) -> bool:
+        return self._leases.draining or self._leases.is_releasing(held.key)
 
     async def _step(self, held: HeldLease, shutdown_called: bool, refused: set[str]) -> None:
         to = held.hand_off_to
@@ -257,6 +260,8 @@ class OwnerSide:
         elif self._leases.draining:
             async with next_owner(self._leases, held.key, besides=frozenset(refused)) as receiver:
                 await (held.release() if receiver is None else held.start_hand_off(receiver))
+        elif self._leases.is_releasing(held.key):
+            await held.release()
         elif shutdown_called:
             # KCL contract: a processor told to shut down is not used again; the row is mine and is accepted anew.
             held.end("restarted")

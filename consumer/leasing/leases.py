@@ -109,18 +109,36 @@ class Leases(Sight):
             return False
         if self.clock.monotonic() < self.free_at(observation):
             return False  # it moved while this waited for its turn: the counter known now is a live owner's
-        previous = observation.lease.actual_owner
         self._acquiring.add(key)
         try:
-            sent = self.clock.monotonic()
-            result = await self.write(verbs.take(observation.lease, self.me))
-            if isinstance(result, Applied) and result.lease is not None:
-                return self._begin(result.lease, sent, "taken", previous)
-            if isinstance(result, Refused) and (result.lease is None or result.lease.actual_owner != self.me):
-                return False
-            return await self._accept_read(key)
+            return await self._win(observation.lease)
         finally:
             self._acquiring.discard(key)
+
+    async def rob(self, key: str, owner: str) -> bool:
+        """Take a live worker's lease by its counter, as it is now: workers of a KCL 2.x ask nobody.
+
+        False where it is not ``owner``'s any more, or it moved in the same moment.
+        """
+        if self.draining or not self.may_acquire(key) or not self.may_hold_more:
+            return False
+        self._acquiring.add(key)
+        try:
+            lease = await self.read(key)
+            if lease is None or lease.is_finished or lease.actual_owner != owner:
+                return False
+            return await self._win(lease)
+        finally:
+            self._acquiring.discard(key)
+
+    async def _win(self, lease: Lease) -> bool:
+        sent = self.clock.monotonic()
+        result = await self.write(verbs.take(lease, self.me))
+        if isinstance(result, Applied) and result.lease is not None:
+            return self._begin(result.lease, sent, "taken", lease.actual_owner)
+        if isinstance(result, Refused) and (result.lease is None or result.lease.actual_owner != self.me):
+            return False
+        return await self._accept_read(lease.key)
 
     async def accept(self, key: str) -> bool:
         """Begin, by a counter write, a tenure of a row that names me as actual owner and that I do not hold.
@@ -214,6 +232,10 @@ class Leases(Sight):
         else:
             self._signalled[held.key] = reason
         self._listener.stop_changed(held, reason)
+
+    def is_releasing(self, key: str) -> bool:
+        """Whether a lease that I hold is being let go, to nobody in particular."""
+        return self._signalled.get(key) == "release"
 
     def consumer_stopped(self, held: HeldLease) -> None:
         """No user code of this tenure runs any more; the lease may be taken or accepted here again."""

@@ -11,8 +11,11 @@ from lease_store.lease import Lease
 
 __all__ = ["StopReason", "Tenure"]
 
-StopReason = Literal["hand_off", "drain", "lost"]
-"""Why a shard consumer must stop: the lease goes to a peer, the worker stops, or the tenure is over already."""
+StopReason = Literal["hand_off", "release", "drain", "lost"]
+"""Why a shard consumer must stop.
+
+The lease goes to a peer, or to whoever comes (beside a KCL 2.x), the worker stops, or the tenure is over already.
+"""
 
 
 class Tenure(Protocol):
@@ -34,7 +37,10 @@ class Tenure(Protocol):
 
     @property
     def stop_requested(self) -> StopReason | None:
-        """None while all is well. ``hand_off`` and ``drain`` may go back to None when a hand-off is taken back."""
+        """None while all is well.
+
+        All but ``lost`` may go back to None: when a hand-off is taken back, or what was let go is needed here again.
+        """
         ...
 
     async def stop_or_resume(self) -> None:

@@ -1,0 +1,201 @@
+"""Rules of a table that a KCL 2.x shares: lease rows alone tell who lives, and all that passes between workers is one.
+
+What a KCL 2.x does is said in ``two_x_plan``; here is when. Looks come every second or so, a KCL's takers only every
+two failover times: what is let go for one of them lies idle until it looks, at most that long, and nothing of it comes
+twice. Nobody is asked or handed anything: whatever it may do to a row, a KCL 2.x does by the counter alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Final
+
+from consumer.leasing.rules import Means
+from consumer.leasing.shuffle import shuffle_leader
+from consumer.leasing.timing import grace_seconds
+from consumer.leasing.two_x_plan import TwoXPlan, TwoXRow, TwoXView, two_x_plan
+from lease_store.lease import Lease
+
+__all__ = ["TwoXRules"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+_VERY_OLD_FAILOVERS: Final = 3
+_SPURNED_SECONDS: Final = 600.0
+
+
+class TwoXRules:
+    """``Rules`` beside a KCL 2.x.
+
+    ``resting`` are leases taken from the dead: they are read at once, by whoever comes first, and not let go again
+    before their work has begun in earnest. Where nobody took what was let go, somebody seems to need less than by
+    count: nothing more is let go then until other workers are seen, or for ten minutes.
+    """
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._leases = means.leases
+        self._taking: set[str] = set()
+        self._grace: dict[str, float] = {}
+        self._rests_until: dict[str, float] = {}
+        self._ended_at: dict[str, int] = {}
+        self._surplus = self._lacking = 0
+        self._robbed_at = -math.inf
+        self._spurned_until = -math.inf
+        self._spurned_by: frozenset[str] = frozenset()
+        self._is_over = False
+
+    def is_describer(self) -> bool:
+        """Whether I am the one whom every KCL 2.x takes for the leader, or the one among the living if that one died.
+
+        A KCL counts the dead as well, for as long as a row names them.
+        """
+        leader = shuffle_leader(lease.owner for lease in self._leases.current_leases() if lease.owner is not None)
+        living = self._living() | {self._leases.me}
+        if leader not in living:
+            leader = shuffle_leader(self._living()) or self._leases.me
+        return leader == self._leases.me
+
+    def forget_all_but(self, keys: AbstractSet[str]) -> None:
+        for noted in (self._grace, self._rests_until, self._ended_at):
+            for key in noted.keys() - keys:
+                del noted[key]
+
+    async def run(self) -> None:
+        """Looks are all that is needed."""
+
+    async def leave(self) -> None:
+        """What was to be let go stays, unless this worker drains: others may now ask for it."""
+        self._is_over = True
+        if not self._leases.draining:
+            self._keep_all_but(frozenset())
+
+    # -- after each look
+
+    def follow(self) -> None:
+        """Let a surplus go, or rob, where this look and the one before agree on it."""
+        made = self._plan()
+        surplus, self._surplus = min(self._surplus, len(made.releases)), len(made.releases)
+        lacking, self._lacking = min(self._lacking, made.lacking), made.lacking
+        self._keep_all_but(frozenset(made.releases))
+        if not self._is_spurned():
+            for key in made.releases[:surplus]:
+                held = self._leases.held.get(key)
+                if held is not None and not self._leases.is_releasing(key):
+                    _log.info("The lease of shard %s is let go: another worker has less than its share.", key)
+                    self._leases.signal(held, "release")
+        if made.rob is not None and lacking:
+            self._rob(made.rob)
+
+    def _keep_all_but(self, keys: AbstractSet[str]) -> None:
+        for key, held in list(self._leases.held.items()):
+            if self._leases.is_releasing(key) and key not in keys:
+                self._leases.signal(held, None)
+
+    def _rob(self, key: str) -> None:
+        """Not faster than a worker of ours notices that somebody came who lacks something, and lets its surplus go."""
+        leases = self._leases
+        now = leases.clock.monotonic()
+        pause = max(leases.timing.renew_seconds, 2 * self._means.scan_period_seconds())
+        if now < max(self._robbed_at + pause, self._means.writes.not_before(key)) or key in self._taking:
+            return
+        if leases.may_acquire(key) and leases.has_room(leases.claimed() | self._taking, key):
+            self._robbed_at = now
+            self._start(key, partial(leases.rob, key, leases.observations[key].lease.owner or ""))
+
+    # -- at once
+
+    def apply_takes(self) -> float | None:
+        """Start taking what is free and of my share, what the dead left, and what nobody else wants."""
+        leases = self._leases
+        if leases.draining or self._is_over:
+            return None
+        now = leases.clock.monotonic()
+        free_at = leases.takeable()
+        due = [max(when, self._means.writes.not_before(key)) for key, when in free_at.items() if when > now]
+        if len(due) == len(free_at):
+            return min(due, default=None)
+        made = self._plan()
+        open_from = dict.fromkeys(made.takes, now) | dict.fromkeys(made.unwanted, now) | self._spare_from(made, now)
+        claimed = leases.claimed() | self._taking
+        for key, since in open_from.items():
+            since = max(since, self._means.writes.not_before(key))
+            if since > now:
+                due.append(since)
+            elif leases.may_acquire(key) and key not in self._taking and leases.has_room(claimed, key):
+                claimed.add(key)
+                self._note(key, now, is_unwanted=key in made.unwanted)
+                self._start(key, partial(leases.take, key))
+        due += [at for key in free_at if (at := self._very_old_at(key)) > now]
+        return min(due, default=None)
+
+    def _spare_from(self, made: TwoXPlan, now: float) -> dict[str, float]:
+        """From when on I take what a death left beyond my share: those who lack something come first."""
+        period = self._means.scan_period_seconds()
+        self._grace = {
+            key: self._grace.get(key) or now + grace_seconds(period) * self._leases.random.randint(12, 18) / 20
+            for key in made.spare
+        }
+        return self._grace
+
+    def _note(self, key: str, now: float, *, is_unwanted: bool) -> None:
+        if is_unwanted:
+            self._spurned_until, self._spurned_by = now + _SPURNED_SECONDS, frozenset(self._living())
+        elif self._leases.observations[key].lease.owner is not None:
+            self._rests_until[key] = now + _VERY_OLD_FAILOVERS * self._leases.timing.failover_seconds
+
+    def _is_spurned(self) -> bool:
+        return self._leases.clock.monotonic() < self._spurned_until and self._spurned_by == frozenset(self._living())
+
+    def _start(self, key: str, win: Callable[[], Awaitable[bool]]) -> None:
+        self._taking.add(key)
+        self._means.spawn(self._take(key, win))
+
+    async def _take(self, key: str, win: Callable[[], Awaitable[bool]]) -> None:
+        async def unless_over() -> None:
+            if not self._is_over:  # the mode may have ended while this waited for its turn
+                await win()
+
+        try:
+            await self._means.writes.run(key, unless_over)
+        finally:
+            self._taking.discard(key)
+
+    # -- what the plan depends on
+
+    def _plan(self) -> TwoXPlan:
+        leases, now = self._leases, self._leases.clock.monotonic()
+        rows = [row for lease in leases.current_leases() if (row := self._row(lease, now)) is not None]
+        leaving = {key for key in leases.held if leases.is_releasing(key)}
+        resting = {key for key, until in self._rests_until.items() if now < until}
+        return two_x_plan(TwoXView(leases.me, rows, leaving, resting, leases.max_leases))
+
+    def _row(self, lease: Lease, now: float) -> TwoXRow | None:
+        key = lease.key
+        if lease.is_finished:
+            return TwoXRow(key, lease.owner, is_finished=True) if self._is_renewed(lease, now) else None
+        if key in self._leases.held or key in self._taking:
+            return TwoXRow(key, self._leases.me)
+        return TwoXRow(key, lease.owner, self._leases.is_free(key), self._very_old_at(key) <= now)
+
+    def _is_renewed(self, lease: Lease, now: float) -> bool:
+        """Whether a finished row still moves, as under a KCL, which holds and counts it until it cleans up."""
+        seen = self._leases.observations.get(lease.key)
+        first = self._ended_at.setdefault(lease.key, lease.counter)
+        lately = seen is not None and now < seen.seen_at + self._leases.timing.failover_seconds
+        return lease.owner not in (None, self._leases.me) and lease.counter > first and lately
+
+    def _very_old_at(self, key: str) -> float:
+        seen = self._leases.observations.get(key)
+        failovers = _VERY_OLD_FAILOVERS * self._leases.timing.failover_seconds
+        return math.inf if seen is None else seen.seen_at + failovers
+
+    def _living(self) -> set[str]:
+        """The owners of leases that move, and of those that I hold."""
+        now = self._leases.clock.monotonic()
+        rows = [self._row(lease, now) for lease in self._leases.current_leases()]
+        return {row.owner for row in rows if row is not None and row.owner is not None and not row.is_expired}
