@@ -27,7 +27,7 @@ from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
-from consumer.streams.shard_graph import precedes
+from consumer.streams.incarnations import precedes
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable

@@ -23,7 +23,8 @@ from consumer.leasing.lease_loop import LeaseLoop, TableState
 from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff, retrying
 from consumer.shards.late_gaps import LateGaps
-from consumer.streams import shard_graph
+from consumer.streams import incarnations, shard_graph
+from consumer.streams.shard_audit import Finding, audit
 from consumer.streams.source import Position, RecordSource, ShardListing, StreamIdentity, base_of
 from lease_store.checkpoint import AT_TIMESTAMP
 from lease_store.errors import LeaseStoreError
@@ -81,7 +82,7 @@ class ShardSync:
         self._looked_for_deletable_at = -math.inf
         self._complete_since: dict[str, float] = {}
         self._joined: str | None = None
-        self._told: frozenset[shard_graph.Finding] = frozenset()
+        self._told: frozenset[Finding] = frozenset()
         self._gaps = LateGaps(self._is_known, clock=clock, hooks=hooks)
 
     def identity_of(self, label: str | None) -> StreamIdentity:
@@ -192,7 +193,7 @@ class ShardSync:
             state = await self._seam.call(self._loop.seen_since(self._clock.monotonic()))
             is_new = not self._has_rows(state)
         missing = self._missing(listing, state)
-        if is_new and (older := shard_graph.older_labels(state.leases, self.stream.label)):
+        if is_new and (older := incarnations.older_labels(state.leases, self.stream.label)):
             self._tell_of_new_incarnation(older[-1])
         if missing and is_new:
             # The first row settles what LATEST stands for, for all; where another worker made it, its pin counts.
@@ -204,7 +205,7 @@ class ShardSync:
         await self._create_from_below(missing, listing)
         await self._replace(listing, state)
         await self._delete(listing, state)
-        findings = frozenset(shard_graph.audit(listing.shards, state.leases, self.stream.label))
+        findings = frozenset(audit(listing.shards, state.leases, self.stream.label))
         for finding in sorted(findings - self._told, key=lambda each: each.shard_id):
             _log.info("Shard %s %s", finding.shard_id, finding.sentence)
         self._told = findings
@@ -216,7 +217,7 @@ class ShardSync:
 
     async def _complete_older(self, state: TableState) -> TableState:
         """Make rows that older incarnations still lack: a stream that was re-enabled is read to its end first."""
-        older = shard_graph.older_labels(state.leases, self.stream.label)
+        older = incarnations.older_labels(state.leases, self.stream.label)
         self._listings = {label: seen for label, seen in self._listings.items() if label in {*older, self.stream.label}}
         created = False
         for label in older:
@@ -277,7 +278,7 @@ class ShardSync:
 
     async def _delete(self, listing: ShardListing, state: TableState) -> None:
         """Rows that are done with. Listings may leave a shard out, and a row made anew is read from its start."""
-        older = shard_graph.older_labels(state.leases, self.stream.label)
+        older = incarnations.older_labels(state.leases, self.stream.label)
         shown = [shown for label in older if (shown := self._listings.get(label, _UNLISTED)[1]) is not None]
         found = shard_graph.deletable(
             state.leases,
@@ -319,11 +320,11 @@ class ShardSync:
         """Whether nothing comes before ``lease``, whose parents are finished or ``absent``."""
         leases = (await self._seam.call(self._loop.state())).leases
         since = wait.listed_since(self._clock.monotonic(), self._config.audit_interval_seconds)
-        if not shard_graph.old_stream_drained(leases, lease.stream):
+        if not incarnations.old_stream_drained(leases, lease.stream):
             return False
         if not any(row.stream == lease.stream and (row.checkpoint.is_number or row.is_finished) for row in leases):
             # The first shard of its incarnation: those before it must be known completely, and not only by their rows.
-            for label in shard_graph.older_labels(leases, lease.stream):
+            for label in incarnations.older_labels(leases, lease.stream):
                 if not await self._is_complete(label, leases, since=since):
                     return False
         if not absent:

@@ -18,23 +18,19 @@ from decimal import Decimal
 from typing import Final
 
 from consumer.config import InitialPosition
+from consumer.streams import incarnations
 from consumer.streams.lineage import Lineage, merged, shard_created_at
 from consumer.streams.source import Shard
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST, TRIM_HORIZON, Checkpoint
 from lease_store.lease import Lease
 
 __all__ = [
-    "Finding",
-    "audit",
     "blocking_parents",
     "child_leases",
     "deletable",
     "leases_to_create",
     "may_start",
-    "old_stream_drained",
-    "older_labels",
     "pin_for",
-    "precedes",
     "replaceable",
     "unlisted_parents",
 ]
@@ -88,8 +84,8 @@ def replaceable(
     the old incarnation is drained.
     """
     leases = tuple(leases)
-    old = {lease.key: lease for lease in leases if precedes(lease.stream, label) and lease.is_finished}
-    if not old or not old_stream_drained(leases, label):
+    old = {lease.key: lease for lease in leases if incarnations.precedes(lease.stream, label) and lease.is_finished}
+    if not old or not incarnations.old_stream_drained(leases, label):
         return ()
     table = _Table.of(leases, label)
     return tuple((old[row.key], row) for row in _missing(merged(shards), table, start, pin) if row.key in old)
@@ -165,31 +161,9 @@ def may_start(
     if lease.checkpoint.is_number:
         return True
     leases = tuple(leases)
-    if not old_stream_drained(leases, lease.stream):
+    if not incarnations.old_stream_drained(leases, lease.stream):
         return False
     return not blocking_parents(lease, leases, shards, start=start, server_time=server_time)
-
-
-def old_stream_drained(leases: Iterable[Lease], label: str | None) -> bool:
-    """Whether every row of incarnations older than ``label`` is at SHARD_END; True where there are none."""
-    leases = tuple(leases)
-    # Each shard that starts asks this of all rows: few labels are compared in place of many rows.
-    older = {stream for stream in {lease.stream for lease in leases} if precedes(stream, label)}
-    return not older or all(lease.is_finished for lease in leases if lease.stream in older)
-
-
-def precedes(label: str | None, other: str | None) -> bool:
-    """Whether ``label`` is an earlier incarnation of the stream that ``other`` is an incarnation of."""
-    if label is None or other is None:
-        return False
-    mine, theirs = _incarnation(label), _incarnation(other)
-    return mine[0] == theirs[0] and mine[1:] < theirs[1:]
-
-
-def older_labels(leases: Iterable[Lease], label: str | None) -> tuple[str, ...]:
-    """The incarnations older than ``label`` that have rows, sorted."""
-    labels = {lease.stream for lease in leases if lease.stream is not None}
-    return tuple(sorted(each for each in labels if precedes(each, label)))
 
 
 def deletable(
@@ -234,43 +208,11 @@ def deletable(
     found.sort(key=lambda row: row.key)
     if len(found) == len(rows):
         found = found[:-1]
-    if rows and old_stream_drained(leases, label):
+    if rows and incarnations.old_stream_drained(leases, label):
         listed |= {shard.id for shard in older_shards}
-        older = (row for row in leases if precedes(row.stream, label) and row.key not in listed)
+        older = (row for row in leases if incarnations.precedes(row.stream, label) and row.key not in listed)
         found += sorted(older, key=lambda row: row.key)
     return tuple(found)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something in the lineage that an operator should know of; ``sentence`` says what it means for the data."""
-
-    shard_id: str
-    sentence: str
-
-
-def audit(shards: Iterable[Shard], leases: Iterable[Lease], label: str) -> tuple[Finding, ...]:
-    """What is odd about the lineage now, by shard id. A stale listing shows oddities that pass."""
-    shards = tuple(shards)
-    listed = merged(shards)
-    rows = {lease.key: lease for lease in leases if lease.stream == label}
-    lineage = Lineage(listed.values(), rows.values())
-    found = [Finding(name, "is its own ancestor; its lineage gives no order.") for name in sorted(lineage.looped)]
-    seen: set[str] = set()
-    for shard in shards:
-        if shard.id in seen:
-            found.append(Finding(shard.id, "is listed more than once; the entries were added up."))
-        seen.add(shard.id)
-    for name, shard in sorted(listed.items()):
-        row = rows.get(name)
-        below = lineage.children.get(name, ())
-        if row is None and any(child in rows and rows[child].checkpoint.is_number for child in below):
-            found.append(Finding(name, "was listed after its child had begun; its records come late, out of order."))
-        elif row is not None and row.is_finished and shard.is_open and not below:
-            found.append(Finding(name, "is stored as ended, but is listed as open: records may be left unread."))
-        elif row is not None and row.is_finished and not below:
-            found.append(Finding(name, "has ended and no child is listed yet; reading goes on when one appears."))
-    return tuple(sorted(found, key=lambda finding: (finding.shard_id, finding.sentence)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +231,7 @@ class _Table:
             label,
             {lease.key: lease for lease in leases if lease.stream == label},
             frozenset(lease.key for lease in leases),
-            any(precedes(lease.stream, label) for lease in leases),
+            any(incarnations.precedes(lease.stream, label) for lease in leases),
         )
 
 
@@ -383,15 +325,3 @@ def _row(shard: Shard, checkpoint: Checkpoint, label: str | None, start_at: Deci
         stream=label,
         start_at=start_at,
     )
-
-
-def _incarnation(label: str) -> tuple[str, float, str]:
-    """(what a stream's incarnations share, creation time, creation label) of a StreamIdentity's label."""
-    arn, at, seconds = label.rpartition("@")
-    if at:
-        try:
-            return arn, float(seconds), ""
-        except ValueError:
-            return label, 0.0, ""
-    base, _, creation_label = label.partition("/stream/")
-    return base, 0.0, creation_label

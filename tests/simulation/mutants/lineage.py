@@ -123,7 +123,7 @@ def old_rows_are_read_from_the_new_stream(_: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.streams.shard_graph:old_stream_drained",
+    "consumer.streams.incarnations:old_stream_drained",
     rule="Shards of a re-enabled stream wait until those of the old one are done.",
     caught_by=("order of each key",),
     writes_per_second=15.0,

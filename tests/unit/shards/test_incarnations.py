@@ -13,6 +13,7 @@ from consumer.errors import StreamMissing
 from consumer.hooks import GapFound
 from consumer.processor import RecordProcessor
 from consumer.streams import shard_graph
+from consumer.streams.incarnations import precedes
 from consumer.streams.source import Opened, Position, Shard, ShardListing, StreamIdentity
 from consumer.testing.virtual_time import run_virtual
 from lease_store import verbs
@@ -257,7 +258,7 @@ def test_a_parent_to_come_is_known_by_how_the_group_was_told_to_start(start: str
     ],
 )
 def test_which_incarnation_precedes_which(label: str | None, other: str, expected: bool) -> None:
-    assert shard_graph.precedes(label, other) is expected
+    assert precedes(label, other) is expected
 
 
 @on_bench

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.config import InitialPosition
-from consumer.streams.shard_graph import audit, deletable, leases_to_create, may_start, replaceable
+from consumer.streams.shard_audit import audit
+from consumer.streams.shard_graph import deletable, leases_to_create, may_start, replaceable
 from consumer.streams.source import Shard
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON
 from lease_store.lease import Lease

@@ -8,14 +8,14 @@ from decimal import Decimal
 
 import pytest
 
+from consumer.streams.incarnations import old_stream_drained
+from consumer.streams.shard_audit import audit
 from consumer.streams.shard_graph import (
-    audit,
     blocking_parents,
     child_leases,
     deletable,
     leases_to_create,
     may_start,
-    old_stream_drained,
     pin_for,
     replaceable,
 )
