@@ -138,7 +138,7 @@ async def fetch_text(url: str, *, within_seconds: float = _FETCH_SECONDS) -> str
         ):
             return (await reply.content.read(_LARGEST_REPLY_BYTES)).decode()
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise OSError(f"no answer from {url}: {error or 'it is late'}") from error
+        raise OSError(f"no answer from {url}: {str(error) or 'it is late'}") from error
 
 
 def _read_file(path: str) -> str:
