@@ -11,23 +11,23 @@ import asyncio
 import logging
 import math
 import random
-from dataclasses import dataclass, replace
 from typing import Final
 
 from consumer.clock import Clock
 from consumer.config import WorkerConfig
-from consumer.errors import DataTrimmed, LeaseholdError, PositionRefused, ShardNotFound, StreamError, StreamMissing
+from consumer.errors import LeaseholdError
 from consumer.hooks import GapFound, Hooks
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, TableState
 from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff, retrying
 from consumer.shards.late_gaps import LateGaps
+from consumer.shards.lineage_wait import LineageWait
+from consumer.shards.listings import Listings
 from consumer.streams import incarnations, shard_graph
 from consumer.streams.shard_audit import Finding, audit
-from consumer.streams.source import Position, RecordSource, ShardListing, StreamIdentity, base_of
+from consumer.streams.source import RecordSource, ShardListing, StreamIdentity, base_of
 from lease_store.checkpoint import AT_TIMESTAMP
-from lease_store.errors import LeaseStoreError
 from lease_store.lease import Lease
 
 __all__ = ["ShardSync"]
@@ -36,16 +36,11 @@ _log = logging.getLogger("leasehold.shards")
 
 _ROWS_AT_ONCE: Final = 16
 _TRIES: Final = 5
-_LISTING_AGE_SECONDS: Final = 2.0
-_STILL_TRUE_SECONDS: Final = 60.0
 _SURELY_SEEN_SECONDS: Final = 1.0
 _SHARE_EVERY_SECONDS: Final = 5.0
 _GONE_FOR_SECONDS: Final = 600.0
 # Looks further apart than these many audits (one may fail) leave unknown what was in between.
 _AUDITS_APART: Final = 3
-# Far longer than listings are late; all the while the child is told as stuck.
-_UNLISTED_FOR_SECONDS: Final = 600.0
-_UNLISTED: Final[tuple[float, ShardListing | None]] = (-math.inf, None)
 
 
 class ShardSync:
@@ -66,8 +61,8 @@ class ShardSync:
         random: random.Random,
         hooks: Hooks,
     ) -> None:
-        self.stream = stream
         self._source = source
+        self._listings = Listings(source, stream, clock)
         self._loop = loop
         self._seam = seam
         self._config = config
@@ -76,21 +71,23 @@ class ShardSync:
         self._random = random
         self._hooks = hooks
         self._wanted = asyncio.Event()
-        self._listings: dict[str, tuple[float, ShardListing | None]] = {}
-        self._listing_lock = asyncio.Lock()
         self._deletable_since: dict[str, float] = {}
         self._looked_for_deletable_at = -math.inf
-        self._complete_since: dict[str, float] = {}
         self._joined: str | None = None
         self._told: frozenset[Finding] = frozenset()
-        self._gaps = LateGaps(self._is_known, clock=clock, hooks=hooks)
+        self._gaps = LateGaps(self._listings.is_known, clock=clock, hooks=hooks)
+        self._wait_before = LineageWait(
+            self, self._listings, loop, seam, config, want=self.want, gaps=self._gaps, clock=clock, random=random
+        )
+
+    @property
+    def stream(self) -> StreamIdentity:
+        """The present incarnation."""
+        return self._listings.stream
 
     def identity_of(self, label: str | None) -> StreamIdentity:
-        """The incarnation that a row belongs to: the present one, or an older one that is still being drained."""
-        if label is None or label == self.stream.label:
-            return self.stream
-        arn, at, _ = label.rpartition("@")
-        return replace(self.stream, arn=arn if at else label, label=label, enabled=False)
+        """The incarnation that a row belongs to."""
+        return self._listings.identity_of(label)
 
     def want(self) -> None:
         """Sync soon, whoever's turn it is: a shard has ended without children, or a parent's row is missing."""
@@ -144,7 +141,7 @@ class ShardSync:
 
     def _follow_incarnation(self, stream: StreamIdentity) -> None:
         if stream.label != self.stream.label and base_of(stream.label) == base_of(self.stream.label):
-            before, self.stream = self.stream.label, stream
+            before, self._listings.stream = self.stream.label, stream
             self._tell_of_new_incarnation(before)
 
     def _tell_of_new_incarnation(self, before: str) -> None:
@@ -160,31 +157,11 @@ class ShardSync:
         )
         self._hooks(GapFound("", f"end of {before}", f"start of {self.stream.label}", stopped=False))
 
-    async def _list(self, label: str | None, *, since: float) -> ShardListing | None:
-        """A complete listing of one incarnation that began at ``since`` (monotonic) or later, shared by all who ask.
-
-        None where an older incarnation is gone. Raises StreamError.
-        """
-        stream = self.identity_of(label)
-        async with self._listing_lock:
-            listed_at, listing = self._listings.get(stream.label, _UNLISTED)
-            if listed_at >= since:
-                return listing
-            began = self._clock.monotonic()
-            try:
-                listing = await self._source.list_shards(stream)
-            except StreamMissing:
-                if stream is self.stream:
-                    raise
-                listing = None
-            self._listings[stream.label] = (began, listing)
-            return listing
-
     async def once(self) -> None:
         """One sync, now. Raises StreamError, LeaseStoreError."""
         # Before the first call: workers that start together must not each take the whole budget for their listings.
         self._source.share((await self._seam.call(self._loop.state())).live_workers)
-        listing = await self._list(None, since=self._clock.monotonic())
+        listing = await self._listings.get(None, since=self._clock.monotonic())
         assert listing is not None  # the present stream's; where it is missing, that was raised
         state = await self._complete_older(await self._seam.call(self._loop.state()))
         is_new = not self._has_rows(state)
@@ -197,7 +174,7 @@ class ShardSync:
             self._tell_of_new_incarnation(older[-1])
         if missing and is_new:
             # The first row settles what LATEST stands for, for all; where another worker made it, its pin counts.
-            await self._create(missing[:1])
+            await self.create(missing[:1])
             state = await self._seam.call(self._loop.seen_since(self._clock.monotonic()))
             missing = self._missing(listing, state)
         else:
@@ -218,18 +195,19 @@ class ShardSync:
     async def _complete_older(self, state: TableState) -> TableState:
         """Make rows that older incarnations still lack: a stream that was re-enabled is read to its end first."""
         older = incarnations.older_labels(state.leases, self.stream.label)
-        self._listings = {label: seen for label, seen in self._listings.items() if label in {*older, self.stream.label}}
+        self._listings.keep_only(older)
         created = False
         for label in older:
-            rows = await self._missing_of(label, state.leases, since=self._clock.monotonic())
-            if rows and (listing := self._listings[label][1]) is not None:
+            rows = await self.missing_of(label, state.leases, since=self._clock.monotonic())
+            if rows and (listing := self._listings.last(label)) is not None:
                 await self._gaps.report(rows, listing, state.leases)
-            await self._create(rows)
+            await self.create(rows)
             created = created or bool(rows)
         return await self._seam.call(self._loop.state()) if created else state
 
-    async def _missing_of(self, label: str, leases: tuple[Lease, ...], *, since: float) -> tuple[Lease, ...]:
-        listing = await self._list(label, since=since)
+    async def missing_of(self, label: str, leases: tuple[Lease, ...], *, since: float) -> tuple[Lease, ...]:
+        """The rows that an older incarnation lacks, by a listing that began at ``since`` or later."""
+        listing = await self._listings.get(label, since=since)
         if listing is None:
             return ()
         return shard_graph.leases_to_create(listing.shards, leases, self._start, label, server_time=listing.server_time)
@@ -249,12 +227,12 @@ class ShardSync:
         while missing:
             above = {parent for row in missing for parent in row.parents if self._start.kind == "LATEST"}
             first = tuple(row for row in missing if row.checkpoint != AT_TIMESTAMP or row.key not in above) or missing
-            await self._create(first)
+            await self.create(first)
             made |= {row.key for row in first}
             left = self._missing(listing, await self._seam.call(self._loop.state())) if first != missing else ()
             missing = tuple(row for row in left if row.key not in made)
 
-    async def _create(self, rows: tuple[Lease, ...]) -> None:
+    async def create(self, rows: tuple[Lease, ...]) -> None:
         """Rows in order, few at once: any first part of them leaves a table that converges."""
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             batch = rows[first : first + _ROWS_AT_ONCE]
@@ -279,7 +257,7 @@ class ShardSync:
     async def _delete(self, listing: ShardListing, state: TableState) -> None:
         """Rows that are done with. Listings may leave a shard out, and a row made anew is read from its start."""
         older = incarnations.older_labels(state.leases, self.stream.label)
-        shown = [shown for label in older if (shown := self._listings.get(label, _UNLISTED)[1]) is not None]
+        shown = [shown for label in older if (shown := self._listings.last(label)) is not None]
         found = shard_graph.deletable(
             state.leases,
             listing.shards,
@@ -297,104 +275,5 @@ class ShardSync:
                 await self._seam.call(self._loop.delete(lease))
 
     async def wait_for_lineage(self, held: HeldLease) -> None:
-        """Return when all that comes before the shard is done or gone: older incarnations, then its parents.
-
-        A parent without a row blocks as long as the service knows it: its row is to be made first, where it is part of
-        what this group reads.
-        """
-        lease = held.first_lease
-        if lease.checkpoint.is_number:
-            return  # it has begun, so that was done: a takeover must not wait for a table or a listing to say so again
-        backoff = Backoff(self._random, 0.2, 2.0)
-        wait = _Wait(self._clock.monotonic())
-        while held.over is None:
-            try:
-                absent = await self._seam.call(self._loop.parents_finished(held))
-                if await self._may_start(lease, absent, wait):
-                    return
-            except (StreamError, LeaseStoreError) as error:
-                _log.info("Shard %s still waits for what comes before it: %s", lease.key, error)
-            await self._clock.sleep(0.1 + backoff.next_seconds())
-
-    async def _may_start(self, lease: Lease, absent: tuple[str, ...], wait: _Wait) -> bool:
-        """Whether nothing comes before ``lease``, whose parents are finished or ``absent``."""
-        leases = (await self._seam.call(self._loop.state())).leases
-        since = wait.listed_since(self._clock.monotonic(), self._config.audit_interval_seconds)
-        if not incarnations.old_stream_drained(leases, lease.stream):
-            return False
-        if not any(row.stream == lease.stream and (row.checkpoint.is_number or row.is_finished) for row in leases):
-            # The first shard of its incarnation: those before it must be known completely, and not only by their rows.
-            for label in incarnations.older_labels(leases, lease.stream):
-                if not await self._is_complete(label, leases, since=since):
-                    return False
-        if not absent:
-            return shard_graph.may_start(lease, leases, None)
-        known = [parent for parent in absent if await self._is_known(lease.stream, parent)]
-        if known:
-            lately = self._shown_lately(lease.stream, {lease.key, *known})
-            listing = lately or await self._list(lease.stream, since=since)
-            shown, now = ((), None) if listing is None else (listing.shards, listing.server_time)
-            if unlisted := {*known} - {shard.id for shard in shown}:
-                await self._read_unlisted(lease, leases, unlisted, wait)
-                return False
-            wait.missed_since = None
-            if not shard_graph.may_start(lease, leases, shown, start=self._start, server_time=now):
-                self.want()
-                return False
-        _log.info("Shard %s starts: its parents %s are gone, or no part of what is to be read.", lease.key, absent)
-        return True
-
-    async def _read_unlisted(self, child: Lease, leases: tuple[Lease, ...], parents: set[str], wait: _Wait) -> None:
-        """Make the rows of parents that the service answers for and no listing shows, once it is clear that none will.
-
-        Their records are read whole and in order so, which a child that started without them would leave unread. Only
-        what came before them is known from nowhere: a gap.
-        """
-        now = self._clock.monotonic()
-        wait.missed_since = now if wait.missed_since is None else wait.missed_since
-        if now - wait.missed_since < _UNLISTED_FOR_SECONDS:
-            return
-        rows = shard_graph.unlisted_parents(parents, child, leases, self._start)
-        for row in rows:
-            why = f"its child {child.key} names it, and no listing shows it or what came before it"
-            self._gaps.tell(row, "what came before it", why)
-        await self._create(rows)
-
-    async def _is_complete(self, label: str, leases: tuple[Lease, ...], *, since: float) -> bool:
-        """Whether an older incarnation lacks no row, and has lacked none for as long as a child may be listed late."""
-        if await self._missing_of(label, leases, since=since):
-            self._complete_since.pop(label, None)
-            self.want()
-            return False
-        if self._listings.get(label, _UNLISTED)[1] is None:
-            return True  # it is gone
-        now = self._clock.monotonic()
-        return now - self._complete_since.setdefault(label, now) >= self._config.child_wait_seconds
-
-    def _shown_lately(self, label: str | None, shard_ids: set[str]) -> ShardListing | None:
-        """This worker's own listing of the last minute where it shows all of these: what closed stays closed."""
-        listed_at, listing = self._listings.get(self.identity_of(label).label, _UNLISTED)
-        if listing is None or listed_at < self._clock.monotonic() - _STILL_TRUE_SECONDS:
-            return None
-        return listing if shard_ids <= {shard.id for shard in listing.shards} else None
-
-    async def _is_known(self, label: str | None, shard_id: str) -> bool:
-        """Whether the service knows the shard, asked itself: a listing may be late with it, or leave it out."""
-        try:
-            await self._source.iterator(self.identity_of(label), shard_id, Position("TRIM_HORIZON"))
-        except (DataTrimmed, ShardNotFound, StreamMissing, PositionRefused):
-            return False  # trimmed: nothing of it is left; refused: what a row names as a parent is no shard's id
-        return True
-
-
-@dataclass(slots=True)
-class _Wait:
-    """A child's wait for what comes before it, and since when a parent that the service knows is in no listing."""
-
-    began: float
-    missed_since: float | None = None
-
-    def listed_since(self, now: float, audit_interval_seconds: float) -> float:
-        """When a listing that decides must have begun: one may be the older, the longer it showed nothing new."""
-        missed_for = 0.0 if self.missed_since is None else now - self.missed_since
-        return max(self.began, now - min(max(_LISTING_AGE_SECONDS, missed_for / 2), audit_interval_seconds))
+        """Return when all that comes before the shard is done or gone; see ``LineageWait``."""
+        await self._wait_before.until_done(held)

@@ -103,7 +103,7 @@ def latest_slides(original: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.shard_sync:ShardSync.identity_of",
+    "consumer.shards.listings:Listings.identity_of",
     rule="A row is read from the incarnation of the stream that it belongs to.",
     caught_by=("records of the row's own stream", "no end of an open shard", *LOST),
     # Rows of shards that have no record yet, when the stream of their shards' ids is made anew.
