@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
+from lease_store.coordination import ClientVersion, LeaderLock, StateChange, TableMigration
 from lease_store.errors import (
     InvalidRow,
     LeaseholdError,
@@ -20,10 +21,11 @@ from lease_store.errors import (
     LeaseTableUnreachable,
     NotALeaseTable,
 )
+from lease_store.layout import Layout, LegacyRows, layout_of
 from lease_store.lease import ForeignRow, Lease, PendingCheckpoint, TableScan, WorkerRow
 from lease_store.memory import MemoryLeaseStore
 from lease_store.store import Applied, LeaseStore, Refused, Unknown, WriteResult
-from lease_store.verbs import Write
+from lease_store.writes import Write
 
 if TYPE_CHECKING:
     from lease_store.dynamodb import DynamoDBLeaseStore
@@ -35,9 +37,12 @@ __all__ = [
     "TRIM_HORIZON",
     "Applied",
     "Checkpoint",
+    "ClientVersion",
     "DynamoDBLeaseStore",
     "ForeignRow",
     "InvalidRow",
+    "Layout",
+    "LeaderLock",
     "Lease",
     "LeaseStore",
     "LeaseStoreError",
@@ -48,15 +53,19 @@ __all__ = [
     "LeaseTableUnavailable",
     "LeaseTableUnreachable",
     "LeaseholdError",
+    "LegacyRows",
     "MemoryLeaseStore",
     "NotALeaseTable",
     "PendingCheckpoint",
     "Refused",
+    "StateChange",
+    "TableMigration",
     "TableScan",
     "Unknown",
     "WorkerRow",
     "Write",
     "WriteResult",
+    "layout_of",
 ]
 
 

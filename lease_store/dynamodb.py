@@ -3,43 +3,45 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
-from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
-from botocore import xform_name
 
-from lease_store.dynamodb_errors import (
-    Call,
-    error_code,
-    never_arrived_or_refused,
-    translate,
+from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place, canonical
+from lease_store.coordination import LOCK_KEY, ClientVersion, LeaderLock, TableMigration
+from lease_store.dynamodb_connections import Connections
+from lease_store.dynamodb_errors import Call, error_code, never_arrived_or_refused, translate
+from lease_store.dynamodb_expressions import OWNER_INDEX, create_table_request, owner_query, render_write
+from lease_store.dynamodb_table import ensure_owner_index, ensure_table
+from lease_store.errors import (
+    LeaseStoreError,
+    LeaseTableAccessDenied,
+    LeaseTableMissing,
+    LeaseTableUnavailable,
 )
-from lease_store.dynamodb_expressions import create_table_request, render_write
-from lease_store.dynamodb_table import ensure_table
-from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
-from lease_store.item import LEASE_KEY, canonical, lease_of, table_scan, worker_of
-from lease_store.lease import AttributeValue, Lease, TableScan, WorkerRow
+from lease_store.item import lease_of, lock_of, table_scan, worker_of
+from lease_store.layout import LegacyRows, legacy_rows
+from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, Unknown, WriteResult, applied
-from lease_store.strict_parser import StrictParser, reading_with
 from lease_store.uninterrupted import uninterrupted
-from lease_store.verbs import Write, delete_worker, put_worker
+from lease_store.verbs import delete_row, delete_worker, put_worker
+from lease_store.writes import Write
 
 __all__ = ["DynamoDBLeaseStore"]
 
 Item = Mapping[str, AttributeValue]
 
+_log = logging.getLogger("leasehold.lease_store")
+
 _CONDITION_FAILED: Final = "ConditionalCheckFailedException"
-# A write's own time-out is the caller's and shorter; these end calls that were given none, three attempts within 15 s.
-_CONNECT_TIMEOUT_SECONDS: Final = 2.0
-_READ_TIMEOUT_SECONDS: Final = 4.0
-_READ_ATTEMPTS: Final = 3
-# Renewals of some hundred leases go out together; each holds a connection for one round trip.
-_POOL_CONNECTIONS: Final = 32
+# How long a legacy table or an index that is not there is not asked for again; a KCL that makes one plans no sooner.
+_ABSENT_SECONDS: Final = 10.0
+_INDEX_NOT_READY: Final = frozenset({"ValidationException", "ResourceNotFoundException"})
 
 
 class DynamoDBLeaseStore:
@@ -50,6 +52,10 @@ class DynamoDBLeaseStore:
     credentials are refreshed, since such a session belongs to one loop. A missing table is created on first use unless
     ``create_table`` is False: on-demand, key ``leaseKey``, no index, ``table_options`` being further CreateTable
     parameters; ``open`` waits for it up to ``table_wait_seconds``.
+
+    A KCL 3.0 to 3.4 keeps two more tables, named after its application (here: after the lease table, unless
+    ``application`` says otherwise): ``coordinator_table`` and ``metrics_table`` name them where they were given other
+    names. They are looked for and never made.
 
     Writes are tried once, reads up to three times. Every error is a LeaseStoreError.
     """
@@ -65,9 +71,20 @@ class DynamoDBLeaseStore:
         deletion_protection: bool = False,
         table_options: Mapping[str, Any] | None = None,
         table_wait_seconds: float = 120.0,
+        application: str | None = None,
+        coordinator_table: str | None = None,
+        metrics_table: str | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._table_name = table_name
+        application = application or table_name
+        self._tables: Mapping[Place, str] = {
+            "leases": table_name,
+            "coordinator": coordinator_table or f"{application}-CoordinatorState",
+            "metrics": metrics_table or f"{application}-WorkerMetricStats",
+        }
+        self._known: set[str] = set()
+        self._told: set[str] = set()
         self._session = session
         self._region_name = region_name
         self._endpoint_url = endpoint_url
@@ -79,7 +96,7 @@ class DynamoDBLeaseStore:
         self._table_wait_seconds = table_wait_seconds
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Connections] = weakref.WeakKeyDictionary()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = weakref.WeakKeyDictionary()
 
     @property
     def name(self) -> str:
@@ -90,7 +107,7 @@ class DynamoDBLeaseStore:
     async def open(self) -> AsyncIterator[None]:
         """Clients for the running loop, closed when its last ``open`` is left; the table is there and ready."""
         with self._lock:
-            connections = self._loops.setdefault(asyncio.get_running_loop(), _Connections())
+            connections = self._loops.setdefault(asyncio.get_running_loop(), Connections())
         async with connections.lock:
             if not connections.is_open:
                 await self._connect(connections)
@@ -103,7 +120,8 @@ class DynamoDBLeaseStore:
 
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
         """Apply one conditional write, tried once. Raises LeaseStoreError only where it was surely not applied."""
-        operation, request = render_write(write, self._table_name)
+        table = self._tables[write.place]
+        operation, request = render_write(write, table)
         connections = self._connections()
         try:
             async with asyncio.timeout(timeout_seconds):
@@ -117,63 +135,108 @@ class DynamoDBLeaseStore:
             return Unknown(f"no reply to {write.verb} of {write.key} within {timeout_seconds:g} s")
         except Exception as error:
             if never_arrived_or_refused(error):
-                raise translate(error, self._call(operation, connections)) from error
+                raise translate(error, self._call(operation, connections, table)) from error
             return Unknown(f"{write.verb} of {write.key}: {type(error).__name__}: {error}")
         return _outcome(write, reply)
 
     async def read(self, key: str) -> Lease | None:
         """One lease by a consistent read."""
-        return lease_of(await self._get_item(key))
+        return lease_of(await self._get_item(key, "leases"))
 
     async def scan(self) -> TableScan:
         """Every row, all pages, eventually consistent."""
-        request: dict[str, Any] = {"TableName": self._table_name}
-        items: list[Item] = []
-        ends: set[Hashable] = set()
-        # Ends with the table: each page begins after the key that ended the last one, and none ends where one did.
-        while True:
-            page = await self._ask("Scan", request)
-            if not isinstance(page.get("Items"), list):
-                raise LeaseTableUnavailable(
-                    f"A page of the scan of lease table {self._table_name} has no Items. Try again."
-                )
-            items += page["Items"]
-            start = page.get("LastEvaluatedKey")
-            if not start:
-                return table_scan(items)
-            end = canonical({"M": start})
-            if end in ends:
-                raise LeaseTableUnavailable(f"The scan of lease table {self._table_name} does not move past {start}.")
-            ends.add(end)
-            request["ExclusiveStartKey"] = start
+        connections = self._connections()
+        with self._translated("Scan", connections, self._table_name):
+            return table_scan(await _every_page(connections, "Scan", {"TableName": self._table_name}))
 
-    async def write_worker(self, row: WorkerRow) -> bool:
+    async def write_worker(self, row: WorkerRow, place: Place = "leases") -> bool:
         """Put a worker's own row, unless its beat is as high already; tried once: the next beat is the second try."""
-        operation, request = render_write(put_worker(row), self._table_name)
-        connections = self._connections()
-        try:
-            await connections.ask_once(operation, request)
-        except Exception as error:
-            if error_code(error) == _CONDITION_FAILED:
-                return False
-            raise translate(error, self._call(operation, connections)) from error
-        return True
+        return await self._stands(put_worker(row, place), once=True)
 
-    async def read_worker(self, worker_id: str) -> WorkerRow | None:
+    async def read_worker(self, worker_id: str, place: Place = "leases") -> WorkerRow | None:
         """One worker's row by a consistent read."""
-        return worker_of(await self._get_item(worker_id))
+        return worker_of(await self._get_item(worker_id, place), place)
 
-    async def delete_worker(self, row: WorkerRow) -> None:
+    async def delete_worker(self, row: WorkerRow, place: Place = "leases") -> None:
         """Delete a worker's row if its beat has not moved."""
-        operation, request = render_write(delete_worker(row), self._table_name)
+        await self._stands(delete_worker(row, place))
+
+    async def delete_row(
+        self, row: WorkerRow | LeaderLock | ClientVersion | TableMigration | ForeignRow, place: Place = "leases"
+    ) -> bool:
+        """Delete a row that is no lease, if it still is as it was read."""
+        return await self._stands(delete_row(row, place))
+
+    async def read_lock(self, place: Place) -> LeaderLock | None:
+        """The leader's lock by a consistent read; None also where the place's table is not there."""
+        try:
+            return lock_of(await self._get_item(LOCK_KEY, place), place)
+        except LeaseTableMissing:
+            if place == "leases":
+                raise
+            return None
+
+    async def legacy(self) -> LegacyRows | None:
+        """The rows of the legacy tables, the coordinator's by a consistent scan; None where it is not there."""
+        try:
+            coordinator = await self._legacy_items("coordinator", ConsistentRead=True)
+        except LeaseTableAccessDenied as error:
+            if self._tables["coordinator"] in self._known:
+                raise  # it is there: to take it for missing would make a second leader
+            self._tell_once(f"Whether a KCL 3.0 to 3.4 works here can't be told: {error}")
+            return LegacyRows(denied=str(error))
+        return None if coordinator is None else legacy_rows(coordinator, await self._legacy_items("metrics"))
+
+    async def _legacy_items(self, place: Place, **options: Any) -> list[Item] | None:
+        """All rows of a legacy table; None where it is missing."""
+        table, now = self._tables[place], asyncio.get_running_loop().time()
+        connections = self._connections()
+        if connections.is_absent(table, now):
+            return None
+        try:
+            with self._translated("Scan", connections, table):
+                items = await _every_page(connections, "Scan", {"TableName": table, **options})
+        except LeaseTableMissing:
+            connections.note_absent(table, now + _ABSENT_SECONDS)
+            return None
+        self._known.add(table)
+        return items
+
+    async def owned_by(self, worker_id: str) -> tuple[str, ...] | None:
+        """Keys by the owner index; None where it is missing, not yet active, or not to be read."""
+        connections, now = self._connections(), asyncio.get_running_loop().time()
+        if connections.is_absent(OWNER_INDEX, now):
+            return None
+        try:
+            items = await _every_page(connections, "Query", owner_query(self._table_name, worker_id))
+        except Exception as error:
+            translated = translate(error, self._call("Query", connections, self._table_name))
+            if isinstance(translated, LeaseTableAccessDenied):
+                self._tell_once(f"Leases are found by scans alone: {translated}")
+            elif error_code(error) not in _INDEX_NOT_READY:
+                raise translated from error
+            connections.note_absent(OWNER_INDEX, now + _ABSENT_SECONDS)
+            return None
+        return tuple(sorted(str(item.get(LEASE_KEY, {}).get("S", "")) for item in items))
+
+    async def ensure_owner_index(self) -> None:
+        """Have the owner index made where there is none; a policy that forbids it is said once, and no error."""
         connections = self._connections()
         try:
-            await connections.ask(operation, request)
-        except Exception as error:
-            if error_code(error) != _CONDITION_FAILED:
-                raise translate(error, self._call(operation, connections)) from error
+            with self._translated("UpdateTable", connections, self._table_name):
+                await ensure_owner_index(connections.ask, self._table_name)
+        except LeaseTableAccessDenied as error:
+            self._tell_once(f"The index by owner is left to others to make: {error}")
+        connections.forget_absent(OWNER_INDEX)
 
-    async def _connect(self, connections: _Connections) -> None:
+    def _tell_once(self, sentence: str) -> None:
+        with self._lock:
+            is_new = sentence not in self._told
+            self._told.add(sentence)
+        if is_new:
+            _log.warning("%s", sentence)
+
+    async def _connect(self, connections: Connections) -> None:
         """Make the running loop's clients and see that the table is ready; all or nothing."""
         session = self._session() if callable(self._session) else self._session or get_session()
         try:
@@ -190,14 +253,14 @@ class DynamoDBLeaseStore:
             raise LeaseStoreError(f"Lease table {self._table_name} has an endpoint that is no URL: {error}") from error
         except Exception as error:
             operation = getattr(error, "operation_name", "DescribeTable")
-            call = self._call(operation, connections)
+            call = self._call(operation, connections, self._table_name)
             await connections.close()
             raise translate(error, call) from error
         except BaseException:
             await connections.close()
             raise
 
-    def _connections(self) -> _Connections:
+    def _connections(self) -> Connections:
         with self._lock:
             connections = self._loops.get(asyncio.get_running_loop())
         if connections is None or not connections.is_open:
@@ -206,19 +269,35 @@ class DynamoDBLeaseStore:
             )
         return connections
 
-    def _call(self, operation: str, connections: _Connections) -> Call:
-        return Call(operation, self._table_name, connections.endpoint_url or self._endpoint_url)
+    def _call(self, operation: str, connections: Connections, table: str) -> Call:
+        return Call(operation, table, connections.endpoint_url or self._endpoint_url)
 
-    async def _ask(self, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
+    @contextmanager
+    def _translated(self, operation: str, connections: Connections, table: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            raise translate(error, self._call(operation, connections, table)) from error
+
+    async def _get_item(self, key: str, place: Place) -> Item | None:
+        table = self._tables[place]
+        request = {"TableName": table, "Key": {KEY_ATTRIBUTES[place]: {"S": key}}, "ConsistentRead": True}
+        connections = self._connections()
+        with self._translated("GetItem", connections, table):
+            return (await connections.ask("GetItem", request)).get("Item") or None
+
+    async def _stands(self, write: Write, *, once: bool = False) -> bool:
+        """Whether a write of a row that is no lease was applied: tried ``once`` where a later one does as well."""
+        table = self._tables[write.place]
+        operation, request = render_write(write, table)
         connections = self._connections()
         try:
-            return await connections.ask(operation, request)
+            await (connections.ask_once if once else connections.ask)(operation, request)
         except Exception as error:
-            raise translate(error, self._call(operation, connections)) from error
-
-    async def _get_item(self, key: str) -> Item | None:
-        request = {"TableName": self._table_name, "Key": {LEASE_KEY: {"S": key}}, "ConsistentRead": True}
-        return (await self._ask("GetItem", request)).get("Item") or None
+            if error_code(error) == _CONDITION_FAILED:
+                return False
+            raise translate(error, self._call(operation, connections, table)) from error
+        return True
 
     async def _refused(self, write: Write, error: Exception) -> Refused | Unknown:
         """The row in the way: the refusal carries it, but for where there is none, and on endpoints that never send it.
@@ -227,63 +306,12 @@ class DynamoDBLeaseStore:
         and it is the row that tells so.
         """
         try:
-            item: Item | None = getattr(error, "response", {}).get("Item") or await self._get_item(write.key)
+            item: Item | None = getattr(error, "response", {}).get("Item") or await self._get_item(
+                write.key, write.place
+            )
         except LeaseStoreError as unread:
             return Unknown(f"{write.verb} of {write.key} was refused, and the row in its way can't be read: {unread}")
-        return Refused(lease_of(item))
-
-
-class _Connections:
-    """The clients of one loop: one that tries once, for writes, and one that tries again, for what may be repeated."""
-
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.users = 0
-        self.endpoint_url: str | None = None
-        self._clients: tuple[Any, Any] | None = None
-        self._stack = AsyncExitStack()
-
-    @property
-    def is_open(self) -> bool:
-        return self._clients is not None
-
-    async def open(self, session: AioSession, region_name: str | None, endpoint_url: str | None) -> None:
-        async def client(attempts: int) -> Any:
-            config = AioConfig(
-                connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-                read_timeout=_READ_TIMEOUT_SECONDS,
-                retries={"total_max_attempts": attempts, "mode": "standard"},
-                max_pool_connections=_POOL_CONNECTIONS,
-            )
-            context = session.create_client(
-                "dynamodb", region_name=region_name, endpoint_url=endpoint_url, config=config
-            )
-            return await self._stack.enter_async_context(context)
-
-        session = reading_with(session, StrictParser)
-        once, retrying = await client(1), await client(_READ_ATTEMPTS)
-        self.endpoint_url = once.meta.endpoint_url
-        self._clients = once, retrying
-
-    async def close_unused(self) -> None:
-        """Close the clients if nobody uses them any more."""
-        async with self.lock:
-            if self.users == 0:
-                await self.close()
-
-    async def close(self) -> None:
-        stack, self._stack, self._clients = self._stack, AsyncExitStack(), None
-        await stack.aclose()
-
-    async def ask_once(self, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        assert self._clients is not None
-        reply: Mapping[str, Any] = await getattr(self._clients[0], xform_name(operation))(**request)
-        return reply
-
-    async def ask(self, operation: str, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        assert self._clients is not None
-        reply: Mapping[str, Any] = await getattr(self._clients[1], xform_name(operation))(**request)
-        return reply
+        return Refused(lease_of(item, write.place))
 
 
 def _outcome(write: Write, reply: Mapping[str, Any]) -> WriteResult:
@@ -293,4 +321,26 @@ def _outcome(write: Write, reply: Mapping[str, Any]) -> WriteResult:
     item = write.sets if write.puts else reply.get("Attributes")
     if not item:
         return Unknown(f"the reply to {write.verb} of {write.key} lacks the row it should carry")
-    return applied(item)
+    return applied(item, write.place)
+
+
+async def _every_page(connections: Connections, operation: str, request: Mapping[str, Any]) -> list[Item]:
+    """All items of a Scan or a Query; never a part of them."""
+    table = request["TableName"]
+    request = dict(request)
+    items: list[Item] = []
+    ends: set[Hashable] = set()
+    # Ends with the table: each page begins after the key that ended the last one, and none ends where one did.
+    while True:
+        page = await connections.ask(operation, request)
+        if not isinstance(page.get("Items"), list):
+            raise LeaseTableUnavailable(f"A page of the {operation} of lease table {table} has no Items. Try again.")
+        items += page["Items"]
+        start = page.get("LastEvaluatedKey")
+        if not start:
+            return items
+        end = canonical({"M": start})
+        if end in ends:
+            raise LeaseTableUnavailable(f"The {operation} of lease table {table} does not move past {start}.")
+        ends.add(end)
+        request["ExclusiveStartKey"] = start

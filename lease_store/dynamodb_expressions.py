@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from lease_store.item import LEASE_KEY
-from lease_store.lease import AttributeValue
-from lease_store.verbs import Absent, ActualOwner, Below, Expect, Is, IsNot, Write
+from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue
+from lease_store.writes import Absent, ActualOwner, Below, Expect, Is, IsNot, Write
 
-__all__ = ["create_table_request", "render_write"]
+__all__ = ["OWNER_INDEX", "create_table_request", "owner_index_request", "owner_query", "render_write"]
+
+OWNER_INDEX: Final = "LeaseOwnerToLeaseKeyIndex"
 
 
 def render_write(write: Write, table_name: str) -> tuple[str, dict[str, Any]]:
@@ -25,10 +26,11 @@ def render_write(write: Write, table_name: str) -> tuple[str, dict[str, Any]]:
         if write.expects:
             request["ConditionExpression"] = " AND ".join(_condition(expect, terms) for expect in write.expects)
         return "PutItem", request | terms.bindings()
-    request["Key"] = {LEASE_KEY: {"S": write.key}}
+    key = KEY_ATTRIBUTES[write.place]
+    request["Key"] = {key: {"S": write.key}}
     # The key must exist: without this a condition of absences only would let UpdateItem create a row.
     conditions = [
-        f"attribute_exists({terms.name(LEASE_KEY)})",
+        f"attribute_exists({terms.name(key)})",
         *(_condition(expect, terms) for expect in write.expects),
     ]
     request["ConditionExpression"] = " AND ".join(conditions)
@@ -58,6 +60,45 @@ def create_table_request(
         "TableName": table_name,
         "AttributeDefinitions": [{"AttributeName": LEASE_KEY, "AttributeType": "S"}],
         "KeySchema": [{"AttributeName": LEASE_KEY, "KeyType": "HASH"}],
+    }
+
+
+def owner_query(table_name: str, worker_id: str) -> dict[str, Any]:
+    """The Query for the keys of the rows that a worker owns or is to own next."""
+    return {
+        "TableName": table_name,
+        "IndexName": OWNER_INDEX,
+        "KeyConditionExpression": "#n0 = :v0",
+        "ExpressionAttributeNames": {"#n0": "leaseOwner"},
+        "ExpressionAttributeValues": {":v0": {"S": worker_id}},
+    }
+
+
+def owner_index_request(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The UpdateTable request that gives a ``table`` (DescribeTable's) the owner index, just as the KCL does it.
+
+    An on-demand table's index has no throughput of its own; a provisioned one's has the table's.
+    """
+    index: dict[str, Any] = {
+        "IndexName": OWNER_INDEX,
+        "KeySchema": [
+            {"AttributeName": "leaseOwner", "KeyType": "HASH"},
+            {"AttributeName": LEASE_KEY, "KeyType": "RANGE"},
+        ],
+        "Projection": {"ProjectionType": "KEYS_ONLY"},
+    }
+    if (table.get("BillingModeSummary") or {}).get("BillingMode") != "PAY_PER_REQUEST":
+        units = table.get("ProvisionedThroughput") or {}
+        index["ProvisionedThroughput"] = {
+            name: units.get(name, 1) for name in ("ReadCapacityUnits", "WriteCapacityUnits")
+        }
+    return {
+        "TableName": table["TableName"],
+        "AttributeDefinitions": [
+            {"AttributeName": "leaseOwner", "AttributeType": "S"},
+            {"AttributeName": LEASE_KEY, "AttributeType": "S"},
+        ],
+        "GlobalSecondaryIndexUpdates": [{"Create": index}],
     }
 
 

@@ -1,4 +1,4 @@
-"""Making sure that the lease table is there, is a lease table, and is ready."""
+"""Making sure that the lease table is there, is a lease table, is ready, and has an index by owner."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from lease_store.attributes import LEASE_KEY
 from lease_store.dynamodb_errors import error_code
+from lease_store.dynamodb_expressions import OWNER_INDEX, owner_index_request
 from lease_store.errors import LeaseTableMissing, LeaseTableUnavailable, NotALeaseTable
-from lease_store.item import LEASE_KEY
 
-__all__ = ["Ask", "ensure_table"]
+__all__ = ["Ask", "ensure_owner_index", "ensure_table"]
 
 Ask = Callable[[str, Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """One DynamoDB operation by name; raises botocore's ClientError for a refusal it is asked to pass on."""
@@ -20,6 +21,7 @@ _log = logging.getLogger("leasehold.lease_store")
 _POLL_SECONDS: Final = 0.5
 _POLLS_PER_LINE: Final = 10
 # UPDATING is a table in use: its billing mode, its protection or an index of it is being changed.
+_BEING_CHANGED: Final = frozenset({"ResourceInUseException", "LimitExceededException"})
 _READY: Final = frozenset({"ACTIVE", "UPDATING"})
 
 
@@ -57,6 +59,27 @@ async def ensure_table(
         f"Lease table {table_name} is {status} after {wait_seconds:g} s and not ACTIVE. Look at it in DynamoDB, then "
         "start again."
     )
+
+
+async def ensure_owner_index(ask: Ask, table_name: str) -> None:
+    """Have the owner index made unless the table has one, in whatever state; nobody waits until it is filled.
+
+    Any number of workers, of either kind, may do this at once: one begins, the others are refused and satisfied.
+    """
+    table = await _describe(ask, table_name)
+    if table is None:
+        raise LeaseTableMissing(f"Lease table {table_name} does not exist any more.")
+    indexes = table.get("GlobalSecondaryIndexes") or ()
+    if any(index.get("IndexName") == OWNER_INDEX for index in indexes):
+        return
+    try:
+        await ask("UpdateTable", owner_index_request({**table, "TableName": table_name}))
+    except Exception as error:
+        # In use, or at the limit of one change at a time: somebody is changing it. Seen again at the next occasion.
+        if error_code(error) in _BEING_CHANGED or "already exist" in str(error):
+            return
+        raise
+    _log.info("Creating index %s of lease table %s.", OWNER_INDEX, table_name)
 
 
 async def _describe(ask: Ask, table_name: str) -> Mapping[str, Any] | None:

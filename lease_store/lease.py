@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Final
 
+from lease_store.attributes import AttributeValue
 from lease_store.checkpoint import TRIM_HORIZON, Checkpoint
+from lease_store.coordination import ClientVersion, LeaderLock, TableMigration
 
-__all__ = ["AttributeValue", "ForeignRow", "Lease", "PendingCheckpoint", "TableScan", "WorkerRow"]
+__all__ = ["WORKER_ENTITY", "AttributeValue", "ForeignRow", "Lease", "PendingCheckpoint", "TableScan", "WorkerRow"]
 
-AttributeValue = Mapping[str, Any]
-"""One DynamoDB attribute in its wire form, such as ``{"S": "w1"}`` or ``{"N": "7"}``."""
+WORKER_ENTITY: Final = "WORKER_METRIC_STATS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Lease:
     then the one that still processes. ``counter`` is heartbeat and optimistic lock. ``parents`` and ``children`` are
     sorted bare shard ids. ``start_at`` (epoch seconds) is the instant for which LATEST or AT_TIMESTAMP stands,
     ``stream`` names the stream's incarnation, ``created_at`` tells two rows of one key apart, ``taken_back`` is the
-    counter at the last refused hand-off, ``app`` the group whose row it is: the five are Leasehold's own attributes,
-    absent in rows a KCL made.
+    counter at the last refused hand-off, ``app`` the group whose row it is, ``rules`` the protocol that a group made
+    its table for ("2.x"): the six are Leasehold's own attributes, absent in rows a KCL made.
     ``entity_type`` is None in a row made before KCL 3.5, and stays so. ``extra`` keeps what we do not know, byte for
     byte.
     """
@@ -53,6 +54,7 @@ class Lease:
     created_at: str | None = None
     taken_back: int | None = None
     app: str | None = None
+    rules: str | None = None
     entity_type: str | None = "LEASE"
     extra: Mapping[str, AttributeValue] = field(default_factory=dict)
 
@@ -83,7 +85,12 @@ class WorkerRow:
 
     ``beat`` is None in a row that a KCL wrote. ``failover_seconds`` is the failover time that worker runs with: others
     suspect its leases only after the longer of theirs and its own. ``max_leases`` is None for no limit. ``updated_at``
-    (epoch seconds) is written for a KCL's sake and never compared by us.
+    (``lut``, epoch seconds) is written for a KCL's sake and never compared by us.
+
+    ``samples`` (``sts``) has averages by the KCL's short names ("C" is CPU), oldest first, -1 for a period without one;
+    ``ranges`` (``opr``) has each one's operating range, the greatest use first. ``support`` (``sup``) is 1 for who
+    understands one table for all rows, ``support_updated_at`` (``slu``) says in epoch seconds when that was last said;
+    None where a row does not say. ``entity_type`` is None in a row of KCL 3.0 to 3.4.
     """
 
     worker_id: str
@@ -92,12 +99,17 @@ class WorkerRow:
     failover_seconds: float | None = None
     max_leases: int | None = None
     updated_at: int = 0
+    samples: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    support: int | None = 1
+    support_updated_at: int | None = None
+    entity_type: str | None = WORKER_ENTITY
     extra: Mapping[str, AttributeValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ForeignRow:
-    """A row that is neither a lease nor a worker's: a KCL's leader lock, migration state, or something unknown."""
+    """A row of no kind that leasing knows: a KCL's stream, or something unknown."""
 
     key: str
     entity_type: str | None
@@ -106,9 +118,16 @@ class ForeignRow:
 
 @dataclass(frozen=True, slots=True)
 class TableScan:
-    """Every row of the table as one scan saw it, each kind sorted by key; ``unreadable`` rows as (key, reason)."""
+    """Every row of the table as one scan saw it, each kind sorted by key; ``unreadable`` rows as (key, reason).
+
+    ``lock``, ``client_version`` and ``table_migration`` are rows of a KCL 3.5 or newer, None where there is none *in
+    this table* (``layout_of`` knows of the others); one whose shape no KCL writes is among the unreadable.
+    """
 
     leases: tuple[Lease, ...] = ()
     workers: tuple[WorkerRow, ...] = ()
     foreign: tuple[ForeignRow, ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+    lock: LeaderLock | None = None
+    client_version: ClientVersion | None = None
+    table_migration: TableMigration | None = None

@@ -7,10 +7,13 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from lease_store.attributes import AttributeValue, Place
+from lease_store.coordination import ClientVersion, LeaderLock, TableMigration
 from lease_store.errors import InvalidRow
 from lease_store.item import lease_of
-from lease_store.lease import AttributeValue, Lease, TableScan, WorkerRow
-from lease_store.verbs import Write
+from lease_store.layout import LegacyRows
+from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
+from lease_store.writes import Write
 
 __all__ = ["Applied", "LeaseStore", "Refused", "Unknown", "WriteResult", "applied"]
 
@@ -39,10 +42,10 @@ class Unknown:
 WriteResult = Applied | Refused | Unknown
 
 
-def applied(item: Mapping[str, AttributeValue]) -> WriteResult:
+def applied(item: Mapping[str, AttributeValue], place: Place = "leases") -> WriteResult:
     """The result of a write that stands and left ``item``; Unknown if that can't be read, for raising would deny it."""
     try:
-        return Applied(lease_of(item))
+        return Applied(lease_of(item, place))
     except InvalidRow as error:
         return Unknown(f"The write was applied, but the row after it can't be read: {error}")
 
@@ -77,17 +80,49 @@ class LeaseStore(Protocol):
         """Every row, all pages, eventually consistent. Raises LeaseStoreError, never returns a part."""
         ...
 
-    async def write_worker(self, row: WorkerRow) -> bool:
+    async def write_worker(self, row: WorkerRow, place: Place = "leases") -> bool:
         """Put a worker's own row, whole; False, and nothing is written, where the row's beat is as high already.
 
         So a put that arrives late undoes nothing. Raises LeaseStoreError when it (may have) failed.
         """
         ...
 
-    async def read_worker(self, worker_id: str) -> WorkerRow | None:
+    async def read_worker(self, worker_id: str, place: Place = "leases") -> WorkerRow | None:
         """One worker's row by a consistent read."""
         ...
 
-    async def delete_worker(self, row: WorkerRow) -> None:
+    async def delete_worker(self, row: WorkerRow, place: Place = "leases") -> None:
         """Delete a worker's row if its beat is still ``row.beat``; one that moved or is gone is left alone."""
+        ...
+
+    async def legacy(self) -> LegacyRows | None:
+        """What lies in the tables that a KCL 3.0 to 3.4 keeps beside the lease table; None where there are none.
+
+        That there are none is remembered for some seconds: ask with every scan. Where they may not be read, and never
+        were, ``denied`` says so; where they have been read before, that raises, like any other failure.
+        """
+        ...
+
+    async def read_lock(self, place: Place) -> LeaderLock | None:
+        """The leader's lock by a consistent read. Raises InvalidRow for one of a shape that no KCL writes."""
+        ...
+
+    async def owned_by(self, worker_id: str) -> tuple[str, ...] | None:
+        """Sorted keys of the rows whose ``leaseOwner`` is ``worker_id``, all pages, eventually consistent.
+
+        None where the table has no such index yet, or none that may be asked: a scan finds the same, only later.
+        """
+        ...
+
+    async def ensure_owner_index(self) -> None:
+        """Have the index by owner made, as the KCL has it, where the table has none; its making is not waited for."""
+        ...
+
+    async def delete_row(
+        self, row: WorkerRow | LeaderLock | ClientVersion | TableMigration | ForeignRow, place: Place = "leases"
+    ) -> bool:
+        """Delete a row that is no lease, if it still is as it was read; False where it has changed or is gone.
+
+        For the command that makes a table fit for a KCL 2.x; a fleet at work deletes nothing but its own rows.
+        """
         ...

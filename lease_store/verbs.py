@@ -4,39 +4,49 @@ A verb is a pure function from the lease *as last seen* to a ``Write``. Both sto
 else knows conditions. c is the counter as seen, L ``leaseOwner``, P ``checkpointOwner``; the *actual owner* is P if
 present, else L.
 
-=================  =======================================================  ==========================================
-verb               condition (the row exists, unless it creates it)          change
-=================  =======================================================  ==========================================
-create             key absent                                               the whole row
-take               counter = c, checkpoint not SHARD_END                    L = me, remove P, c + 1
-renew              counter = c, actual owner = me, checkpoint not SHARD_END c + 1
-set_checkpoint     counter = c, actual owner = me, checkpoint not SHARD_END checkpoint, c + 1
-start_hand_off     L = as seen, P absent, checkpoint not SHARD_END          L = next, P = as seen L (counter untouched)
-finish_hand_off    counter = c, L = next, P = me                            remove P, c + 1
-take_back          counter = c, P = me                                      L = me, remove P, taken back = c + 1, c + 1
-release            counter = c, L = me, P absent                            remove L, c + 1
-pass_on            counter = c, L = me, P as seen                           L = next or removed, remove P, c + 1
-end_shard          counter = c, actual owner = me                           checkpoint = SHARD_END, children, L = me,
-                                                                            remove P, c + 1
-replace            counter = c, checkpoint = SHARD_END, same incarnation    the row of the next incarnation, c + 1
-delete             counter = c, checkpoint = SHARD_END, same incarnation    the row goes
-put_worker         the row's beat is absent or below the new one            the whole row
-delete_worker      a worker's row, beat as seen (a KCL's: lut as seen)      the row goes
-=================  =======================================================  ==========================================
+==================  =======================================================  ==========================================
+verb                condition (the row exists, unless it creates it)         change
+==================  =======================================================  ==========================================
+create              key absent                                               the whole row
+take                counter = c, checkpoint not SHARD_END                    L = me, remove P, c + 1
+renew               counter = c, actual owner = me, checkpoint not SHARD_END c + 1
+set_checkpoint      counter = c, actual owner = me, checkpoint not SHARD_END checkpoint, c + 1
+start_hand_off      L = as seen, P absent, checkpoint not SHARD_END          L = next, P = as seen L (counter untouched)
+finish_hand_off     counter = c, L = next, P = me                            remove P, c + 1
+take_back           counter = c, P = me                                      L = me, remove P, taken back = c + 1, c + 1
+release             counter = c, L = me, P absent                            remove L, c + 1
+pass_on             counter = c, L = me, P as seen                           L = next or removed, remove P, c + 1
+prepare_checkpoint  counter = c, actual owner = me, checkpoint not SHARD_END pending checkpoint and state, c + 1
+assign              counter = c, L and P as seen                             L = next, remove P, c + 1
+mark_rules          -                                                        leaseholdRules (counter untouched)
+end_shard           counter = c, actual owner = me                           checkpoint = SHARD_END, children, L = me,
+                                                                             remove P, c + 1
+replace             counter = c, checkpoint = SHARD_END, same incarnation    the row of the next incarnation, c + 1
+delete              counter = c, checkpoint = SHARD_END, same incarnation    the row goes
+put_worker          the row's beat is absent or below the new one            the whole row
+delete_worker       a worker's row, beat as seen (a KCL's: lut as seen)      the row goes
+acquire_lock        no lock; or version as seen, and released if seen so     the whole row
+heartbeat_lock      version as seen, owner = me                              the next version, the duration
+release_lock        version as seen, owner = me                              the row goes
+delete_row          every attribute as seen                                  the row goes
+==================  =======================================================  ==========================================
 
-Source: the Java KCL 3.5.1's conditional writes, made stricter (counter *and* actual owner, so that a row deleted and
-recreated at a low counter can't match a zombie's write). Accepting a row that names me is ``renew`` from a consistent
-read.
+Source: the Java KCL 3.5.1's conditional writes and its lock client's, made stricter (counter *and* actual owner, so
+that a row deleted and recreated at a low counter can't match a zombie's write). Accepting a row that names me is
+``renew`` from a consistent read. The last six may be about a row of another table than the leases': ``Write.place``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
 
+from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place, set_number
 from lease_store.checkpoint import SHARD_END, Checkpoint
-from lease_store.item import LEASE_KEY, WORKER_ENTITY, canonical, to_item, worker_to_item
-from lease_store.lease import AttributeValue, Lease, WorkerRow
+from lease_store.coordination import LOCK_KEY, ClientVersion, LeaderLock, TableMigration, coordination_to_item
+from lease_store.item import item_of, to_item, worker_to_item
+from lease_store.lease import WORKER_ENTITY, ForeignRow, Lease, WorkerRow
+from lease_store.writes import Absent, ActualOwner, Below, Expect, Is, IsNot, Write
 
 __all__ = [
     "Absent",
@@ -46,14 +56,21 @@ __all__ = [
     "Is",
     "IsNot",
     "Write",
+    "acquire_lock",
+    "assign",
     "create",
     "delete",
+    "delete_row",
     "delete_worker",
     "end_shard",
     "finish_hand_off",
+    "heartbeat_lock",
+    "mark_rules",
     "pass_on",
+    "prepare_checkpoint",
     "put_worker",
     "release",
+    "release_lock",
     "renew",
     "replace",
     "set_checkpoint",
@@ -62,77 +79,8 @@ __all__ = [
     "take_back",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class Is:
-    """The stored attribute equals ``value``."""
-
-    attribute: str
-    value: AttributeValue
-
-
-@dataclass(frozen=True, slots=True)
-class IsNot:
-    """The stored attribute is present or absent, but does not equal ``value``."""
-
-    attribute: str
-    value: AttributeValue
-
-
-@dataclass(frozen=True, slots=True)
-class Absent:
-    """The attribute is not stored."""
-
-    attribute: str
-
-
-@dataclass(frozen=True, slots=True)
-class Below:
-    """The attribute is a number less than ``number``, or is not stored."""
-
-    attribute: str
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class ActualOwner:
-    """``checkpointOwner`` = worker, or it is absent and ``leaseOwner`` = worker."""
-
-    worker_id: str
-
-
-Expect = Is | IsNot | Absent | Below | ActualOwner
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """One conditional write: all of ``expects`` must hold, then ``sets`` and ``removes`` are applied at once.
-
-    ``puts``: ``sets`` is the whole row, and no row need be there before. ``deletes``: the row goes. Otherwise the row
-    must exist.
-    """
-
-    verb: str
-    key: str
-    expects: tuple[Expect, ...] = ()
-    sets: Mapping[str, AttributeValue] | None = None
-    removes: tuple[str, ...] = ()
-    puts: bool = False
-    deletes: bool = False
-
-    def stands_in(self, item: Mapping[str, AttributeValue] | None) -> bool:
-        """Whether a row, as read after a lost reply, holds every field this write wrote: only then did it succeed."""
-        if item is None:
-            return self.deletes
-        sets = self.sets or {}
-        return (
-            not self.deletes
-            and all(name in item and canonical(item[name]) == canonical(value) for name, value in sets.items())
-            and not any(name in item for name in self.removes)
-        )
-
-
 _PENDING = ("pendingCheckpoint", "pendingCheckpointSubSequenceNumber", "pendingCheckpointState")
+_SIX_DECIMALS: Final = Decimal("0.000001")
 _NOT_ENDED = IsNot("checkpoint", {"S": SHARD_END.sequence_number})
 
 
@@ -142,6 +90,17 @@ def _counter(lease: Lease) -> Is:
 
 def _bumped(lease: Lease) -> dict[str, AttributeValue]:
     return {"leaseCounter": {"N": str(lease.counter + 1)}}
+
+
+def _as_seen(attribute: str, worker_id: str | None) -> Expect:
+    return Absent(attribute) if worker_id is None else Is(attribute, {"S": worker_id})
+
+
+def _throughput(kbps: float | None) -> dict[str, AttributeValue]:
+    item: dict[str, AttributeValue] = {}
+    if kbps is not None:
+        set_number(item, "throughputKBps", Decimal(repr(kbps)).quantize(_SIX_DECIMALS, ROUND_HALF_UP))
+    return item
 
 
 def create(lease: Lease) -> Write:
@@ -157,19 +116,58 @@ def take(lease: Lease, me: str) -> Write:
     return Write("take", lease.key, (_counter(lease), _NOT_ENDED), sets, ("checkpointOwner",))
 
 
-def renew(lease: Lease, me: str) -> Write:
-    """The heartbeat of the actual owner; from a consistent read, also the acceptance of a row that names me."""
-    return Write("renew", lease.key, (_counter(lease), ActualOwner(me), _NOT_ENDED), _bumped(lease))
+def renew(lease: Lease, me: str, throughput_kbps: float | None = None) -> Write:
+    """The heartbeat of the actual owner; from a consistent read, also the acceptance of a row that names me.
+
+    ``throughput_kbps`` (KB/s, stored to six decimals as a KCL does) is what a leader weighs the lease by.
+    """
+    sets = _bumped(lease) | _throughput(throughput_kbps)
+    return Write("renew", lease.key, (_counter(lease), ActualOwner(me), _NOT_ENDED), sets)
 
 
-def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint) -> Write:
+def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint, throughput_kbps: float | None = None) -> Write:
     """Progress, also a heartbeat; removes a pending checkpoint and zeroes the switch count, as the KCL does."""
-    sets = _bumped(lease) | {
+    sets = _bumped(lease) | _throughput(throughput_kbps)
+    sets |= {
         "checkpoint": {"S": checkpoint.sequence_number},
         "checkpointSubSequenceNumber": {"N": str(checkpoint.sub_sequence_number)},
         "ownerSwitchesSinceCheckpoint": {"N": "0"},
     }
     return Write("set_checkpoint", lease.key, (_counter(lease), ActualOwner(me), _NOT_ENDED), sets, _PENDING)
+
+
+def prepare_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint, state: bytes | None = None) -> Write:
+    """A checkpoint laid down and not yet meant, and the user's own bytes beside it; an earlier one is replaced.
+
+    The checkpoint itself and the switch count stay. The next ``set_checkpoint``, whatever it stores, removes it.
+    """
+    sets = _bumped(lease) | {
+        "pendingCheckpoint": {"S": checkpoint.sequence_number},
+        "pendingCheckpointSubSequenceNumber": {"N": str(checkpoint.sub_sequence_number)},
+    }
+    removes: tuple[str, ...] = ("pendingCheckpointState",)
+    if state:
+        sets["pendingCheckpointState"], removes = {"B": state}, ()
+    return Write("prepare_checkpoint", lease.key, (_counter(lease), ActualOwner(me), _NOT_ENDED), sets, removes)
+
+
+def assign(lease: Lease, to: str) -> Write:
+    """The leader gives a lease away at once: a free one, or one whose owner is dead or has let a hand-off lapse.
+
+    The KCL compares both owners and not the counter; with the counter, a decision made on an old scan does no harm.
+    """
+    owners = (_as_seen("leaseOwner", lease.owner), _as_seen("checkpointOwner", lease.checkpoint_owner))
+    sets = _bumped(lease) | {"leaseOwner": {"S": to}}
+    if lease.owner not in (None, to) or lease.checkpoint_owner == to:
+        sets["ownerSwitchesSinceCheckpoint"] = {"N": str(lease.owner_switches_since_checkpoint + 1)}
+    return Write("assign", lease.key, (_counter(lease), *owners), sets, ("checkpointOwner",))
+
+
+def mark_rules(lease: Lease, rules: str | None) -> Write:
+    """Say in the row by which protocol its group works; None: no longer. Nobody's heartbeat is disturbed."""
+    if rules is None:
+        return Write("mark_rules", lease.key, removes=("leaseholdRules",))
+    return Write("mark_rules", lease.key, sets={"leaseholdRules": {"S": rules}})
 
 
 def start_hand_off(lease: Lease, to: str) -> Write:
@@ -219,8 +217,7 @@ def pass_on(lease: Lease, me: str, to: str | None) -> Write:
     Where a hand-off to me is pending it ends so, too: only to be asked once its owner has let a failover time pass.
     """
     owner = lease.checkpoint_owner
-    pending = Absent("checkpointOwner") if owner is None else Is("checkpointOwner", {"S": owner})
-    expects = (_counter(lease), Is("leaseOwner", {"S": me}), pending)
+    expects = (_counter(lease), Is("leaseOwner", {"S": me}), _as_seen("checkpointOwner", owner))
     gone = () if owner is None else ("checkpointOwner",)
     if to is None:
         return Write("pass_on", lease.key, expects, _bumped(lease), ("leaseOwner", *gone))
@@ -260,13 +257,59 @@ def _finished_as_judged(lease: Lease) -> tuple[Expect, ...]:
     return expects
 
 
-def put_worker(row: WorkerRow) -> Write:
+def put_worker(row: WorkerRow, place: Place = "leases") -> Write:
     """A worker's own row, whole. Its beat only grows: a put that arrives late does not undo a later one."""
     expects = () if row.beat is None else (Below("leaseholdBeat", row.beat),)
-    return Write("put_worker", row.worker_id, expects, worker_to_item(row), puts=True)
+    return Write("put_worker", row.worker_id, expects, worker_to_item(row, place), puts=True, place=place)
 
 
-def delete_worker(row: WorkerRow) -> Write:
+def delete_worker(row: WorkerRow, place: Place = "leases") -> Write:
     """A dead worker's row goes, if it has not moved since: by its beat, or by the time of update in a KCL's row."""
     moved = Is("lut", {"N": str(row.updated_at)}) if row.beat is None else Is("leaseholdBeat", {"N": str(row.beat)})
-    return Write("delete_worker", row.worker_id, (Is("entityType", {"S": WORKER_ENTITY}), moved), deletes=True)
+    # The metrics' table holds nothing else, and rows of KCL 3.0 to 3.4 there say nothing of their kind.
+    kind = () if place == "metrics" else (Is("entityType", {"S": WORKER_ENTITY}),)
+    return Write("delete_worker", row.worker_id, (*kind, moved), deletes=True, place=place)
+
+
+def acquire_lock(seen: LeaderLock | None, lock: LeaderLock, place: Place) -> Write:
+    """The lock becomes ``lock.owner``'s: there is none, or the one seen was released, or stood still for too long.
+
+    The whole row is replaced, as the lock client does.
+    """
+    if seen is None:
+        expects: tuple[Expect, ...] = (Absent(KEY_ATTRIBUTES[place]),)
+    else:
+        expects = (_version(seen), Is("isReleased", {"S": "1"})) if seen.is_released else (_version(seen),)
+    return Write("acquire_lock", LOCK_KEY, expects, coordination_to_item(lock, place), puts=True, place=place)
+
+
+def heartbeat_lock(lock: LeaderLock, new_version: str, place: Place) -> Write:
+    """The holder's sign of life: ``lock`` as it last wrote it gets ``new_version``."""
+    duration = coordination_to_item(lock)["leaseDuration"]
+    sets = {"recordVersionNumber": {"S": new_version}, "leaseDuration": duration}
+    return Write("heartbeat_lock", LOCK_KEY, _still_mine(lock), sets, place=place)
+
+
+def release_lock(lock: LeaderLock, place: Place) -> Write:
+    """The holder gives the lock up; anybody may have it at once."""
+    return Write("release_lock", LOCK_KEY, _still_mine(lock), deletes=True, place=place)
+
+
+def _version(lock: LeaderLock) -> Is:
+    return Is("recordVersionNumber", {"S": lock.version})
+
+
+def _still_mine(lock: LeaderLock) -> tuple[Expect, ...]:
+    return (_version(lock), Is("ownerName", {"S": lock.owner}))
+
+
+def delete_row(
+    row: WorkerRow | LeaderLock | ClientVersion | TableMigration | ForeignRow, place: Place = "leases"
+) -> Write:
+    """A row that is no lease goes, if every attribute is as it was read; a worker's, if it has not moved."""
+    if isinstance(row, WorkerRow):
+        return delete_worker(row, place)
+    item = item_of(row, place)
+    key = KEY_ATTRIBUTES[place]
+    expects = tuple(Is(name, value) for name, value in sorted(item.items()) if name != key)
+    return Write("delete_row", item[key]["S"], expects, deletes=True, place=place)

@@ -21,11 +21,13 @@ def conflict_in(scan: TableScan, *, table: str, stream_base: str, app: str | Non
     A KCL's table is refused because a single row of ours that is not a lease can stop a KCL 2.x fleet, another app's
     because the two would share the shards: each would miss what the other was given. ``app`` None: not judged.
     """
-    for row in scan.foreign:
-        if row.entity_type in _KCL_TYPES:
+    states = (scan.lock, scan.client_version, scan.table_migration)
+    kinds = [row.entity_type for row in (*states, *scan.foreign) if row is not None]
+    for kind in kinds:
+        if kind in _KCL_TYPES:
             return (
-                f"Lease table {table} is kept by a Java KCL (row {row.key!r} of type {row.entity_type}); sharing a "
-                f"table with a KCL is not built yet. {_WAY_OUT}"
+                f"Lease table {table} is kept by a Java KCL (a row of type {kind}); sharing a table with a KCL is not "
+                f"built yet. {_WAY_OUT}"
             )
     for worker in scan.workers:
         if worker.beat is None:

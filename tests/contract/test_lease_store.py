@@ -24,6 +24,7 @@ from lease_store import (
     Write,
     verbs,
 )
+from lease_store.coordination import LeaderLock, coordination_to_item
 from lease_store.item import from_item, lease_of, to_item, worker_to_item
 from tests.contract.bench import Bench, Item, TableRows, same
 from tests.contract.verb_cases import CASES, CONDITIONAL, DELETE, ENDED, IDLE, OWNED, PENDING, VIOLATIONS, Case
@@ -133,7 +134,7 @@ async def test_twenty_create_at_once_and_one_wins(bench: Bench) -> None:
 async def test_read_finds_leases_and_nothing_else(bench: Bench) -> None:
     bench.put(to_item(PENDING))
     bench.put(worker_to_item(WorkerRow(worker_id="w1", beat=1)))
-    bench.put({"leaseKey": {"S": "Leader"}, "ownerName": {"S": "w1"}})
+    bench.put(coordination_to_item(LeaderLock(owner="w1", version="1", duration_seconds=9.0)))
     assert await bench.store.read("shard-1") == PENDING
     assert await bench.store.read("w1") is None
     assert await bench.store.read("Leader") is None
@@ -150,15 +151,16 @@ async def test_scan_returns_every_page_and_each_kind_sorted(bench: Bench) -> Non
     for worker in reversed(workers):
         bench.put(worker_to_item(worker))
     bench.put({"leaseKey": {"S": "Leader"}, "entityType": {"S": "LEADER"}})
+    bench.put({"leaseKey": {"S": "stream"}, "entityType": {"S": "STREAM"}})
     bench.put({"leaseKey": {"S": "broken"}, "checkpoint": {"S": "5"}})
     if isinstance(bench.rows, TableRows):
         assert "LastEvaluatedKey" in bench.rows.client.scan(TableName=bench.store.name), "one page proves nothing"
     scan = await bench.store.scan()
     assert scan.leases == tuple(leases)
     assert scan.workers == tuple(workers)
-    assert [row.key for row in scan.foreign] == ["Leader"]
-    assert [key for key, _ in scan.unreadable] == ["broken"]
-    assert "leaseCounter" in scan.unreadable[0][1]
+    assert [row.key for row in scan.foreign] == ["stream"]
+    assert [key for key, _ in scan.unreadable] == ["Leader", "broken"]
+    assert "leaseCounter" in scan.unreadable[1][1]
 
 
 async def test_scan_of_an_empty_table(bench: Bench) -> None:

@@ -14,22 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lease_store.checkpoint import SHARD_END, TRIM_HORIZON, Checkpoint
+from lease_store.coordination import ClientVersion, LeaderLock
 from lease_store.errors import InvalidRow
-from lease_store.item import canonical, from_item, table_scan, to_item, worker_to_item
+from lease_store.item import canonical, from_item, item_of, table_scan, to_item, worker_to_item
 from lease_store.lease import ForeignRow, Lease, PendingCheckpoint, WorkerRow
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "kcl-3.5.1-tables.json").read_text())
 ROWS = [pytest.param(row, id=f"{moment}-{row['leaseKey']['S']}") for moment, rows in GOLDEN.items() for row in rows]
-
-
-def encode(row: Lease | WorkerRow | ForeignRow) -> Mapping[str, Any]:
-    match row:
-        case Lease():
-            return to_item(row)
-        case WorkerRow():
-            return worker_to_item(row)
-        case ForeignRow():
-            return row.item
 
 
 def exact(item: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -39,7 +30,7 @@ def exact(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_of_a_real_kcl_round_trips_exactly(row: dict[str, Any]) -> None:
-    assert exact(encode(from_item(row))) == exact(row)
+    assert exact(item_of(from_item(row))) == exact(row)
 
 
 def test_a_lease_of_a_real_kcl_reads_as_it_should() -> None:
@@ -56,8 +47,14 @@ def test_a_lease_of_a_real_kcl_reads_as_it_should() -> None:
     assert split.extra == {}
     worker = rows["w2"]
     assert isinstance(worker, WorkerRow)
-    assert worker == WorkerRow(worker_id="w2", beat=None, updated_at=worker.updated_at)
-    assert all(isinstance(rows[key], ForeignRow) for key in ("Leader", "Migration3.0"))
+    assert worker == WorkerRow(
+        worker_id="w2", beat=None, updated_at=worker.updated_at, support=1, support_updated_at=worker.support_updated_at
+    )
+    lock, version = rows["Leader"], rows["Migration3.0"]
+    assert isinstance(lock, LeaderLock)
+    assert (lock.owner, lock.duration_seconds, lock.is_released, lock.extra) == ("w1", 120.0, False, {})
+    assert isinstance(version, ClientVersion)
+    assert (version.state, [was.state for was in version.history]) == ("CLIENT_VERSION_3X", ["CLIENT_VERSION_INIT"])
 
 
 names = st.text(st.characters(codec="ascii", categories=("L", "N"), include_characters="-._"), min_size=1, max_size=20)
@@ -147,7 +144,15 @@ def test_the_attributes_that_java_insists_on_are_always_there() -> None:
 
 
 def test_a_worker_row_is_a_metric_row_without_metrics() -> None:
-    row = WorkerRow(worker_id="w1", beat=3, draining=True, failover_seconds=2.5, max_leases=4, updated_at=1700000000)
+    row = WorkerRow(
+        worker_id="w1",
+        beat=3,
+        draining=True,
+        failover_seconds=2.5,
+        max_leases=4,
+        updated_at=1700000000,
+        support_updated_at=1700000000,
+    )
     assert worker_to_item(row) == {
         "leaseKey": {"S": "w1"},
         "entityType": {"S": "WORKER_METRIC_STATS"},
@@ -234,9 +239,10 @@ def test_hash_keys_count_only_as_a_sound_pair(bounds: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("key", ["Leader", "Migration3.0", "TableMigration3.5"])
-def test_a_well_known_key_without_entity_type_is_no_lease(key: str) -> None:
-    row = {"leaseKey": {"S": key}, "mb": {"S": "w1"}}
-    assert from_item(row) == ForeignRow(key, None, row)
+@pytest.mark.parametrize("kind", [{}, {"entityType": {"S": "LEASE"}}])
+def test_a_well_known_key_is_no_leases(key: str, kind: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRow, match=key):
+        from_item(LEASE_ROW | {"leaseKey": {"S": key}} | kind)
 
 
 def test_an_unknown_entity_is_nobodys_lease() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from consumer.leasing.table_check import conflict_in, unknown_movers
+from lease_store.coordination import LeaderLock
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
 
 OURS = Lease(key="s", stream="arn:orders/stream/2026", owner="a")
@@ -33,7 +34,7 @@ def test_another_incarnation_of_the_same_stream_is_fine() -> None:
 @pytest.mark.parametrize(
     ("scan", "names"),
     [
-        (TableScan(foreign=(ForeignRow("Leader", "LEADER", {}),)), "'Leader'"),
+        (TableScan(lock=LeaderLock(owner="kcl-1", version="1", duration_seconds=120.0)), "LEADER"),
         (TableScan(workers=(WorkerRow(worker_id="kcl-1", beat=None),)), "'kcl-1'"),
         (TableScan((Lease(key="shard-9"),)), "'shard-9'"),
         (TableScan((Lease(key="s", stream="arn:clicks/stream/1"),)), "arn:clicks/stream/1"),
