@@ -37,11 +37,15 @@ class LeaseView(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One live worker. ``max_leases`` None: no limit. A worker that drains (``may_receive`` False) is given nothing."""
+    """One live worker. ``max_leases`` None: no limit. A worker that drains (``may_receive`` False) is given nothing.
+
+    ``is_kcl``: a Java KCL's, which plans by rules of its own and does none of this fleet's chores.
+    """
 
     worker_id: str
     may_receive: bool = True
     max_leases: int | None = None
+    is_kcl: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,18 +11,22 @@ __all__ = ["Observation", "Observations", "Peer", "Peers"]
 
 
 _FIRST_BEATS: Final = 3
+_KCL_SILENCE_SECONDS: Final = 60.0
+_LATEST_SCAN_SECONDS: Final = 120
 
 
 class Observation(NamedTuple):
     """A row as last seen, and when (my monotonic clock) its counter and its take-back mark were seen to move.
 
-    ``pending_since``: when the hand-off that is under way was first seen; None where none is.
+    ``pending_since``: when the hand-off that is under way was first seen; None where none is. ``moved_by_owner``:
+    whether its last move was its actual owner's, and not the one that made it its owner; None where no move was seen.
     """
 
     lease: Lease
     seen_at: float
     taken_back_at: float | None = None
     pending_since: float | None = None
+    moved_by_owner: bool | None = None
 
     def free_at(self, failover_seconds: float) -> float:
         """From when anyone may take it: at once without an actual owner, else a failover time after its last move."""
@@ -79,7 +83,8 @@ class Observations:
         taken_back_at = known.taken_back_at if lease.taken_back == known.lease.taken_back else now
         goes_on = lease.owner == known.lease.owner and known.pending_since is not None
         pending_since = (known.pending_since if goes_on else now) if lease.is_pending else None
-        self._by_key[lease.key] = Observation(lease, now, taken_back_at, pending_since)
+        by_owner = lease.actual_owner == known.lease.actual_owner
+        self._by_key[lease.key] = Observation(lease, now, taken_back_at, pending_since, by_owner)
         return True
 
     def see_scan(self, leases: Iterable[Lease], now: float, *, began: float) -> list[Lease]:
@@ -101,23 +106,63 @@ class Observations:
 
 
 class Peer(NamedTuple):
-    """Another worker's row, when it or one of its leases last moved, and whether the row itself was ever seen to."""
+    """Another worker's row, when it or one of its leases last moved, and whether the row itself was ever seen to.
+
+    ``is_doubted``: a lease of this KCL worker stood still for a failover time, and nothing of it has moved since.
+    """
 
     row: WorkerRow
     moved_at: float
     has_moved: bool = False
+    is_doubted: bool = False
+
+    @property
+    def is_kcl(self) -> bool:
+        """Whether a Java KCL wrote the row: it has no beat, and comes anew every 30 s."""
+        return self.row.beat is None
+
+    @property
+    def may_receive(self) -> bool:
+        """Whether a lease may be handed to it: its row was seen to move, and it is neither draining nor failing."""
+        return self.has_moved and not self.row.draining and (not self.is_kcl or _is_well(self.row))
 
     def is_alive(self, now: float, failover_seconds: float) -> bool:
-        """From first sight until a failover time (the longer of mine and its own) without a move."""
-        return now < self.moved_at + max(failover_seconds, self.row.failover_seconds or 0.0)
+        """From first sight until a failover time (the longer of mine and its own; a KCL's: 60 s) without a move."""
+        its_own = _KCL_SILENCE_SECONDS if self.is_kcl else self.row.failover_seconds or 0.0
+        return not self.is_doubted and now < self.moved_at + max(failover_seconds, its_own)
+
+
+def _is_well(row: WorkerRow) -> bool:
+    """Whether a KCL's leader would give leases to a worker with this row.
+
+    It wants the time of update, a range above 0 for each metric, and a newest sample that is not -1 (capture failed).
+    """
+    return row.updated_at > 0 and all(
+        samples and samples[-1] >= 0 and row.ranges.get(name, ()) and row.ranges[name][0] > 0
+        for name, samples in row.samples.items()
+    )
+
+
+def _has_moved(known: WorkerRow, row: WorkerRow) -> bool:
+    """Whether ``row`` is a later one. A late scan shows a KCL's older row again, a clock set back one far older."""
+    if row.beat is not None:
+        return row.beat > (known.beat or 0)
+    if row.updated_at != known.updated_at:
+        return row.updated_at > known.updated_at or row.updated_at < known.updated_at - _LATEST_SCAN_SECONDS
+    return (row.samples, row.support_updated_at) != (known.samples, known.support_updated_at)
 
 
 class Peers:
-    """The other workers by id. Wall times in their rows are never looked at."""
+    """The other workers by id. Wall times in their rows are compared with each other, never with a clock of mine.
+
+    A KCL's worker is judged by what changes, too. A row of one that stood in the first scan may be a dead one's, so it
+    receives nothing before it or a lease of its moves; one that appears later has just been written.
+    """
 
     def __init__(self, me: str) -> None:
         self._me = me
         self._by_id: dict[str, Peer] = {}
+        self._has_scanned = False
 
     def __iter__(self) -> Iterator[Peer]:
         return iter([self._by_id[worker_id] for worker_id in sorted(self._by_id)])
@@ -127,12 +172,12 @@ class Peers:
 
     def see(self, row: WorkerRow, now: float) -> None:
         """Note one worker's row."""
-        if row.worker_id == self._me or row.beat is None:
+        if row.worker_id == self._me:
             return
         known = self._by_id.get(row.worker_id)
         if known is None:
-            self._by_id[row.worker_id] = Peer(row, now)
-        elif row.beat > (known.row.beat or 0):
+            self._by_id[row.worker_id] = Peer(row, now, has_moved=row.beat is None and self._has_scanned)
+        elif _has_moved(known.row, row):
             self._by_id[row.worker_id] = Peer(row, now, has_moved=True)
 
     def see_scan(self, rows: Iterable[WorkerRow], now: float) -> None:
@@ -143,12 +188,24 @@ class Peers:
             del self._by_id[worker_id]
         for row in rows:
             self.see(row, now)
+        self._has_scanned = True
 
     def see_lease_moved(self, owner: str | None, now: float) -> None:
         """A lease whose actual owner is ``owner`` moved: it lives, though its own row may be late."""
         peer = self._by_id.get(owner or "")
         if peer is not None:
-            self._by_id[peer.row.worker_id] = peer._replace(moved_at=now)
+            has_moved = peer.has_moved or peer.is_kcl
+            self._by_id[peer.row.worker_id] = peer._replace(moved_at=now, has_moved=has_moved, is_doubted=False)
+
+    def see_lease_still(self, owner: str) -> None:
+        """A lease of ``owner`` stood still for a failover time.
+
+        A worker of ours falls silent in its own row as soon; a KCL's would go on being given leases for the rest of a
+        minute.
+        """
+        peer = self._by_id.get(owner)
+        if peer is not None and peer.is_kcl:
+            self._by_id[owner] = peer._replace(is_doubted=True)
 
     def alive(self, now: float, failover_seconds: float) -> list[Peer]:
         """Peers that live, by id; draining ones too."""
@@ -156,7 +213,9 @@ class Peers:
 
     def has_new(self, now: float, failover_seconds: float) -> bool:
         """Whether one that lives had hardly begun when its row was last seen."""
-        return any((peer.row.beat or 0) <= _FIRST_BEATS for peer in self.alive(now, failover_seconds))
+        return any(
+            peer.row.beat is not None and peer.row.beat <= _FIRST_BEATS for peer in self.alive(now, failover_seconds)
+        )
 
     def failover_of(self, worker_id: str | None, mine: float) -> float:
         """How long its leases must stand still before I suspect it: the longer of its failover time and mine."""

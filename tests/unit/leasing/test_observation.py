@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.leasing.observation import Observations, Peers
+from consumer.leasing.observation import Observations, Peer, Peers
 from lease_store.lease import Lease, WorkerRow
 
 ROW = Lease(key="s", counter=5, owner="a", created_at="1")
@@ -99,7 +100,143 @@ def test_leases_that_move_keep_their_owner_alive_and_its_longer_failover_time_co
     assert peers.failover_of("b", 10.0) == 10.0
 
 
-def test_my_own_row_and_a_kcl_row_are_no_peers() -> None:
+def test_my_own_row_is_no_peer() -> None:
     peers = Peers("me")
-    peers.see_scan([WorkerRow(worker_id="me", beat=1), WorkerRow(worker_id="kcl", beat=None)], 0.0)
+    peers.see_scan([WorkerRow(worker_id="me", beat=1)], 0.0)
     assert not list(peers)
+
+
+# -- workers of a Java KCL: no beat, a row every 30 s
+
+
+def kcl(updated_at: int = 1_000, cpu: tuple[float, ...] = (20.0, 30.0)) -> WorkerRow:
+    samples = {"C": cpu} if cpu else {}
+    return WorkerRow(
+        worker_id="java",
+        beat=None,
+        updated_at=updated_at,
+        samples=samples,
+        ranges=dict.fromkeys(samples, (100.0,)),
+        support_updated_at=updated_at,
+    )
+
+
+def java(peers: Peers) -> Peer:
+    peer = peers.get("java")
+    assert peer is not None
+    return peer
+
+
+def test_a_kcl_worker_lives_for_a_minute_after_its_row_changed_by_my_clock() -> None:
+    peers = Peers("me")
+    peers.see_scan([kcl(1_000)], 0.0)
+    assert java(peers).is_kcl
+    assert java(peers).is_alive(59.9, 10.0)
+    assert not java(peers).is_alive(60.0, 10.0)
+    assert java(peers).is_alive(89.0, 90.0)
+    peers.see_scan([kcl(1_000)], 30.0)
+    assert not java(peers).is_alive(60.0, 10.0), "its row is the same as before"
+    peers.see_scan([kcl(1_030)], 30.0)
+    assert java(peers).is_alive(89.9, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("later", "is_a_move"),
+    [
+        (kcl(1_001), True),
+        (kcl(1_000, (30.0, 31.0)), True),
+        (replace(kcl(1_000), support_updated_at=1_001), True),
+        (kcl(1_000), False),
+        (kcl(970), False),
+        (kcl(400), True),
+    ],
+    ids=["time of update", "samples", "support", "the same", "as a late scan shows it", "its clock was set back"],
+)
+def test_what_counts_as_a_move_of_a_kcl_workers_row(later: WorkerRow, is_a_move: bool) -> None:
+    peers = Peers("me")
+    peers.see(kcl(1_000), 0.0)
+    peers.see(later, 50.0)
+    assert java(peers).is_alive(70.0, 10.0) == is_a_move
+    assert java(peers).row == (later if is_a_move else kcl(1_000))
+
+
+def test_a_kcl_worker_whose_row_stood_there_before_me_receives_once_it_or_a_lease_of_its_has_moved() -> None:
+    """A table full of the rows of a Java fleet that was stopped yesterday: nothing may be handed to these."""
+    for sign in ("row", "lease"):
+        peers = Peers("me")
+        peers.see_scan([kcl(1_000)], 0.0)
+        assert not java(peers).may_receive
+        if sign == "row":
+            peers.see_scan([kcl(1_030)], 30.0)
+        else:
+            peers.see_lease_moved("java", 3.0)
+        assert java(peers).may_receive, sign
+
+
+def test_a_kcl_worker_that_joins_receives_at_first_sight() -> None:
+    peers = Peers("me")
+    peers.see_scan([], 0.0)
+    peers.see_scan([kcl(1_000), WorkerRow(worker_id="ours", beat=1)], 1.0)
+    assert java(peers).may_receive
+    ours = peers.get("ours")
+    assert ours is not None
+    assert not ours.may_receive, "one of ours beats three times in its first seconds: that is waited for"
+
+
+def test_a_kcl_worker_whose_lease_stood_still_is_dead_until_something_of_it_moves() -> None:
+    """It would be handed leases for the rest of a minute after it was killed."""
+    for sign in ("row", "lease"):
+        peers = Peers("me")
+        peers.see_scan([], 0.0)
+        peers.see_scan([kcl(1_000)], 1.0)
+        peers.see_lease_still("java")
+        assert not peers.alive(12.0, 10.0)
+        peers.see_scan([kcl(1_000)], 12.0)
+        assert not peers.alive(12.0, 10.0)
+        if sign == "row":
+            peers.see_scan([kcl(1_030)], 13.0)
+        else:
+            peers.see_lease_moved("java", 13.0)
+        assert peers.alive(13.0, 10.0), sign
+        assert java(peers).may_receive, sign
+
+
+def test_a_worker_of_ours_is_judged_by_its_own_row_though_a_lease_of_its_stood_still() -> None:
+    peers = Peers("me")
+    peers.see(WorkerRow(worker_id="a", beat=1), 0.0)
+    peers.see_lease_still("a")
+    assert peers.alive(5.0, 10.0)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        kcl(cpu=(20.0, -1.0)),
+        replace(kcl(), ranges={}),
+        replace(kcl(), ranges={"C": ()}),
+        replace(kcl(), ranges={"C": (0.0,)}),
+        replace(kcl(), samples={"C": ()}),
+        replace(kcl(), updated_at=0),
+    ],
+    ids=["newest capture failed", "no range", "empty range", "range 0", "no sample", "no time of update"],
+)
+def test_a_kcl_worker_that_fails_lives_and_receives_nothing(row: WorkerRow) -> None:
+    peers = Peers("me")
+    peers.see_scan([], 0.0)
+    peers.see_scan([row], 1.0)
+    assert java(peers).is_alive(10.0, 10.0)
+    assert not java(peers).may_receive
+
+
+def test_a_capture_that_failed_earlier_and_a_worker_without_metrics_are_well() -> None:
+    for row in (kcl(cpu=(-1.0, 20.0)), kcl(cpu=())):
+        peers = Peers("me")
+        peers.see_scan([], 0.0)
+        peers.see_scan([row], 1.0)
+        assert java(peers).may_receive
+
+
+def test_a_kcl_worker_is_never_taken_for_one_that_has_just_begun() -> None:
+    peers = Peers("me")
+    peers.see(kcl(), 0.0)
+    assert not peers.has_new(1.0, 10.0)
