@@ -20,8 +20,12 @@ class Finding:
     sentence: str
 
 
-def audit(shards: Iterable[Shard], leases: Iterable[Lease], label: str) -> tuple[Finding, ...]:
-    """What is odd about the lineage now, by shard id. A stale listing shows oddities that pass."""
+def audit(shards: Iterable[Shard], leases: Iterable[Lease], label: str, *, shared: bool = False) -> tuple[Finding, ...]:
+    """What is odd about the lineage now, by shard id. A stale listing shows oddities that pass.
+
+    In a table ``shared`` with a KCL nothing is odd about a listed shard without a row whose child has begun: it is
+    done, and the KCL has cleaned up.
+    """
     shards = tuple(shards)
     listed = merged(shards)
     rows = {lease.key: lease for lease in leases if lease.stream == label}
@@ -35,7 +39,7 @@ def audit(shards: Iterable[Shard], leases: Iterable[Lease], label: str) -> tuple
     for name, shard in sorted(listed.items()):
         row = rows.get(name)
         below = lineage.children.get(name, ())
-        if row is None and any(child in rows and rows[child].checkpoint.is_number for child in below):
+        if row is None and not shared and any(child in rows and rows[child].checkpoint.is_number for child in below):
             found.append(Finding(name, "was listed after its child had begun; its records come late, out of order."))
         elif row is not None and row.is_finished and shard.is_open and not below:
             found.append(Finding(name, "is stored as ended, but is listed as open: records may be left unread."))

@@ -6,6 +6,11 @@ label belong to another incarnation (a re-enabled or recreated stream) and never
 that appears later than the group's start begins at TRIM_HORIZON, whatever the start was, or what was written between
 its birth and its discovery would be lost; LATEST and AT_TIMESTAMP stand for one instant, the *pin*, written into every
 row of the group as ``start_at``.
+
+A ``shared`` table is one in which a KCL works, too, or may have worked. Its rows carry no pin, and its clean-up deletes
+a finished shard's row as soon as the children have begun, although the shard is listed for as long as its records are
+kept. So there a listed shard without a row, of whose descendants one has begun, is *passed*: it was read to its end, or
+lies before the group's start, and must not be read again.
 """
 
 from __future__ import annotations
@@ -62,15 +67,17 @@ def leases_to_create(
     *,
     pin: float | None = None,
     server_time: float | None = None,
+    shared: bool = False,
 ) -> tuple[Lease, ...]:
     """The rows that are missing, to be created in this order: any first part of them leaves a table that converges.
 
-    ``start`` and ``pin`` count only while ``label`` has no row: afterwards the rows say how the group started, and an
-    incarnation that follows another starts at TRIM_HORIZON. Of the first row created, a refused ``create`` shows
-    another worker's pin: call again with the new rows. Owner and ``created_at`` are left to the caller. Without
-    ``server_time`` a group counts as young. Raises ValueError for a first LATEST or AT_TIMESTAMP without ``pin``.
+    ``start`` and ``pin`` count only while ``label`` has no row (in a ``shared`` table, no row that tells): afterwards
+    the rows say how the group started, and an incarnation that follows another starts at TRIM_HORIZON. Of the first row
+    created, a refused ``create`` shows another worker's pin: call again with the new rows. Owner and ``created_at`` are
+    left to the caller. Without ``server_time`` a group counts as young. Raises ValueError for a first LATEST or
+    AT_TIMESTAMP without ``pin``.
     """
-    table = _Table.of(leases, label)
+    table = _Table.of(leases, label, shared=shared)
     missing = _missing(merged(shards), table, start, pin, server_time)
     return tuple(lease for lease in missing if lease.key not in table.keys)
 
@@ -124,6 +131,7 @@ def blocking_parents(
     *,
     start: InitialPosition = _HORIZON,
     server_time: float | None = None,
+    shared: bool = False,
 ) -> tuple[str, ...]:
     """The parents that must reach SHARD_END before ``lease`` may be read, sorted; empty when it may.
 
@@ -142,8 +150,9 @@ def blocking_parents(
     related = Lineage(shards or (), rows.values()).parents[lease.key]
     to_come: set[str] = set(waiting)
     if shards is not None:
-        table = _Table(lease.stream, rows, frozenset(rows), has_past=False)
-        to_come = {row.key for row in _missing(merged(shards), table, start, None, server_time)}
+        table = _Table(lease.stream, rows, frozenset(rows), has_past=False, shared=shared)
+        # Who waits makes no rows, and needs no instant for what starts at LATEST.
+        to_come = {row.key for row in _missing(merged(shards), table, start, math.inf, server_time)}
     return tuple(sorted(p for p in waiting if p in related and (p in rows or p in to_come)))
 
 
@@ -154,6 +163,7 @@ def may_start(
     *,
     start: InitialPosition = _HORIZON,
     server_time: float | None = None,
+    shared: bool = False,
 ) -> bool:
     """Whether ``lease`` may be read now: what comes before it, in its lineage and older incarnations, is done."""
     if lease.is_finished:
@@ -163,7 +173,7 @@ def may_start(
     leases = tuple(leases)
     if not incarnations.old_stream_drained(leases, lease.stream):
         return False
-    return not blocking_parents(lease, leases, shards, start=start, server_time=server_time)
+    return not blocking_parents(lease, leases, shards, start=start, server_time=server_time, shared=shared)
 
 
 def deletable(
@@ -223,15 +233,17 @@ class _Table:
     rows: Mapping[str, Lease]
     keys: frozenset[str]
     has_past: bool
+    shared: bool = False
 
     @classmethod
-    def of(cls, leases: Iterable[Lease], label: str | None) -> _Table:
+    def of(cls, leases: Iterable[Lease], label: str | None, *, shared: bool = False) -> _Table:
         leases = tuple(leases)
         return cls(
             label,
             {lease.key: lease for lease in leases if lease.stream == label},
             frozenset(lease.key for lease in leases),
             any(incarnations.precedes(lease.stream, label) for lease in leases),
+            shared,
         )
 
 
@@ -252,10 +264,15 @@ def _missing(
     # When old, what had ended before the start is listed no more, but neither may be what links a shard to any row.
     is_old, is_late = age > _RETENTION_SECONDS, age >= _SAME_LISTING_SECONDS
     lineage = Lineage(listed.values(), table.rows.values())
-    new = [listed[name] for name in lineage.order if name in listed and name not in table.rows]
+    done, before = _passed(lineage, table.rows) if table.shared else (set(), set())
+    over = {*table.rows, *done, *before}
+    new = [listed[name] for name in lineage.order if name in listed and name not in over]
     if start_at is None:
         return [_row(shard, TRIM_HORIZON, table.label, None) for shard in new]
     later = lineage.descendants(table.rows)
+    if word == LATEST:
+        # Its sibling has begun, so their parent was done, and this one was overlooked: none of what is in it was read.
+        later |= {name for name in lineage.descendants(done) if not lineage.children[name]}
     older = [
         shard for shard in new if shard.id not in later and (shard.created_at is None or shard.created_at < start_at)
     ]
@@ -267,9 +284,12 @@ def _missing(
     at_pin = [shard for shard in older if is_old or _may_hold(below[shard.id], later, word, float(start_at))]
     if word == LATEST and is_late and any(shard.created_at is None and shard.parents for shard in at_pin):
         # What comes before such a shard had closed by the listing that LATEST stands for, but maybe not long before
-        # this one. By the word AT_TIMESTAMP it is opened, now or once it is listed.
-        word = AT_TIMESTAMP
-        at_pin = [shard for shard in older if is_old or _may_hold(below[shard.id], later, word, float(start_at))]
+        # this one. By the word AT_TIMESTAMP it is opened, now or once it is listed; a KCL that was told LATEST has no
+        # instant for that word, and can't open the shard.
+        word = word if table.shared else AT_TIMESTAMP
+        at_pin = [
+            shard for shard in older if is_old or _may_hold(below[shard.id], later, AT_TIMESTAMP, float(start_at))
+        ]
     return at_horizon + [_row(shard, word, table.label, start_at) for shard in at_pin[::-1]]
 
 
@@ -285,20 +305,33 @@ def _stood_for(lineage: Lineage, rows: Mapping[str, Lease], start: InitialPositi
 
 def _group_start(table: _Table, start: InitialPosition, pin: float | None) -> tuple[Checkpoint, Decimal | None]:
     """The word and the pin with which this incarnation started, or starts now."""
-    if table.rows:
-        pins = [row.start_at for row in table.rows.values() if row.start_at is not None]
-        if not pins:
-            return TRIM_HORIZON, None
-        words = {row.checkpoint for row in table.rows.values()}
+    words = {row.checkpoint for row in table.rows.values()}
+    if pins := [row.start_at for row in table.rows.values() if row.start_at is not None]:
         if AT_TIMESTAMP in words or (LATEST not in words and start.kind == "AT_TIMESTAMP"):
             return AT_TIMESTAMP, min(pins)
         return LATEST, min(pins)
-    if table.has_past or start.kind == "TRIM_HORIZON":
+    # A KCL's rows have no pin: a word that is left tells how its group started, else the setting, which it shares.
+    kind = "LATEST" if LATEST in words else start.kind
+    if table.has_past or kind == "TRIM_HORIZON" or (table.rows and not table.shared):
         return TRIM_HORIZON, None
-    pin = start.timestamp if pin is None else pin
+    pin = pin if start.timestamp is None else start.timestamp
     if pin is None:
         raise ValueError("A group that starts at LATEST needs the instant for which LATEST stands (pin_for).")
-    return (LATEST if start.kind == "LATEST" else AT_TIMESTAMP), Decimal(str(pin))
+    return (LATEST if kind == "LATEST" else AT_TIMESTAMP), Decimal(str(pin))
+
+
+def _passed(lineage: Lineage, rows: Mapping[str, Lease]) -> tuple[set[str], set[str]]:
+    """What lies before rows that have begun, and before rows at which a KCL's group started.
+
+    Where this worker's fleet starts at AT_TIMESTAMP it makes the rows of children first: such a row says nothing.
+    """
+    begun = [key for key, row in rows.items() if row.checkpoint.is_number or row.is_finished]
+    first = [
+        key
+        for key, row in rows.items()
+        if row.checkpoint == LATEST or (row.checkpoint == AT_TIMESTAMP and row.created_at is None)
+    ]
+    return lineage.ancestors(begun), lineage.ancestors(first)
 
 
 def _may_hold(children: Sequence[Shard], later: AbstractSet[str], word: Checkpoint, pin: float) -> bool:
