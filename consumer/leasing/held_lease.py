@@ -15,6 +15,7 @@ from typing import Final, Literal, NoReturn, TypeGuard
 from consumer.clock import Clock
 from consumer.errors import LeaseLost
 from consumer.hooks import Hooks, LeaseRefused, LeaseRenewed, Throttled
+from consumer.leasing.throughput import Throughput
 from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
@@ -38,7 +39,7 @@ class HeldLease:
     """One tenure. Every method runs on the lease loop; other threads read attributes that are set once or are values.
 
     Those are ``key``, ``first_lease``, ``fencing_token``, ``trusted_until`` and, once the tenure is over, ``over`` and
-    ``lease``.
+    ``lease``. The other way, ``throughput.delivered_bytes`` is what another thread writes and this one reads.
 
     ``pending_since``: when this worker learnt of the hand-off that is under way; None where none is.
     ``on_change`` is called after every reply, with this object: the place to notice a pending hand-off or the end.
@@ -64,6 +65,8 @@ class HeldLease:
         self.renewed_at = sent_at
         self.over: EndReason | None = None
         self.ended = asyncio.Event()
+        stored = lease.throughput_kbps
+        self.throughput = Throughput(None if stored is None else float(stored), sent_at, timing.renew_seconds)
         self._me = me
         self._store = store
         self._timing = timing
@@ -97,13 +100,21 @@ class HeldLease:
 
     async def renew(self) -> None:
         """Heartbeat. Raises LeaseLost when the tenure is over, LeaseStoreError when the write was not applied."""
-        await self._write(lambda lease: verbs.renew(lease, self._me))
+        await self._write(self._renewal())
 
     async def renew_if_due(self, *, slack_seconds: float = 0.0) -> None:
         """Heartbeat, unless a checkpoint was one while this waited for its turn; at most ``slack_seconds`` early."""
         async with self._lock:
             if self._clock.monotonic() >= self.renew_due_at - slack_seconds:
-                await self._write_locked(lambda lease: verbs.renew(lease, self._me))
+                await self._write_locked(self._renewal())
+
+    def _renewal(self) -> Callable[[Lease], Write]:
+        kbps = self._kbps()
+        return lambda lease: verbs.renew(lease, self._me, kbps)
+
+    def _kbps(self) -> float | None:
+        """Taken once a write: one that is sent again after a lost reply must be known for the same."""
+        return self.throughput.kbps_at(self._clock.monotonic())
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store progress, never going back. Raises as ``renew``."""
@@ -116,7 +127,8 @@ class HeldLease:
                     f"The row of shard {self.key} was moved forward to {self.lease.checkpoint}, beyond {checkpoint}, "
                     "which this worker has reached; delivery goes on from there."
                 )
-            await self._write_locked(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint))
+            kbps = self._kbps()
+            await self._write_locked(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint, kbps))
 
     async def start_hand_off(self, to: str) -> None:
         """Name the next owner, going on as the actual one; nothing where a hand-off is pending already."""

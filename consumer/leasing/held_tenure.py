@@ -63,6 +63,9 @@ class HeldTenure:
     async def stop_or_resume(self) -> None:
         await self._changed.wait()
 
+    def delivered(self, size_bytes: int) -> None:
+        self.held.throughput.delivered_bytes += size_bytes
+
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         await self._seam.call(self._loop.checkpoint(self.held, checkpoint))
 

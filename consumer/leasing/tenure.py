@@ -47,6 +47,10 @@ class Tenure(Protocol):
         """Wait until ``stop_requested`` changes."""
         ...
 
+    def delivered(self, size_bytes: int) -> None:
+        """Note what is given to user code: the lease's row tells a leader how much its shard carries."""
+        ...
+
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store progress. Raises LeaseLost when the tenure is over, LeaseStoreError when it may be tried again."""
         ...

@@ -273,6 +273,8 @@ class ShardConsumer:
             millis_behind_latest=page.millis_behind_latest,
         )
         self._checkpointer.begin_batch(last)
+        size = sum(record.size_bytes for record in batch)
+        self._tenure.delivered(size)
         started = self._clock.monotonic()
         with self._progress.stage("processing"):
             done = await self._call(
@@ -291,7 +293,6 @@ class ShardConsumer:
             self._writer.advance(last)
         self.records_processed += len(batch)
         self._last_record_at = batch[-1].timestamp
-        size = sum(record.size_bytes for record in batch)
         seconds = self._clock.monotonic() - started
         self._hooks(
             BatchProcessed(self.shard_id, len(batch), size, seconds, batch[0].sequence_number, last.sequence_number)

@@ -77,6 +77,7 @@ class FakeTenure:
     def __init__(self, **lease: Any) -> None:
         self.lease = Lease(**({"key": "shard-1", "owner": "me", "counter": 7} | lease))
         self.fencing_token = self.lease.counter
+        self.delivered_bytes = 0
         self.is_trusted = True
         self.stop_requested: Any = None
         self.calls: list[tuple[Any, ...]] = []
@@ -127,6 +128,9 @@ class FakeTenure:
             raise self.end_errors.popleft()
         self.calls.append(("end_shard", tuple(child.id for child in children)))
         self.children = children
+
+    def delivered(self, size_bytes: int) -> None:
+        self.delivered_bytes += size_bytes
 
     async def parents_done(self) -> None:
         if self.parent_errors:

@@ -56,6 +56,24 @@ def test_batches_are_cut_at_max_records_and_stay_in_order():
     virtual(main)
 
 
+def test_what_is_delivered_is_weighed_once_though_user_code_raises():
+    class Stumbling(Recorder):
+        async def process_records(self, records, checkpointer):
+            await super().process_records(records, checkpointer)
+            if len(self.log) <= 3:
+                raise ValueError
+
+    async def main():
+        user = Stumbling()
+        tenure = FakeTenure()
+        source = FakeSource(page(records(1, 2, 3, size_bytes=1000), last=True, children=(CHILD,)))
+        await Stage(tenure, source, lambda: user, max_records=2).start()
+        assert user.log[1:] == [[1, 2], [1, 2], [1, 2], [3], "shard_ended"]
+        assert tenure.delivered_bytes == 3000
+
+    virtual(main)
+
+
 def test_the_status_tells_of_the_last_record():
     async def main():
         stage = Stage(FakeTenure(), FakeSource(records(1, timestamp=1_799_999_990.0)), Recorder)
