@@ -23,7 +23,8 @@ from lease_store.verbs import Write
 from tests.catalogue.recorder import Call, Given, Recorder, Work
 from tests.simulation.fleet.judge import StreamJudge, Written
 from tests.simulation.loop import SimClock, spawn_as
-from tests.simulation.store import Calm, Network, SimStore
+from tests.simulation.network import Calm, Network
+from tests.simulation.store import SimStore
 
 if TYPE_CHECKING:
     from tests.catalogue.stage import Stage

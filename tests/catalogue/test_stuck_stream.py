@@ -17,7 +17,7 @@ from consumer.hooks import GapFound, LeaseTaken, PageRead, Stuck, Throttled
 from consumer.testing.faults import Fault, FaultKind, Mangling
 from tests.catalogue.recorder import Batch, Recorder
 from tests.catalogue.stage import CALM, Stage, staged
-from tests.simulation.store import Network
+from tests.simulation.network import Network
 
 T = TypeVar("T")
 

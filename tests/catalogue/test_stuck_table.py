@@ -11,7 +11,7 @@ from consumer.hooks import GapFound, LeaseTaken, ShardEnded
 from lease_store.errors import LeaseStoreError, LeaseTableThrottled
 from lease_store.verbs import Write
 from tests.catalogue.stage import Group, Stage, staged
-from tests.simulation.store import Network
+from tests.simulation.network import Network
 
 CUT_OFF = Network(0.001, 0.02, 0.0, 0.0, lost_request=1.0, lost_reply=0.0, refused=0.0, doubled=0.0, stale_seconds=0.0)
 

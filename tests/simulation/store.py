@@ -5,38 +5,35 @@ from __future__ import annotations
 import asyncio
 import random
 from bisect import insort
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from consumer.clock import Clock
-from lease_store.errors import (
-    InvalidRow,
-    LeaseStoreError,
-    LeaseTableThrottled,
-    LeaseTableUnavailable,
-    LeaseTableUnreachable,
-)
-from lease_store.item import LEASE_KEY, from_item
-from lease_store.lease import AttributeValue, ForeignRow, Lease, TableScan, WorkerRow
-from lease_store.memory import permits
+from lease_store.attributes import LEASE_KEY, AttributeValue, Place
+from lease_store.coordination import LOCK_KEY, LeaderLock
+from lease_store.errors import InvalidRow, LeaseStoreError, LeaseTableUnavailable, LeaseTableUnreachable
+from lease_store.item import Row, from_item, lock_of, scan_of, worker_of
+from lease_store.layout import LegacyRows
+from lease_store.lease import Lease, TableScan, WorkerRow
+from lease_store.memory import MemoryLeaseStore, permits
 from lease_store.store import Applied, Refused, Unknown, WriteResult
-from lease_store.verbs import Write, delete_worker, put_worker
-from tests.simulation.loop import context_of
+from lease_store.verbs import delete_row, delete_worker, put_worker
+from lease_store.writes import Write
+from tests.simulation.network import Journey, Network
 
-__all__ = ["Calm", "Network", "SimStore", "SimTable"]
+__all__ = ["SimStore", "SimTable"]
 
 T = TypeVar("T")
 Item = Mapping[str, AttributeValue]
-Row = Lease | WorkerRow | ForeignRow | InvalidRow
 Watcher = Callable[[str, Write, Lease | None, Lease | None], None]
 Sender = Callable[[str, Write], None]
+Putter = Callable[[str, Item], None]
+Readable = Row | tuple[str, str]
+"""A row as the production codec reads it, or the (key, reason) of one that it can't read."""
 
 _LONGEST_LAG_SECONDS: Final = 30.0
-_REFUSALS: Final = (LeaseTableThrottled, LeaseTableUnreachable)
-_WORLD: Final = context_of("")
 
 
 def _unheard(what: str) -> None:
@@ -47,77 +44,54 @@ def _sent_unseen(worker: str, write: Write) -> None:
     """Where nobody judges what is sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
-    """What may happen to a call, each with odds of its own. All names but the first two are fault sites.
-
-    ``late``: up to ``late_seconds`` on either way; ``lost_request``, ``lost_reply``: no reply ever; ``refused``: an
-    error that says *not applied*; ``doubled``: carried twice; ``cut``: the connection breaks under it, which the caller
-    hears at once, while the request may still arrive; ``rowless``: a refusal comes without the row in the way, which is
-    then read. Scans show each row as it was up to ``stale_seconds`` ago, each row by a lag of its own.
-
-    ``sites`` are odds of single places that replace the general ones: ``{"renew.lost_reply": 0.25}``.
-    """
-
-    least_seconds: float
-    usual_seconds: float
-    late: float
-    late_seconds: float
-    lost_request: float
-    lost_reply: float
-    refused: float
-    doubled: float
-    stale_seconds: float
-    cut: float = 0.0
-    rowless: float = 0.0
-    sites: Mapping[str, float] = field(default_factory=dict)
-
-    def odds(self, call: str, what: str) -> float:
-        """The odds that ``what`` strikes at this call."""
-        general: float = getattr(self, what)
-        return self.sites.get(f"{call}.{what}", general) if self.sites else general
-
-    def delay(self, draw: random.Random, late: float) -> float:
-        """One way of one call."""
-        if draw.random() < late:
-            return draw.uniform(0.0, self.late_seconds)
-        return draw.uniform(self.least_seconds, self.usual_seconds)
-
-
-def Calm(stale_seconds: float = 0.0, usual_seconds: float = 0.02) -> Network:
-    """Nothing goes wrong; scans may still be stale."""
-    return Network(0.001, usual_seconds, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, stale_seconds)
+def _put_unseen(worker: str, item: Item) -> None:
+    """Where nobody judges workers' own rows."""
 
 
 class SimTable:
     """The table itself: conditional writes at one instant, and the past of each row for scans that go back.
 
     A row passes through the production codec once, when it is written; all who read it then share one frozen value.
-    ``watcher`` hears of each write that stands, ``sending`` of each write that is sent, ``note`` of each fault.
+    ``watcher`` hears of each write that stands, ``sending`` of each write that is sent, ``putting`` of each worker's
+    own row, ``note`` of each fault. ``beside`` has the tables of a KCL 3.0 to 3.4, once they were added to it;
+    ``has_index`` is whether there is an index by owner.
     """
 
     name = "simulated"
 
     def __init__(
-        self, watcher: Watcher, *, note: Callable[[str], None] = _unheard, sending: Sender = _sent_unseen
+        self,
+        watcher: Watcher,
+        *,
+        note: Callable[[str], None] = _unheard,
+        sending: Sender = _sent_unseen,
+        putting: Putter = _put_unseen,
     ) -> None:
         self.note = note
         self.sending = sending
+        self._putting = putting
         self._watcher = watcher
         self._items: dict[str, Item] = {}
-        self._rows: dict[str, Row] = {}
-        self._past: dict[str, list[tuple[float, Row | None]]] = {}
+        self._rows: dict[str, Readable] = {}
+        self._past: dict[str, list[tuple[float, Readable | None, Item | None]]] = {}
         self._keys: list[str] = []
+        self.beside = MemoryLeaseStore()
+        self.has_index = False
 
     def write_as(self, worker: str, write: Write) -> WriteResult:
         """Judge and apply one write as the table does; the watcher hears of it if it stands."""
+        if write.place != "leases":
+            result = self.beside.apply(write)
+            if isinstance(result, Applied):
+                self._watcher(worker, write, None, None)
+            return result
         before = self.lease(write.key)
         if not permits(write, self._items.get(write.key)):
             return Refused(before)
         if write.deletes:
             self._put(write.key, None)
         else:
-            after = {**self._items.get(write.key, {}), **(write.sets or {})}
+            after = {**({} if write.puts else self._items.get(write.key, {})), **(write.sets or {})}
             for name in write.removes:
                 after.pop(name, None)
             self._put(write.key, after)
@@ -128,20 +102,35 @@ class SimTable:
         """The lease of ``key`` as it is now."""
         return self._row(key, Lease)
 
-    def worker(self, worker_id: str) -> WorkerRow | None:
+    def worker(self, worker_id: str, place: Place = "leases") -> WorkerRow | None:
         """The row of a worker as it is now."""
+        if place != "leases":
+            return worker_of(self.beside.get(worker_id, place), place)
         return self._row(worker_id, WorkerRow)
+
+    def lock(self, place: Place = "leases") -> LeaderLock | None:
+        """The leader's lock as it is now."""
+        if place != "leases":
+            return lock_of(self.beside.get(LOCK_KEY, place), place)
+        return self._row(LOCK_KEY, LeaderLock)
 
     def _row(self, key: str, kind: type[T]) -> T | None:
         row = self._rows.get(key)
-        if isinstance(row, InvalidRow):
-            raise row
+        if isinstance(row, tuple):
+            raise InvalidRow(row[1])
         return row if isinstance(row, kind) else None
+
+    def owned_by(self, worker_id: str, lag: Callable[[], float]) -> tuple[str, ...] | None:
+        """What the index by owner shows, each row as it was ``lag()`` seconds ago; None where there is no index."""
+        if not self.has_index:
+            return None
+        owner = {"S": worker_id}
+        return tuple(item[LEASE_KEY]["S"] for item in self.items_as_of(lag) if item.get("leaseOwner") == owner)
 
     def draining_since(self, worker_id: str) -> float | None:
         """Virtual time since when a worker's row has said that it drains; None where it does not."""
         began = None
-        for since, row in reversed(self._past.get(worker_id, ())):
+        for since, row, _ in reversed(self._past.get(worker_id, ())):
             if not (isinstance(row, WorkerRow) and row.draining):
                 break
             began = since
@@ -155,12 +144,15 @@ class SimTable:
         """Put a row in wire form, whatever stood there."""
         self._put(item[LEASE_KEY]["S"], item)
 
-    def put_worker(self, row: WorkerRow) -> bool:
+    def put_worker(self, row: WorkerRow, place: Place = "leases") -> bool:
         """A worker's own row; False where a put that was sent later is there already."""
-        write = put_worker(row)
+        write = put_worker(row, place)
+        if place != "leases":
+            return isinstance(self.beside.apply(write), Applied)
         if not permits(write, self._items.get(write.key)):
             return False
         self._put(write.key, write.sets)
+        self._putting(row.worker_id, self._items[write.key])
         return True
 
     def _put(self, key: str, item: Item | None) -> None:
@@ -173,7 +165,7 @@ class SimTable:
         if past is None:
             past = self._past[key] = []
             insort(self._keys, key)
-        past.append((now, self._rows.get(key)))
+        past.append((now, self._rows.get(key), item))
         while len(past) > 2 and past[1][0] < now - _LONGEST_LAG_SECONDS:
             past.pop(0)
 
@@ -186,7 +178,7 @@ class SimTable:
 
     def rows(self) -> TableScan:
         """Every row as it is now."""
-        return _scanned((key, self._rows[key]) for key in self._keys if key in self._rows)
+        return scan_of(self._rows[key] for key in self._keys if key in self._rows)
 
     def scan_as_of(self, lag: Callable[[], float]) -> TableScan:
         """Every row as it was ``lag()`` seconds ago, drawn for each."""
@@ -194,70 +186,27 @@ class SimTable:
         shown = []
         for key in self._keys:
             at = now - lag()
-            row = next((row for since, row in reversed(self._past[key]) if since <= at), None)
+            row = next((row for since, row, _ in reversed(self._past[key]) if since <= at), None)
             if row is not None:
-                shown.append((key, row))
-        return _scanned(shown)
+                shown.append(row)
+        return scan_of(shown)
+
+    def item_as_of(self, key: str, lag: float) -> Item | None:
+        """One row in wire form as it was ``lag`` seconds ago."""
+        at = asyncio.get_running_loop().time() - lag
+        return next((item for since, _, item in reversed(self._past.get(key, ())) if since <= at), None)
+
+    def items_as_of(self, lag: Callable[[], float]) -> list[Item]:
+        """Every row in wire form as it was ``lag()`` seconds ago, drawn for each."""
+        items = [self.item_as_of(key, lag()) for key in self._keys]
+        return [item for item in items if item is not None]
 
 
-def _read(item: Item) -> Row:
+def _read(item: Item) -> Readable:
     try:
         return from_item(item)
     except InvalidRow as error:
-        return error
-
-
-def _scanned(rows: Iterable[tuple[str, Row]]) -> TableScan:
-    """Rows that come sorted by key, by kind."""
-    kinds: dict[type, list[Any]] = {Lease: [], WorkerRow: [], ForeignRow: [], InvalidRow: []}
-    for key, row in rows:
-        kinds[type(row)].append((key, str(row)) if isinstance(row, InvalidRow) else row)
-    return TableScan(*(tuple(kind) for kind in kinds.values()))
-
-
-class _Journey:
-    """One call on its way: when it arrives, when its reply does, and what strikes it on either."""
-
-    def __init__(
-        self, network: Network, draw: random.Random, strikes: Callable[[str], bool], late: float, act: Callable[[], Any]
-    ) -> None:
-        self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._act = act
-        self._back = network.delay(draw, late)
-        self._is_lost = strikes("lost_request")
-        self._refusal = draw.choice(_REFUSALS) if strikes("refused") else None
-        self._is_reply_lost = strikes("lost_reply")
-        there = network.delay(draw, late)
-        self._after(there, self._arrive)
-        if strikes("cut"):
-            self._after(draw.uniform(0.0, there + self._back), self._cut)
-        # A refused one is not carried twice: an error says that it was surely not applied.
-        if self._refusal is None and strikes("doubled"):
-            self._after(network.delay(draw, late), act)
-
-    def _after(self, seconds: float, step: Callable[..., Any], *args: Any) -> None:
-        asyncio.get_running_loop().call_later(seconds, step, *args, context=_WORLD)
-
-    def _arrive(self) -> None:
-        if self._is_lost:
-            return
-        if self._refusal is not None:
-            self._after(self._back, self._answer, None, self._refusal())
-            return
-        outcome = self._act()
-        if not self._is_reply_lost:
-            self._after(self._back, self._answer, outcome, None)
-
-    def _cut(self) -> None:
-        self._answer(None, ConnectionResetError())
-
-    def _answer(self, outcome: Any, error: Exception | None) -> None:
-        if self.reply.done():
-            return
-        if error is None:
-            self.reply.set_result(outcome)
-        else:
-            self.reply.set_exception(error)
+        return item[LEASE_KEY]["S"], str(error)
 
 
 class SimStore:
@@ -313,22 +262,43 @@ class SimStore:
         return await self._ask("read", lambda: self._table.lease(key))
 
     async def scan(self) -> TableScan:
+        return await self._ask("scan", lambda: self._table.scan_as_of(self._lag()))
+
+    def _lag(self) -> Callable[[], float]:
+        """How old each row of a reading is that may be late."""
         stale, draw = self._network().stale_seconds, self._draw
-        lag = (lambda: 0.0) if stale == 0 else (lambda: draw.choice((0.0, draw.uniform(0.0, stale))))
-        return await self._ask("scan", lambda: self._table.scan_as_of(lag))
+        return (lambda: 0.0) if stale == 0 else (lambda: draw.choice((0.0, draw.uniform(0.0, stale))))
 
-    async def write_worker(self, row: WorkerRow) -> bool:
-        return await self._ask("beat", lambda: self._table.put_worker(row))
+    async def write_worker(self, row: WorkerRow, place: Place = "leases") -> bool:
+        return await self._ask("beat", lambda: self._table.put_worker(row, place))
 
-    async def read_worker(self, worker_id: str) -> WorkerRow | None:
-        return await self._ask("read_worker", lambda: self._table.worker(worker_id))
+    async def read_worker(self, worker_id: str, place: Place = "leases") -> WorkerRow | None:
+        return await self._ask("read_worker", lambda: self._table.worker(worker_id, place))
 
-    async def delete_worker(self, row: WorkerRow) -> None:
-        await self._ask("delete_worker", lambda: self._table.write_as(self._worker, delete_worker(row)))
+    async def delete_worker(self, row: WorkerRow, place: Place = "leases") -> None:
+        await self._ask("delete_worker", lambda: self._table.write_as(self._worker, delete_worker(row, place)))
+
+    async def legacy(self) -> LegacyRows | None:
+        """There are none, unless a world has added them; a look is worth no journey of its own."""
+        return self._table.beside.legacy_rows()
+
+    async def read_lock(self, place: Place) -> LeaderLock | None:
+        return await self._ask("read_lock", lambda: self._table.lock(place))
+
+    async def owned_by(self, worker_id: str) -> tuple[str, ...] | None:
+        return await self._ask("owned_by", lambda: self._table.owned_by(worker_id, self._lag()))
+
+    async def ensure_owner_index(self) -> None:
+        self._table.has_index = True
+
+    async def delete_row(self, row: Any, place: Place = "leases") -> bool:
+        write = delete_row(row, place)
+        result = await self._ask("delete_row", lambda: self._table.write_as(self._worker, write))
+        return isinstance(result, Applied)
 
     def _send(self, call: str, act: Callable[[], T]) -> asyncio.Future[T]:
         network = self._network()
-        return _Journey(network, self._draw, partial(self.strikes, call), network.odds(call, "late"), act).reply
+        return Journey(network, self._draw, partial(self.strikes, call), network.odds(call, "late"), act).reply
 
     def _count(self, what: str) -> None:
         self.calls[what] = self.calls.get(what, 0) + 1

@@ -18,7 +18,8 @@ from tests.simulation.leases.draw import Work, drawn
 from tests.simulation.leases.process import SimWorker
 from tests.simulation.leases.world import LeaseWorld
 from tests.simulation.loop import context_of
-from tests.simulation.store import Calm, Network, SimStore
+from tests.simulation.network import Calm, Network
+from tests.simulation.store import SimStore
 
 __all__ = ["IDLE", "Fate", "Stage", "directed"]
 

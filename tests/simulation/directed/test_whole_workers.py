@@ -9,7 +9,7 @@ import pytest
 
 from consumer.clock import SystemClock
 from tests.catalogue.stage import Stage, staged
-from tests.simulation.store import Network
+from tests.simulation.network import Network
 
 F = 10.0
 CUT_OFF = Network(0.001, 0.02, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)

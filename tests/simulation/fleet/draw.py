@@ -9,7 +9,7 @@ from typing import Literal
 from consumer.config import InitialPosition
 from consumer.testing.faults import Fault, FaultPlan, Mangling
 from consumer.testing.stream_rules import Staleness, StreamOptions
-from tests.simulation.store import Calm, Network
+from tests.simulation.network import Calm, Network
 
 __all__ = ["CALM_CODE", "Code", "Draw", "drawn"]
 

@@ -29,7 +29,7 @@ from tests.simulation.fleet.draw import Code, Draw, drawn
 from tests.simulation.fleet.loop import FleetLoop
 from tests.simulation.fleet.process import Process
 from tests.simulation.fleet.world import FleetWorld
-from tests.simulation.store import Calm
+from tests.simulation.network import Calm
 
 __all__ = ["Day", "SoakReport", "soak"]
 

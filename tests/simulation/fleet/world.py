@@ -21,8 +21,8 @@ from tests.simulation.fleet.judge import StreamJudge
 from tests.simulation.fleet.loop import FleetLoop
 from tests.simulation.fleet.process import Process, Surroundings
 from tests.simulation.fleet.stream import NAME, StreamSide
+from tests.simulation.network import Calm
 from tests.simulation.rest import unrest
-from tests.simulation.store import Calm
 from tests.simulation.trace import shown
 
 __all__ = ["FleetReport", "FleetWorld", "run_fleet_seed"]

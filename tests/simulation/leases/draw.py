@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from typing import Literal
 
-from tests.simulation.store import Calm, Network
+from tests.simulation.network import Calm, Network
 
 __all__ = ["CALM_WORK", "LeaseDraw", "Work", "drawn"]
 

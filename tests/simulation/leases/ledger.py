@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Protocol
 
-from consumer.leasing.held_lease import HeldLease
+from consumer.clock import Clock
 from lease_store.lease import Lease
-from tests.simulation.leases.process import SimWorker
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Owner", "Tenure"]
+
+
+class Tenure(Protocol):
+    """One worker's time with a lease; ``first_lease`` is the row that began it, of which only the parents count."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def first_lease(self) -> Any: ...
+
+
+class Owner(Protocol):
+    """A worker of any kind, which runs user code.
+
+    ``starts_at_stored``: each of its tenures begins at the stored checkpoint, for sure. ``sure_slice_seconds``: how
+    long a slice begun under trust may be to overlap with no other owner's.
+    """
+
+    name: str
+    clock: Clock
+
+    @property
+    def is_up(self) -> bool: ...
+    @property
+    def starts_at_stored(self) -> bool: ...
+    @property
+    def sure_slice_seconds(self) -> float: ...
+    def trusts(self, held: Any) -> bool: ...
 
 
 class Ledger:
@@ -24,8 +52,8 @@ class Ledger:
         self._row_of = row_of
         self._breach = breach
         self._is_wild = is_wild
-        self._returned: dict[str, dict[int, tuple[SimWorker, HeldLease]]] = {}
-        self._slices: dict[str, dict[HeldLease, tuple[SimWorker, float]]] = {}
+        self._returned: dict[str, dict[int, tuple[Owner, Tenure]]] = {}
+        self._slices: dict[str, dict[Tenure, tuple[Owner, float]]] = {}
 
     @property
     def returned(self) -> int:
@@ -36,7 +64,7 @@ class Ledger:
         """The last record of the shard that user code is through with; every one before it is done, too."""
         return len(self._returned.get(key, ()))
 
-    def began(self, worker: SimWorker, held: HeldLease, record: int) -> None:
+    def began(self, worker: Owner, held: Tenure, record: int) -> None:
         """User code gets a record."""
         key, done = held.key, self.done(held.key)
         for parent in held.first_lease.parents:
@@ -45,12 +73,12 @@ class Ledger:
                 self._breach(f"{key} starts in {worker.name} before {parent} ended")
         if record > done + 1:
             self._breach(f"{worker.name} gets record {record} of {key}, but {done + 1} was never done")
-        if not self._is_wild():
+        if not self._is_wild() and worker.starts_at_stored:
             self._check_again(worker, held, record)
             self._check_overlap(worker, key)
         self._slices.setdefault(key, {})[held] = (worker, worker.clock.monotonic())
 
-    def _check_again(self, worker: SimWorker, held: HeldLease, record: int) -> None:
+    def _check_again(self, worker: Owner, held: Tenure, record: int) -> None:
         """A record whose turn returned comes again only after its tenure ended before the checkpoint was stored."""
         row = self._row_of(held.key)
         if row is not None and (row.is_finished or (row.checkpoint.is_number and record <= _number(row))):
@@ -61,24 +89,23 @@ class Ledger:
         elif who is not None and before is not None and who.trusts(before):
             self._breach(f"{worker.name} gets record {record} of {held.key}, while {who.name} trusts its tenure")
 
-    def _check_overlap(self, worker: SimWorker, key: str) -> None:
+    def _check_overlap(self, worker: Owner, key: str) -> None:
         """A slice begun under trust and shorter than the margin, less 1 % of F, overlaps with no other owner's."""
         for other, since in self._slices.get(key, {}).values():
-            margin = other.loop.leases.timing.margin_seconds - 0.01 * other.settings.failover_seconds
-            if other.is_up and other.clock.monotonic() - since <= margin:
+            if other.is_up and other.clock.monotonic() - since <= other.sure_slice_seconds:
                 self._breach(f"a short slice of {key} in {other.name} overlaps with one in {worker.name}")
 
-    def ended(self, worker: SimWorker, held: HeldLease, record: int, *, returned: bool) -> None:
+    def ended(self, worker: Owner, held: Tenure, record: int, *, returned: bool) -> None:
         """User code is through with a record, or raised, or was cancelled."""
         self._slices.get(held.key, {}).pop(held, None)
         if returned:
             self._returned.setdefault(held.key, {})[record] = (worker, held)
 
-    def is_running(self, worker: SimWorker, key: str) -> bool:
+    def is_running(self, worker: Owner, key: str) -> bool:
         """Whether user code of the shard runs in this worker."""
         return any(who is worker for who, _ in self._slices.get(key, {}).values())
 
-    def died(self, worker: SimWorker) -> None:
+    def died(self, worker: Owner) -> None:
         """No user code of this worker runs any more."""
         for slices in self._slices.values():
             for held in [held for held, (who, _) in slices.items() if who is worker]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -23,7 +23,8 @@ from lease_store.lease import Lease
 from tests.simulation.leases.draw import Work
 from tests.simulation.leases.shards import children_of
 from tests.simulation.loop import SimClock, context_of, spawn_as
-from tests.simulation.store import Network, SimStore, SimTable
+from tests.simulation.network import Network
+from tests.simulation.store import SimStore, SimTable
 
 __all__ = ["Around", "SimWorker", "Witness"]
 
@@ -129,6 +130,19 @@ class SimWorker:
         self.consumers: dict[HeldLease, Consumer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._leave = asyncio.Event()
+
+    starts_at_stored = True
+    """Whether each tenure surely begins at the stored checkpoint."""
+
+    @property
+    def sure_slice_seconds(self) -> float:
+        """How long a slice begun under trust may be to overlap with no other owner's: the margin, less 1 % of F."""
+        return self.loop.leases.timing.margin_seconds - 0.01 * self.settings.failover_seconds
+
+    @property
+    def held_keys(self) -> Collection[str]:
+        """Leases that it holds."""
+        return self.loop.leases.held.keys()
 
     @property
     def is_up(self) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.simulation.leases.draw import Work, drawn
 from tests.simulation.leases.world import run_seed
-from tests.simulation.store import Calm, Network
+from tests.simulation.network import Calm, Network
 
 pytestmark = pytest.mark.usefixtures("nothing_logged")
 

@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.leases.draw import LeaseDraw, Work
 from tests.simulation.leases.process import SimWorker
 from tests.simulation.leases.world import LeaseWorld
-from tests.simulation.store import Calm
+from tests.simulation.network import Calm
 
 pytestmark = pytest.mark.usefixtures("nothing_logged")
 

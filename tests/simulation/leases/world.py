@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -20,7 +20,7 @@ from tests.simulation.leases.judge import Judge
 from tests.simulation.leases.process import SimWorker
 from tests.simulation.leases.shards import STREAM, is_last
 from tests.simulation.loop import SimClock, SimLoop
-from tests.simulation.store import Calm, Network
+from tests.simulation.network import Calm, Network
 
 __all__ = ["LeaseWorld", "Report", "run_seed"]
 
@@ -54,6 +54,7 @@ class LeaseWorld:
     """One seed's world. Streams of chance are separate, so that one more draw in one does not reshuffle the others."""
 
     worker_type: type[SimWorker] = SimWorker
+    judge_type: Callable[..., Any] = Judge
 
     def __init__(self, seed: int, draw: LeaseDraw) -> None:
         self.seed = seed
@@ -61,7 +62,7 @@ class LeaseWorld:
         self.draw = draw
         self.chance = random.Random(f"{seed}:world")
         self.network = draw.network
-        self.judge = Judge(draw, self.records_in)
+        self.judge = self.judge_type(draw, self.records_in)
         self.table = self.judge.table
         self.witness = self.judge
         self.workers: list[SimWorker] = []

@@ -11,7 +11,7 @@ from lease_store.verbs import Is, Write
 from tests.simulation.fleet.draw import CALM_CODE
 from tests.simulation.leases.draw import CALM_WORK
 from tests.simulation.mutants.mutant import Function, Mutant
-from tests.simulation.store import Calm
+from tests.simulation.network import Calm
 
 __all__ = ["KINESIS", "LOSSY", "LOST", "NO_RENEWALS", "ROUGH", "on_fleet", "on_leases", "whatever_the_counter"]
 

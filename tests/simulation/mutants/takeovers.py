@@ -10,7 +10,7 @@ from lease_store.verbs import Write
 from tests.simulation.leases.draw import CALM_WORK
 from tests.simulation.mutants.mixes import LOSSY, on_leases, whatever_the_counter
 from tests.simulation.mutants.mutant import Function
-from tests.simulation.store import Calm
+from tests.simulation.network import Calm
 
 __all__ = [
     "a_limit_is_a_wish",

@@ -18,8 +18,9 @@ from lease_store.lease import Lease, TableScan
 from lease_store.store import Refused, WriteResult
 from lease_store.verbs import Write
 from tests.simulation.loop import SimClock, spawn_as
+from tests.simulation.network import Network
 from tests.simulation.scale.tally import Tally
-from tests.simulation.store import Network, SimStore, SimTable
+from tests.simulation.store import SimStore, SimTable
 
 __all__ = ["ScaleTable", "ScaleWorker"]
 

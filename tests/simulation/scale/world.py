@@ -16,9 +16,9 @@ from consumer.testing.virtual_time import VirtualTimeLoop
 from lease_store.item import to_item
 from lease_store.lease import Lease
 from tests.simulation.loop import SimClock
+from tests.simulation.network import Calm
 from tests.simulation.scale.tally import Tally, least_moves
 from tests.simulation.scale.worker import ScaleTable, ScaleWorker
-from tests.simulation.store import Calm
 
 __all__ = ["GOAL_MOVES_TOO_MANY", "GOAL_SECONDS", "Phase", "Scale", "ScaleWorld", "most_moves", "run_scale"]
 

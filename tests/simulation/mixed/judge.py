@@ -1,0 +1,269 @@
+"""What must hold in a fleet of Python and Java workers; a breach is a sentence.
+
+Of a Java worker only what the KCL itself guarantees is asked: its belief in a lease may outlast the lease. What is
+asked is that Python never makes it worse: that it touches nobody's live lease, plans only where it may, and writes no
+row that a KCL can't use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NamedTuple
+
+from consumer.hooks import Fact, TenureEnded
+from lease_store.lease import Lease
+from lease_store.writes import Write
+from tests.simulation.kcl.process import KclProcess
+from tests.simulation.kcl.rows import Item, complaint_of, entity_of, is_lease
+from tests.simulation.leases.ledger import Ledger
+from tests.simulation.mixed.draw import MixedDraw
+from tests.simulation.store import SimTable
+from tests.simulation.trace import Trace, shown
+
+__all__ = ["MixedJudge"]
+
+_SAME_COUNTER: Final = frozenset({"start_hand_off", "set_children", "set_hash_range", "mark_rules", "anchor"})
+_PLANS: Final = frozenset({"start_hand_off", "assign"})
+_LOCK_VERBS: Final = frozenset({"acquire_lock", "heartbeat_lock", "release_lock"})
+
+
+class _Orphan(NamedTuple):
+    """A lease whose owner died ``at`` a time; ``due``: by when it must be somebody's (None: nothing is promised)."""
+
+    at: float
+    due: float | None
+
+
+class MixedJudge(Trace):
+    """Collects violations. ``records_in`` tells how long a shard is."""
+
+    def __init__(self, draw: MixedDraw, records_in: Callable[[str], int | None]) -> None:
+        super().__init__()
+        self.table = SimTable(self.written, note=self.note, sending=self.sending, putting=self.put)
+        self.ledger = Ledger(self.table.lease, self.breach, lambda: draw.is_wild)
+        self.calm_since: float | None = 0.0 if draw.faults == "none" else None
+        self.orphans: dict[str, _Orphan] = {}
+        self.tenures = self.moves = self.repeats = 0
+        self.longest_gap = 0.0
+        self.takeovers: list[tuple[float, str, str]] = []
+        self.marked_at: float | None = None
+        self.first_record_at: dict[tuple[str, str], float] = {}
+        self._draw = draw
+        self._records_in = records_in
+        self._workers: dict[str, Any] = {}
+        self._moved_at: dict[str, float] = {}
+        self._pending_since: dict[str, float] = {}
+        self._lock_moved_at = 0.0
+        self._open: dict[str, list[tuple[Any, Any]]] = {}
+
+    def knows(self, worker: Any) -> None:
+        """A worker that is judged from now on."""
+        self._workers[worker.name] = worker
+
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def is_calm(self) -> bool:
+        """Whether nothing but deaths has gone wrong."""
+        return self.calm_since == 0.0 and not self._draw.is_wild
+
+    def is_java(self, worker: str | None) -> bool:
+        return isinstance(self._workers.get(worker or ""), KclProcess)
+
+    # -- the table
+
+    def sending(self, worker: str, write: Write) -> None:
+        """Before each write."""
+        if self.is_java(worker):
+            return
+        if self._draw.protocol == "3x" and self._is_led(since_seconds=self._notice_seconds()):
+            self._check_planner(worker, write)
+
+    def _notice_seconds(self) -> float:
+        """Within how long of a first 3.x row every Python worker must work by it: a scan period and a scan."""
+        network = self._draw.network
+        return 2.5 + network.stale_seconds + (0.0 if self.is_calm() else 15.0 + 2 * network.late_seconds)
+
+    def _is_led(self, *, since_seconds: float) -> bool:
+        return self.marked_at is not None and self._now >= self.marked_at + since_seconds
+
+    def _check_planner(self, worker: str, write: Write) -> None:
+        """In a fleet with a leader only the leader plans; a lease is taken by others only where there is none."""
+        row, lock = self.table.lease(write.key), self.table.get("Leader")
+        holder = None if lock is None else lock["ownerName"]["S"]
+        if write.verb in _PLANS and worker not in (
+            holder,
+            row.actual_owner if row else None,
+            row.owner if row else None,
+        ):
+            self.breach(f"{worker} plans ({write.verb} of {write.key}), while {holder} leads")
+        if write.verb == "take" and lock is not None and holder != worker:
+            silent = self._now - self._lock_moved_at
+            if silent < int(lock["leaseDuration"]["S"]) / 1000 and silent < 0.99 * 3 * self._draw.failover:
+                self.breach(f"{worker} takes {write.key}, while {holder} leads")
+
+    def put(self, worker: str, item: Item) -> None:
+        """A Python worker put its own row."""
+        self._check_row(worker, item)
+
+    def written(self, worker: str, write: Write, before: Lease | None, after: Lease | None) -> None:
+        """After each write that was applied."""
+        item = self.table.get(write.key)
+        if write.verb in _LOCK_VERBS:
+            self._follow_lock(worker, write, item)
+        if item is not None:
+            self._check_row(worker, item)
+        if after is None:
+            return
+        self.note(f"{worker} {write.verb} {write.key} -> {shown(after)}")
+        if before is not None and before.created_at == after.created_at:
+            self._check_step(worker, write, before, after)
+        if before is None or after.checkpoint != before.checkpoint:
+            self.ledger.stored(worker, after, self._records_in(after.key))
+            self._check_children(after)
+        if after.checkpoint_owner is None:
+            self._pending_since.pop(write.key, None)
+        elif before is None or before.checkpoint_owner is None:
+            self._pending_since[write.key] = self._now
+        if before is None or after.counter != before.counter:
+            self._moved_at[write.key] = self._now
+
+    def _check_row(self, worker: str, item: Item) -> None:
+        if entity_of(item) in ("LEADER", "CLIENT_VERSION_MIGRATION") and self.marked_at is None:
+            self.marked_at = self._now
+            self.note("the table has a 3.x row")
+        if self.is_java(worker):
+            if self.marked_at is None and not is_lease(item):
+                self.marked_at = self._now
+            return
+        complaint = complaint_of(item)
+        if complaint is not None:
+            self.breach(f"{worker} wrote a row that no KCL can use: {complaint}")
+        if self._draw.protocol == "2x" and not is_lease(item):
+            self.breach(f"{worker} wrote {item['leaseKey']['S']}, which is no lease, into a 2.x fleet's table")
+
+    def _follow_lock(self, worker: str, write: Write, item: Item | None) -> None:
+        self.note(f"{worker} {write.verb}")
+        lock_seconds = self._lock_seconds
+        if write.verb == "acquire_lock" and lock_seconds is not None and not self._draw.is_wild:
+            idle = self._now - self._lock_moved_at
+            if idle < 0.99 * lock_seconds:
+                self.breach(f"{worker} takes the leader's lock {idle:.2f} s after it had moved, of {lock_seconds:g} s")
+        self._lock_moved_at = self._now
+        self._lock_seconds = None if item is None else int(item["leaseDuration"]["S"]) / 1000
+
+    _lock_seconds: float | None = None
+
+    def _check_step(self, worker: str, write: Write, before: Lease, after: Lease) -> None:
+        """From one state of a row to the next."""
+        key, verb = write.key, write.verb
+        step = 0 if verb in _SAME_COUNTER else 1
+        if after.counter != before.counter + step:
+            self.breach(f"{verb} of {key} moved the counter from {before.counter} to {after.counter}")
+        if after.checkpoint < before.checkpoint:
+            self.breach(f"the checkpoint of {key} went back from {before.checkpoint} to {after.checkpoint}")
+        if self.is_java(worker):
+            return
+        if before.is_finished:
+            self.breach(f"{verb} of {key} after its SHARD_END")
+        owner = before.actual_owner
+        if step and owner not in (None, worker) and not self._draw.is_wild:
+            self._check_idle(worker, write, before)
+
+    def _check_idle(self, worker: str, write: Write, before: Lease) -> None:
+        """A live owner's lease is left to it, but where a 2.x fleet robs, or a hand-off has been overdue for long."""
+        owner, key = before.actual_owner, write.key
+        idle = self._now - self._moved_at.get(key, 0.0)
+        pending = self._now - self._pending_since.get(key, self._now)
+        overdue = write.verb == "assign" and pending >= 0.99 * (30.0 + self._draw.failover)
+        robbed = self._draw.protocol == "2x" and write.verb == "take"
+        if idle < 0.99 * self._draw.failover and not overdue and not robbed:
+            self.breach(f"{write.verb} by {worker} of {key} from {owner} {idle:.2f} s after it had moved")
+
+    def _check_children(self, row: Lease) -> None:
+        for child in row.children if row.is_finished else ():
+            if self.table.get(child) is None:
+                self.breach(f"{row.key} ended before the row of {child} existed")
+
+    # -- tenures
+
+    def began(self, worker: Any, held: Any) -> None:
+        """A worker begins to hold a lease."""
+        key, now = held.key, self._now
+        self.note(f"{worker.name} BEGINS {key}")
+        self.tenures += 1
+        row = self.table.lease(key)
+        trusting = [other for other, tenure in self._open.get(key, ()) if other.trusts(tenure)]
+        idle = now - self._moved_at.get(key, 0.0)
+        if self.is_java(worker) and trusting and row is not None and idle > 0.5 * self._draw.failover:
+            self.breach(f"{worker.name} begins {key}, while {trusting[0].name} trusts its lease, too")
+        self._open.setdefault(key, []).append((worker, held))
+        orphan = self.orphans.pop(key, None)
+        if orphan is not None:
+            self.takeovers.append((now - orphan.at, key, worker.name))
+            if orphan.due is not None and now > orphan.due:
+                self.breach(f"{key} was taken over {now - orphan.at:.2f} s after its owner's death")
+
+    def step(self) -> None:
+        """After every callback of the loop: at most one Python worker trusts a tenure of one lease."""
+        if self.closed or self._draw.is_wild:
+            return
+        for key in self._contested:
+            trusting = [worker.name for worker, held in self._open[key] if worker.is_up and worker.trusts(held)]
+            if len(trusting) > 1:
+                self.breach(f"{' and '.join(trusting)} trust {key} at once")
+                return
+
+    @property
+    def _contested(self) -> Iterable[str]:
+        return ()
+
+    def fact(self, worker: Any, fact: Fact) -> None:
+        """What a hook of a Python worker hears."""
+        if isinstance(fact, TenureEnded):
+            self.note(f"{worker.name} ENDS {fact.shard_id}: {fact.reason}")
+
+    # -- user code
+
+    def slice_began(self, worker: Any, held: Any, record: int) -> None:
+        self.first_record_at.setdefault((worker.name, held.key), self._now)
+        self.repeats += record <= self.ledger.done(held.key)
+        self.ledger.began(worker, held, record)
+
+    def slice_ended(self, worker: Any, held: Any, record: int, *, returned: bool) -> None:
+        self.ledger.ended(worker, held, record, returned=returned)
+
+    def failed(self, worker: Any, what: str) -> None:
+        self.breach(f"{worker.name}: {what}")
+
+    def died(self, worker: Any, within_seconds: float | None) -> None:
+        """A worker is gone without a word; its leases are due elsewhere within that time (None: no promise)."""
+        now = self._now
+        self.ledger.died(worker)
+        for key in sorted(worker.held_keys):
+            self.orphans[key] = _Orphan(now, None if within_seconds is None else now + within_seconds)
+
+    def left(self, worker: Any) -> None:
+        """A worker is gone in good order."""
+        self.note(f"{worker.name} is gone")
+        if self.is_java(worker):  # its leases stay where they are, to expire
+            for row in self.table.rows().leases:
+                if row.actual_owner == worker.name and not row.is_finished:
+                    self.orphans[row.key] = _Orphan(self._now, None)
+
+    # -- at rest
+
+    def unrest(self, workers: Iterable[Any]) -> str | None:
+        """Why not every unfinished lease is held by its live owner; None where it is."""
+        held = {worker.name: worker.held_keys for worker in workers if worker.is_up and not worker.frozen}
+        for lease in self.table.rows().leases:
+            if lease.is_finished:
+                continue
+            if lease.is_pending or lease.owner not in held or lease.key not in held[lease.owner]:
+                return f"{lease.key} is held by no live worker: {shown(lease)}"
+        return None
+
+    def is_full(self, workers: Iterable[Any]) -> bool:
+        return False
