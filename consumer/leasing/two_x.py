@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -25,7 +26,6 @@ __all__ = ["TwoXRules"]
 _log = logging.getLogger("leasehold.leasing")
 
 _VERY_OLD_FAILOVERS: Final = 3
-_SPURNED_SECONDS: Final = 600.0
 
 
 class TwoXRules:
@@ -33,7 +33,7 @@ class TwoXRules:
 
     ``resting`` are leases taken from the dead: they are read at once, by whoever comes first, and not let go again
     before their work has begun in earnest. Where nobody took what was let go, somebody seems to need less than by
-    count: nothing more is let go then until other workers are seen, or for ten minutes.
+    count: nothing more is let go then until other workers are seen. A KCL that wants it all the same robs it.
     """
 
     def __init__(self, means: Means) -> None:
@@ -43,10 +43,10 @@ class TwoXRules:
         self._grace: dict[str, float] = {}
         self._rests_until: dict[str, float] = {}
         self._ended_at: dict[str, int] = {}
-        self._surplus = self._lacking = 0
+        half = means.leases.timing.failover_seconds / 2
+        self._surplus, self._lacking = _Least(half), _Least(half)
         self._robbed_at = -math.inf
-        self._spurned_until = -math.inf
-        self._spurned_by: frozenset[str] = frozenset()
+        self._spurned_by: set[str] = set()
         self._is_over = False
 
     def is_describer(self) -> bool:
@@ -77,12 +77,16 @@ class TwoXRules:
     # -- after each look
 
     def follow(self) -> None:
-        """Let a surplus go, or rob, where this look and the one before agree on it."""
-        made = self._plan()
-        surplus, self._surplus = min(self._surplus, len(made.releases)), len(made.releases)
-        lacking, self._lacking = min(self._lacking, made.lacking), made.lacking
+        """Let a surplus go, or rob, where looks have agreed on it for half a failover time.
+
+        In that time a KCL renews a row that it has just finished, which goes on counting as its load, and who was
+        robbed or given a lease has shown that it lives.
+        """
+        made, now = self._plan(), self._leases.clock.monotonic()
+        surplus = self._surplus.see(len(made.releases), now)
+        lacking = self._lacking.see(made.lacking, now)
         self._keep_all_but(frozenset(made.releases))
-        if not self._is_spurned():
+        if surplus and self._living() != self._spurned_by:
             for key in made.releases[:surplus]:
                 held = self._leases.held.get(key)
                 if held is not None and not self._leases.is_releasing(key):
@@ -144,12 +148,9 @@ class TwoXRules:
 
     def _note(self, key: str, now: float, *, is_unwanted: bool) -> None:
         if is_unwanted:
-            self._spurned_until, self._spurned_by = now + _SPURNED_SECONDS, frozenset(self._living())
+            self._spurned_by = self._living()
         elif self._leases.observations[key].lease.owner is not None:
             self._rests_until[key] = now + _VERY_OLD_FAILOVERS * self._leases.timing.failover_seconds
-
-    def _is_spurned(self) -> bool:
-        return self._leases.clock.monotonic() < self._spurned_until and self._spurned_by == frozenset(self._living())
 
     def _start(self, key: str, win: Callable[[], Awaitable[bool]]) -> None:
         self._taking.add(key)
@@ -199,3 +200,18 @@ class TwoXRules:
         now = self._leases.clock.monotonic()
         rows = [self._row(lease, now) for lease in self._leases.current_leases()]
         return {row.owner for row in rows if row is not None and row.owner is not None and not row.is_expired}
+
+
+class _Least:
+    """The least of what was seen during the last ``seconds``; 0 until a look is that old."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._seen: deque[tuple[float, int]] = deque()  # bounded by time: looks are a second apart
+
+    def see(self, value: int, now: float) -> int:
+        self._seen.append((now, value))
+        began = now - self._seconds
+        while len(self._seen) > 1 and self._seen[1][0] <= began:
+            self._seen.popleft()
+        return min(each for _, each in self._seen) if self._seen[0][0] <= began else 0
