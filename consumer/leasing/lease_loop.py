@@ -58,12 +58,16 @@ class LeaseSettings:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """What is known of the table, for shard sync and status: rows by key, live workers, and whether I describe."""
+    """What is known of the table, for shard sync and status: rows by key, live workers, and whether I describe.
+
+    ``shared``: a KCL works in it, or may have, and cleans up in its own way (see ``streams.shard_graph``).
+    """
 
     leases: tuple[Lease, ...]
     live_workers: int
     is_describer: bool
     draining: bool
+    shared: bool = False
 
 
 class LeaseLoop:
@@ -277,7 +281,8 @@ class LeaseLoop:
         """What is known of the table now."""
         workers = self.leases.workers()
         leases = tuple(self.leases.current_leases())
-        return TableState(leases, len(workers), self._watch.rules.is_describer(), self.leases.draining)
+        shared = any(lease.created_at is None for lease in leases)
+        return TableState(leases, len(workers), self._watch.rules.is_describer(), self.leases.draining, shared)
 
     async def seen_since(self, instant: float) -> TableState:
         """What is known of the table by a look at it that began at ``instant`` (monotonic) or later; raises as it."""

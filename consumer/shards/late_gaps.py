@@ -43,7 +43,8 @@ class LateGaps:
         Raises StreamError.
         """
         shards, rows = {shard.id: shard for shard in listing.shards}, {lease.key for lease in leases}
-        started_at = min((made_at(lease) for lease in leases), default=self._clock.wall())
+        # A KCL's rows don't tell when they were made.
+        started_at = min((at for lease in leases if (at := made_at(lease))), default=self._clock.wall())
         since_start = {lease.key for lease in missing if lease.checkpoint != TRIM_HORIZON}
         self._told = {gap for gap in self._told if gap.shard_id not in rows}
         for lease in missing:

@@ -6,18 +6,20 @@ import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, Protocol
 
 from consumer.clock import Clock
 from consumer.config import WorkerConfig
 from consumer.errors import StreamError
 from consumer.leasing.held_lease import HeldLease
-from consumer.leasing.lease_loop import LeaseLoop
+from consumer.leasing.lease_loop import LeaseLoop, TableState
 from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff
 from consumer.shards.late_gaps import LateGaps
 from consumer.shards.listings import Listings
 from consumer.streams import incarnations, shard_graph
+from consumer.streams.source import Shard
 from lease_store.errors import LeaseStoreError
 from lease_store.lease import Lease
 
@@ -33,7 +35,7 @@ _UNLISTED_FOR_SECONDS: Final = 600.0
 class MissingRows(Protocol):
     """What a wait needs of the shard sync: which rows an older incarnation lacks, and to make some."""
 
-    async def missing_of(self, label: str, leases: tuple[Lease, ...], *, since: float) -> tuple[Lease, ...]: ...
+    async def missing_of(self, label: str, state: TableState, *, since: float) -> tuple[Lease, ...]: ...
 
     async def create(self, rows: tuple[Lease, ...]) -> None: ...
 
@@ -88,30 +90,41 @@ class LineageWait:
 
     async def _may_start(self, lease: Lease, absent: tuple[str, ...], wait: _Wait) -> bool:
         """Whether nothing comes before ``lease``, whose parents are finished or ``absent``."""
-        leases = (await self._seam.call(self._loop.state())).leases
+        state = await self._seam.call(self._loop.state())
+        leases = state.leases
         since = wait.listed_since(self._clock.monotonic(), self._config.audit_interval_seconds)
         if not incarnations.old_stream_drained(leases, lease.stream):
             return False
         if not any(row.stream == lease.stream and (row.checkpoint.is_number or row.is_finished) for row in leases):
             # The first shard of its incarnation: those before it must be known completely, and not only by their rows.
             for label in incarnations.older_labels(leases, lease.stream):
-                if not await self._is_complete(label, leases, since=since):
+                if not await self._is_complete(label, state, since=since):
                     return False
         if not absent:
             return shard_graph.may_start(lease, leases, None)
         known = [parent for parent in absent if await self._listings.is_known(lease.stream, parent)]
-        if known:
-            lately = self._listings.shown_lately(lease.stream, {lease.key, *known})
-            listing = lately or await self._listings.get(lease.stream, since=since)
-            shown, now = ((), None) if listing is None else (listing.shards, listing.server_time)
-            if unlisted := {*known} - {shard.id for shard in shown}:
-                await self._read_unlisted(lease, leases, unlisted, wait)
-                return False
-            wait.missed_since = None
-            if not shard_graph.may_start(lease, leases, shown, start=self._start, server_time=now):
-                self._want()
-                return False
+        if known and not await self._are_none_of_ours(known, lease, state, since, wait):
+            return False
         _log.info("Shard %s starts: its parents %s are gone, or no part of what is to be read.", lease.key, absent)
+        return True
+
+    async def _are_none_of_ours(
+        self, parents: list[str], child: Lease, state: TableState, since: float, wait: _Wait
+    ) -> bool:
+        """Whether ``parents``, which the service knows and which have no rows, are no part of what is to be read."""
+        lately = self._listings.shown_lately(child.stream, {child.key, *parents})
+        listing = lately or await self._listings.get(child.stream, since=since)
+        shown, now = ((), None) if listing is None else (listing.shards, listing.server_time)
+        may_start = partial(shard_graph.may_start, child, state.leases, start=self._start, server_time=now)
+        unlisted = {*parents} - {shard.id for shard in shown}
+        # Of a shared table it may be known all the same that they are done: of their heirs one has begun.
+        if unlisted and not (state.shared and may_start((*shown, *map(Shard, unlisted)), shared=True)):
+            await self._read_unlisted(child, state.leases, unlisted, wait)
+            return False
+        wait.missed_since = None
+        if not may_start(shown, shared=state.shared):
+            self._want()
+            return False
         return True
 
     async def _read_unlisted(self, child: Lease, leases: tuple[Lease, ...], parents: set[str], wait: _Wait) -> None:
@@ -130,9 +143,9 @@ class LineageWait:
             self._gaps.tell(row, "what came before it", why)
         await self._rows.create(rows)
 
-    async def _is_complete(self, label: str, leases: tuple[Lease, ...], *, since: float) -> bool:
+    async def _is_complete(self, label: str, state: TableState, *, since: float) -> bool:
         """Whether an older incarnation lacks no row, and has lacked none for as long as a child may be listed late."""
-        if await self._rows.missing_of(label, leases, since=since):
+        if await self._rows.missing_of(label, state, since=since):
             self._complete_since.pop(label, None)
             self._want()
             return False

@@ -14,7 +14,7 @@ import random
 from typing import Final
 
 from consumer.clock import Clock
-from consumer.config import WorkerConfig
+from consumer.config import InitialPosition, WorkerConfig
 from consumer.errors import LeaseholdError
 from consumer.hooks import GapFound, Hooks
 from consumer.leasing.held_lease import HeldLease
@@ -34,6 +34,7 @@ __all__ = ["ShardSync"]
 
 _log = logging.getLogger("leasehold.shards")
 
+_LATEST: Final = InitialPosition("LATEST")
 _ROWS_AT_ONCE: Final = 16
 _TRIES: Final = 5
 _SURELY_SEEN_SECONDS: Final = 1.0
@@ -182,7 +183,7 @@ class ShardSync:
         await self._create_from_below(missing, listing)
         await self._replace(listing, state)
         await self._delete(listing, state)
-        findings = frozenset(audit(listing.shards, state.leases, self.stream.label))
+        findings = frozenset(audit(listing.shards, state.leases, self.stream.label, shared=state.shared))
         for finding in sorted(findings - self._told, key=lambda each: each.shard_id):
             _log.info("Shard %s %s", finding.shard_id, finding.sentence)
         self._told = findings
@@ -198,24 +199,32 @@ class ShardSync:
         self._listings.keep_only(older)
         created = False
         for label in older:
-            rows = await self.missing_of(label, state.leases, since=self._clock.monotonic())
+            rows = await self.missing_of(label, state, since=self._clock.monotonic())
             if rows and (listing := self._listings.last(label)) is not None:
                 await self._gaps.report(rows, listing, state.leases)
             await self.create(rows)
             created = created or bool(rows)
         return await self._seam.call(self._loop.state()) if created else state
 
-    async def missing_of(self, label: str, leases: tuple[Lease, ...], *, since: float) -> tuple[Lease, ...]:
+    async def missing_of(self, label: str, state: TableState, *, since: float) -> tuple[Lease, ...]:
         """The rows that an older incarnation lacks, by a listing that began at ``since`` or later."""
         listing = await self._listings.get(label, since=since)
         if listing is None:
             return ()
-        return shard_graph.leases_to_create(listing.shards, leases, self._start, label, server_time=listing.server_time)
+        return self._missing(listing, state, label)
 
-    def _missing(self, listing: ShardListing, state: TableState) -> tuple[Lease, ...]:
-        pin = shard_graph.pin_for(self._start, listing.server_time, self._clock.wall())
+    def _missing(self, listing: ShardListing, state: TableState, label: str | None = None) -> tuple[Lease, ...]:
+        """The rows that an incarnation lacks."""
+        # A KCL's group may have started at LATEST, whatever this worker was told, and its rows carry no instant.
+        start = _LATEST if self._start.kind == "TRIM_HORIZON" else self._start
         return shard_graph.leases_to_create(
-            listing.shards, state.leases, self._start, self.stream.label, pin=pin, server_time=listing.server_time
+            listing.shards,
+            state.leases,
+            self._start,
+            label or self.stream.label,
+            pin=shard_graph.pin_for(start, listing.server_time, self._clock.wall()),
+            server_time=listing.server_time,
+            shared=state.shared,
         )
 
     async def _create_from_below(self, missing: tuple[Lease, ...], listing: ShardListing) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Coroutine
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from lease_store.checkpoint import TRIM_HORIZON, Checkpoint
 from lease_store.errors import LeaseTableThrottled
 from lease_store.lease import Lease
 
-__all__ = ["BEGUN", "STREAM", "Stage", "Table", "row", "tenure", "virtual"]
+__all__ = ["BEGUN", "STREAM", "Stage", "Table", "kcl_row", "row", "tenure", "virtual"]
 
 STREAM = StreamIdentity("arn:s", "arn:s@2", "arn:s")
 BEGUN = Checkpoint("100")
@@ -36,7 +37,8 @@ class Table:
 
     async def state(self) -> TableState:
         self.calls.append("state")
-        return TableState(tuple(self.rows[key] for key in sorted(self.rows.keys() - self.unseen)), 1, True, False)
+        rows = tuple(self.rows[key] for key in sorted(self.rows.keys() - self.unseen))
+        return TableState(rows, 1, True, False, shared=any(row.created_at is None for row in rows))
 
     async def seen_since(self, instant: float) -> TableState:
         self.unseen.clear()
@@ -47,7 +49,7 @@ class Table:
         if self.refusals.get(lease.key, 0):
             self.refusals[lease.key] -= 1
             raise LeaseTableThrottled
-        self.rows.setdefault(lease.key, lease)
+        self.rows.setdefault(lease.key, replace(lease, created_at=lease.created_at or "1-x"))
         self.unseen.discard(lease.key)  # a refusal shows the row
 
     async def delete(self, lease: Lease) -> None:
@@ -106,6 +108,11 @@ class Stage:
 
 def row(key: str, checkpoint: Checkpoint = TRIM_HORIZON, *parents: str, **fields: Any) -> Lease:
     return Lease(key=key, checkpoint=checkpoint, parents=parents, stream=STREAM.label, created_at="1-x", **fields)
+
+
+def kcl_row(key: str, checkpoint: Checkpoint = TRIM_HORIZON, *parents: str, **fields: Any) -> Lease:
+    """As ``leasing.adopted`` shows the row of a KCL: the stream's label, and nothing else of ours."""
+    return Lease(key=key, checkpoint=checkpoint, parents=parents, stream=STREAM.label, **fields)
 
 
 def tenure(lease: Lease) -> Any:
