@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -135,8 +135,12 @@ class Processes:
 
     def start(self, name: str, **environment: str) -> Process:
         """A worker of that name; ``environment`` is for it alone."""
-        log = self._folder / f"{name}.log"
         command = [sys.executable, "-m", "consumer", "run", "user_orders:Orders", "--worker-id", name, *self._flags]
+        return self.launch(name, command, **environment)
+
+    def launch(self, name: str, command: Sequence[str], **environment: str) -> Process:
+        """Any command whose lines are those of ``PROCESSOR``; ``environment`` is for it alone."""
+        log = self._folder / f"{name}.log"
         with log.open("ab") as errors:
             popen = subprocess.Popen(
                 tether.command(*command),
