@@ -66,7 +66,9 @@ class Look:
 class WorkerFound:
     """A worker that a row names. ``moved``: its row or a lease of its moved; None where there was one look only.
 
-    ``leases`` it processes, ``receiving`` are to be its own once a hand-off ends.
+    ``leases`` it processes, ``receiving`` are to be its own once a hand-off ends. ``cpu_percent`` is the newest sample
+    that its row carries; None where it has none, as without a sensor, -1 where it failed: a KCL's leader gives such a
+    worker nothing.
     """
 
     worker_id: str
@@ -76,6 +78,7 @@ class WorkerFound:
     has_row: bool
     row_moved: bool | None
     moved: bool | None
+    cpu_percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +189,7 @@ def workers_in(looks: Sequence[Look]) -> tuple[WorkerFound, ...]:
                 has_row=row is not None,
                 row_moved=row_moved if watched and row is not None else None,
                 moved=row_moved or worker_id in lease_movers if watched else None,
+                cpu_percent=next(iter(row.samples.get("C", ())[-1:]), None) if row is not None else None,
             )
         )
     return tuple(found)

@@ -155,3 +155,11 @@ def test_leases_are_counted_by_what_they_say():
     found = leases_in(scan)
     assert (found.total, found.finished, found.free, found.not_begun) == (7, 1, 1, 2)
     assert (found.unpinned, found.prepared, found.inside_aggregates, found.multi_stream) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("samples", "newest"), [({}, None), ({"C": ()}, None), ({"C": (3.0, 7.5)}, 7.5), ({"C": (3.0, -1.0)}, -1.0)]
+)
+def test_the_newest_sample_of_a_metric_row_is_told(samples: dict[str, tuple[float, ...]], newest: float | None):
+    row = WorkerRow(worker_id="java-1", beat=None, samples=samples)
+    assert workers_in([look(0, workers=(row,))])[0].cpu_percent == newest
