@@ -24,7 +24,7 @@ export LEASEHOLD_MINISTACK
 SEEDS ?= 10000
 ROUNDS ?= 200
 
-.PHONY: help demo test simulate mutants soak scale chaos lint format bench wheel config-table deploy-check clean python-present kinesis-local
+.PHONY: help demo test simulate mutants soak scale chaos lint format bench kcl-peer kcl-matrix wheel config-table deploy-check clean python-present kinesis-local
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,12 @@ format: $(READY) ## Let ruff lay out the code
 
 bench: $(READY) $(MINISTACK_READY) ## The benchmarks, as JSON
 	@$(PY) -m tests.benchmarks $(ARGS)
+
+kcl-peer: $(READY) ## Build the Java peer of the mixed-fleet tests, for each version of the KCL (Java 17 and Maven)
+	@$(PY) -m tests.integration.kcl.java
+
+kcl-matrix: $(READY) $(MINISTACK_READY) ## Java and Python on one table, every KCL and play, the KCL's own timers (ARGS="--edition kcl-3.5.1 --quick")
+	@$(PY) -m tests.integration.kcl $(ARGS)
 
 wheel: $(READY) ## Build the wheel, look into it, install it alone and ask for its version
 	@rm -rf dist && $(PY) $(PIP) wheel --quiet --no-deps --wheel-dir dist .

@@ -17,13 +17,14 @@ from typing import Final
 
 from tests.integration.ledger import CLOCK
 
-__all__ = ["EDITIONS", "JavaMissing", "JavaOptions", "build", "command", "error_lines"]
+__all__ = ["EDITIONS", "NO_JAVA", "JavaMissing", "JavaOptions", "NotBuilt", "build", "command", "error_lines", "main"]
 
 _HERE: Final = Path(__file__).parent
 _PROJECT: Final = _HERE / "peer"
 _TARGET: Final = _HERE / "target"
 _BUILD_SECONDS: Final = 600.0
 _LEAST_JAVA: Final = 17
+NO_JAVA: Final = f"This machine has no Java {_LEAST_JAVA} with Maven"
 EDITIONS: Final = ("kcl-3.5.1", "kcl-3.3.0", "adapter", "kcl-2.7.2")
 # Small, quick to start, and JSON on the wire: the stream server speaks no CBOR.
 _JVM: Final = (
@@ -43,6 +44,10 @@ class JavaMissing(Exception):
     """There is no Java 17, or no Maven; on Debian `apt install openjdk-17-jdk-headless maven`."""
 
 
+class NotBuilt(Exception):
+    """Maven could not build the peer, with what it said."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JavaOptions:
     """What a peer is told; ``settings`` are the KCL's own, ``lease.failoverTimeMillis`` and the like, by name."""
@@ -60,7 +65,7 @@ class JavaOptions:
 
 
 def build(edition: str) -> None:
-    """Compile the peer for ``edition`` unless that was done since its sources changed. Raises JavaMissing."""
+    """Compile the peer for ``edition`` unless that was done since its sources changed. Raises JavaMissing, NotBuilt."""
     _check_tools()
     made = _TARGET / edition / "classpath.txt"
     if _is_current(made):
@@ -75,7 +80,7 @@ def build(edition: str) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise RuntimeError(f"Maven could not build the peer {edition}:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise NotBuilt(f"Maven could not build the peer {edition}:\n{(done.stdout + done.stderr)[-3000:]}")
     made.touch()
 
 
@@ -120,7 +125,7 @@ def _check_tools() -> None:
     said = _output([_found("java"), "-version"])
     version = said.partition('version "')[2].partition(".")[0].strip('"')
     if not version.isdigit() or int(version) < _LEAST_JAVA:
-        raise JavaMissing(f"Java {_LEAST_JAVA} is needed; `java -version` says: {said[:200]}")
+        raise JavaMissing(f"{NO_JAVA}: `java -version` says {said[:200]}")
 
 
 def _output(words: Sequence[str]) -> str:
@@ -131,5 +136,20 @@ def _output(words: Sequence[str]) -> str:
 def _found(program: str) -> str:
     path = shutil.which(program)
     if path is None:
-        raise JavaMissing(f"{program} is missing; on Debian `apt install openjdk-17-jdk-headless maven`.")
+        raise JavaMissing(f"{NO_JAVA}: {program} is missing; on Debian `apt install openjdk-17-jdk-headless maven`.")
     return path
+
+
+def main() -> int:
+    """Build every edition."""
+    try:
+        for edition in EDITIONS:
+            build(edition)
+    except (JavaMissing, NotBuilt) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
