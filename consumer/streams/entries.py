@@ -7,7 +7,7 @@ from typing import Any
 
 from lease_store.checkpoint import is_sequence_number
 
-__all__ = ["hash_range_of", "is_open", "shard_id_of"]
+__all__ = ["first_sequence_number_of", "hash_range_of", "is_open", "shard_id_of"]
 
 
 def shard_id_of(entry: Any) -> str | None:
@@ -19,6 +19,12 @@ def shard_id_of(entry: Any) -> str | None:
 def is_open(entry: Mapping[str, Any]) -> bool:
     """Whether a listed shard has no ending sequence number yet."""
     return not (entry.get("SequenceNumberRange") or {}).get("EndingSequenceNumber")
+
+
+def first_sequence_number_of(entry: Mapping[str, Any]) -> str | None:
+    """The sequence number at which a listed shard begins; None where none is given."""
+    first = (entry.get("SequenceNumberRange") or {}).get("StartingSequenceNumber")
+    return first if is_sequence_number(first) else None
 
 
 def hash_range_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ from consumer.clock import Clock, SystemClock
 from consumer.errors import PositionRefused, ShardNotFound, StreamMissing, StreamUnavailable
 from consumer.streams.address import Address, parse_address
 from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
-from consumer.streams.entries import hash_range_of, is_open, shard_id_of
+from consumer.streams.entries import first_sequence_number_of, hash_range_of, is_open, shard_id_of
 from consumer.streams.kinesis_record import KinesisRecord
 from consumer.streams.listing_pages import later_page
 from consumer.streams.pages import believed, page_of, records_of
@@ -188,7 +188,13 @@ def _shard_of(entry: Any) -> Shard | None:
     if shard_id is None:
         return None
     parents = {entry.get("ParentShardId"), entry.get("AdjacentParentShardId")} - {None, ""}
-    return Shard(id=shard_id, parents=tuple(sorted(parents)), is_open=is_open(entry), hash_range=hash_range_of(entry))
+    return Shard(
+        id=shard_id,
+        parents=tuple(sorted(parents)),
+        is_open=is_open(entry),
+        hash_range=hash_range_of(entry),
+        first_sequence_number=first_sequence_number_of(entry),
+    )
 
 
 def _children_of(reply: Mapping[str, Any], shard_id: str) -> tuple[Shard, ...] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 from consumer.record import Record, ViewType
@@ -40,6 +40,7 @@ class Shard:
     """A shard as the service lists it. ``is_open`` is False once it has an ending sequence number.
 
     ``created_at`` (epoch seconds) is known where the shard's id carries it (DynamoDB), else None.
+    ``first_sequence_number`` is what no record of the shard lies before, None where it was not told.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Shard:
     is_open: bool = True
     hash_range: tuple[str, str] | None = None
     created_at: float | None = None
+    first_sequence_number: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
