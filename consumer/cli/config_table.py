@@ -12,7 +12,7 @@ from consumer.cli.made_table import placed, rewrite
 from consumer.cli.settings import described
 from consumer.config import describe_fields, range_text
 
-__all__ = ["render", "with_table"]
+__all__ = ["render", "shown_default", "with_table"]
 
 BEGIN: Final = "<!-- configuration table: made by `make config-table` from consumer/config.py, do not edit by hand -->"
 END: Final = "<!-- end of the configuration table -->"
@@ -30,7 +30,7 @@ def render() -> str:
         flag = f"`{each['flag']}`" if each["cli"] else ""
         name = f"`{each['name']}`" if each["name"] in fields else ""
         doc = each["doc"].replace("|", "\\|")
-        lines.append(f"| {flag} | {name} | {_default(each)} | {_range(each)} | {doc} |")
+        lines.append(f"| {flag} | {name} | {shown_default(each)} | {_range(each)} | {doc} |")
     return "\n".join(lines)
 
 
@@ -39,7 +39,8 @@ def with_table(text: str) -> str:
     return placed(text, render(), begin=BEGIN, end=END)
 
 
-def _default(each: Mapping[str, Any]) -> str:
+def shown_default(each: Mapping[str, Any]) -> str:
+    """A field's default as the pages show it; empty where there is none."""
     default = each["default"]
     if default is MISSING:
         return "required"

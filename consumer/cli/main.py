@@ -9,7 +9,7 @@ from functools import partial
 from importlib import metadata
 from typing import Final, NoReturn
 
-from consumer.cli import settings, table_schema
+from consumer.cli import doctor, settings, table_schema
 from consumer.cli.output import until_unread
 from consumer.errors import ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
 from lease_store.errors import LeaseholdError
@@ -50,6 +50,12 @@ def _main(arguments: Sequence[str]) -> int:
         from consumer.cli import demo as demo_command
 
         demo_command.add_arguments(demo)
+    examined = commands.add_parser(
+        "doctor",
+        help="who works a lease table (a Java KCL's, too), and what joining it would do",
+        epilog=doctor.EXIT_CODES,
+    )
+    doctor.add_arguments(examined)
     schema = commands.add_parser("table-schema", help="print the lease table's CreateTable request as JSON")
     table_schema.add_arguments(schema)
     parsed = parser.parse_args(arguments)
@@ -59,6 +65,8 @@ def _main(arguments: Sequence[str]) -> int:
     try:
         if parsed.command == "table-schema":
             return table_schema.run(parsed)
+        if parsed.command == "doctor":
+            return doctor.run(parsed)
         if parsed.command == "demo":
             return int(demo_command.run(parsed))
         from consumer.cli import run as run_command

@@ -1,0 +1,128 @@
+"""What would happen to a lease table, and to a Python worker, if the worker joined it now: sentences. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from consumer.leasing.mode_words import FROM_NOW_ON
+from consumer.operate.findings import HandOffFound, LeasesFound, LockFound, WorkerFound
+from lease_store.attributes import Place
+
+__all__ = ["PLACES", "of_joining"]
+
+PLACES: Final[Mapping[Place, str]] = {
+    "leases": "the lease table",
+    "coordinator": "the legacy coordinator table",
+    "metrics": "the legacy metrics table",
+}
+
+
+def of_joining(
+    *,
+    mode: str,
+    client_version: str | None,
+    workers_at: Place,
+    lock_at: Place,
+    has_index: bool | None,
+    leases: LeasesFound,
+    workers: Sequence[WorkerFound],
+    locks: Sequence[LockFound],
+    hand_offs: Sequence[HandOffFound],
+) -> tuple[str, ...]:
+    """What joining does, a sentence or two each, the most important first."""
+    said = [f"Mode {mode}: {FROM_NOW_ON[mode]}."]
+    if mode == "peer":
+        said += _among_peers(leases, workers)
+    elif mode == "leader":
+        said += _under_a_leader(workers_at, lock_at, has_index, workers, locks)
+    else:
+        said += _beside_2x(client_version, workers_at)
+    said += _of_rows(leases)
+    if hand_offs:
+        said.append(
+            "The hand-offs under way are finished by the workers they are between; a worker that joins leaves them "
+            "alone until their owner has stood still for the failover time."
+        )
+    return tuple(said)
+
+
+def _among_peers(leases: LeasesFound, workers: Sequence[WorkerFound]) -> Iterator[str]:
+    if not leases.total:
+        yield "There is no lease yet: the first worker makes a row for each shard, from its --initial-position on."
+    elif workers:
+        yield f"{len(workers)} other workers have rows; those that live hand it its share within seconds."
+
+
+def _under_a_leader(
+    workers_at: Place,
+    lock_at: Place,
+    has_index: bool | None,
+    workers: Sequence[WorkerFound],
+    locks: Sequence[LockFound],
+) -> Iterator[str]:
+    holder = next((lock for lock in locks if lock.place == lock_at and not lock.is_released), None)
+    libraries = {worker.worker_id: worker.library for worker in workers}
+    if holder is None:
+        yield (
+            f"Nobody holds the lock of {PLACES[lock_at]}: a Python worker that joins looks for it about once a second, "
+            "takes it, and plans for all, Java workers included."
+        )
+    elif libraries.get(holder.owner) == "Leasehold":
+        yield f"{holder.owner}, a Python worker, holds the lock and gives a new worker its share within seconds."
+    else:
+        yield (
+            f"{holder.owner} holds the lock of {PLACES[lock_at]} and plans. A KCL's leader plans every 20 s and "
+            "balances at every third plan (its defaults), and leaves alone what is balanced within 10 %: the first "
+            "leases may take a minute or two to come."
+        )
+        if holder.moved is False:
+            yield (
+                f"The lock did not move while it was watched (a KCL's heart beats every 30 s): if {holder.owner} is "
+                f"dead, a Python worker takes the lock once it has stood still for {holder.duration_seconds:g} s."
+            )
+    yield f"Its metric row goes to {PLACES[workers_at]}, every 30 s or sooner: without it a KCL's leader gives nothing."
+    if has_index:
+        yield "The index by owner is there: what is assigned is found within about a second."
+    elif has_index is False:
+        yield (
+            "The index by owner is not there (or not active): the worker makes it where it may (dynamodb:UpdateTable), "
+            "and finds what is assigned by its scans until then."
+        )
+
+
+def _beside_2x(client_version: str | None, workers_at: Place) -> Iterator[str]:
+    yield (
+        "A lease is taken from another worker one a scan at most, as a KCL 2.x does it, which repeats what came after "
+        "the last checkpoint; between Python workers nothing repeats."
+    )
+    if client_version == "CLIENT_VERSION_UPGRADE_FROM_2X":
+        yield (
+            "The fleet is on its way from 2.x to 3.x (CLIENT_VERSION_UPGRADE_FROM_2X), and leaves 2.x only when every "
+            f"owner of a lease has a fresh metric row: a Python worker publishes one, in {PLACES[workers_at]}. A KCL "
+            "2.x that still runs on this table throws at such rows, whoever writes them, and takes no lease."
+        )
+
+
+def _of_rows(leases: LeasesFound) -> Iterator[str]:
+    if leases.unpinned:
+        yield (
+            f"{leases.unpinned} of the leases that have not begun stand at LATEST or AT_TIMESTAMP without an instant, "
+            "as a KCL writes them: a Java worker that opens one at LATEST begins at what is then the end of the shard. "
+            "A Python worker notes an instant in the row when it first gets it, and keeps to it."
+        )
+    if leases.prepared:
+        yield (
+            f"{leases.prepared} leases carry a prepared checkpoint: the processor that gets one is told of it in "
+            "initialize (shard.pending_checkpoint)."
+        )
+    if leases.inside_aggregates:
+        yield (
+            f"{leases.inside_aggregates} checkpoints lie inside a record that the KPL aggregated. Leasehold gives such "
+            "a record to the processor as it is, in one piece, and one that was begun comes again, whole."
+        )
+    if leases.adapter:
+        yield (
+            "The rows of the KCL's adapter for DynamoDB Streams are kept as they are; new ones get the hash range 0..1 "
+            "that it expects."
+        )
