@@ -9,7 +9,7 @@ from functools import partial
 from importlib import metadata
 from typing import Final, NoReturn
 
-from consumer.cli import doctor, settings, table_schema
+from consumer.cli import doctor, settings, table, table_schema
 from consumer.cli.output import until_unread
 from consumer.errors import ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
 from lease_store.errors import LeaseholdError
@@ -56,6 +56,7 @@ def _main(arguments: Sequence[str]) -> int:
         epilog=doctor.EXIT_CODES,
     )
     doctor.add_arguments(examined)
+    table.add_arguments(commands.add_parser("table", help="change how a lease table is shared, between two ways"))
     schema = commands.add_parser("table-schema", help="print the lease table's CreateTable request as JSON")
     table_schema.add_arguments(schema)
     parsed = parser.parse_args(arguments)
@@ -65,6 +66,8 @@ def _main(arguments: Sequence[str]) -> int:
     try:
         if parsed.command == "table-schema":
             return table_schema.run(parsed)
+        if parsed.command == "table":
+            return table.run(parsed)
         if parsed.command == "doctor":
             return doctor.run(parsed)
         if parsed.command == "demo":
