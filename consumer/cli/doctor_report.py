@@ -82,7 +82,8 @@ def _lock(lock: LockFound) -> str:
 def _leases(leases: LeasesFound) -> Iterator[str]:
     yield f"{leases.total} rows, {leases.finished} finished, {leases.free} free, {leases.not_begun} not begun"
     for number, what in (
-        (leases.unpinned, "at LATEST or AT_TIMESTAMP without an instant"),
+        (leases.at_latest, "at LATEST, without an instant"),
+        (leases.at_timestamp, "at AT_TIMESTAMP, without the instant"),
         (leases.prepared, "with a prepared checkpoint"),
         (leases.inside_aggregates, "with a checkpoint inside a KPL aggregate"),
         (leases.multi_stream, "of a multi-stream KCL"),

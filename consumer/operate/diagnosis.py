@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 
+from consumer.leasing.table_check import conflict_in, stranger_in
 from consumer.leasing.table_mode import Mode, TableMode, mode_of
 from consumer.operate.findings import (
     HandOffFound,
@@ -21,6 +23,8 @@ from consumer.operate.findings import (
 from consumer.operate.prospects import PLACES, of_joining
 from consumer.streams.source import ShardListing, StreamIdentity
 from lease_store.attributes import Place
+from lease_store.checkpoint import AT_TIMESTAMP
+from lease_store.lease import TableScan
 
 __all__ = ["Diagnosis", "StreamFound", "StreamLook", "diagnose"]
 
@@ -103,7 +107,7 @@ def diagnose(
     layout = told.layout
     migration = last.legacy.table_migration if last.legacy is not None else last.scan.table_migration
     version = layout.client_version.state if layout.client_version else None
-    refusals = (refused,) if refused else _refusals(told, locks)
+    refusals = (refused,) if refused else tuple(_refusals(told, locks, last, table=table, app=app, stream=stream))
     return Diagnosis(
         table=table,
         exists=exists,
@@ -152,16 +156,42 @@ def _told(looks: Sequence[Look], workers: Sequence[WorkerFound], table: str) -> 
     return told
 
 
-def _refusals(told: TableMode, locks: Sequence[LockFound]) -> tuple[str, ...]:
-    found = [told.conflict] if told.conflict else []
+def _refusals(
+    told: TableMode, locks: Sequence[LockFound], last: Look, *, table: str, app: str | None, stream: StreamLook | None
+) -> Iterator[str]:
+    """What a worker that starts now would end with, by its own judgements."""
+    if told.conflict:
+        yield told.conflict
     stray = [lock for lock in locks if lock.place != told.layout.lock_at and lock.moved]
     if stray:
-        found.append(
+        yield (
             f"Two leaders: {stray[0].owner} keeps a lock alive in {PLACES[stray[0].place]}, where workers of this "
             f"fleet do not look for it; they look in {PLACES[told.layout.lock_at]}. A KCL 3.0 to 3.4 was started on a "
             "table of a KCL 3.5 or later, or the reverse. Stop the workers of one of the two, and look again."
         )
-    return tuple(found)
+    identity = stream.identity if stream is not None else None
+    conflict = conflict_in(_begun(last.scan), table=table, stream_base=identity.base if identity else None, app=app)
+    if conflict is None and stream is not None:
+        listing = stream.listing
+        conflict = stranger_in(
+            last.scan.leases,
+            listing.shards,
+            table=table,
+            stream_label=stream.identity.label,
+            server_time=listing.server_time,
+        )
+    if conflict:
+        yield conflict
+
+
+def _begun(scan: TableScan) -> TableScan:
+    """The scan as a worker judges it that was given the KCL's own instant: that it needs it is said elsewhere."""
+    return replace(
+        scan,
+        leases=tuple(
+            replace(lease, start_at=Decimal(1)) if lease.checkpoint == AT_TIMESTAMP else lease for lease in scan.leases
+        ),
+    )
 
 
 def _stream_found(last: Look, stream: StreamLook) -> StreamFound:

@@ -34,6 +34,7 @@ Library = Literal["KCL", "Leasehold", "unknown"]
 
 # The DynamoDB Streams adapter gives every shard this range; Kinesis shards span parts of 0 to 2^128 - 1.
 _ADAPTER_RANGE: Final = ("0", "1")
+_INSTANTS: Final = {"LATEST": "at_latest", "AT_TIMESTAMP": "at_timestamp"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,16 +107,18 @@ class HandOffFound:
 class LeasesFound:
     """Lease rows by what they say.
 
-    ``free``: unfinished and nobody's. ``unpinned``: not begun, at LATEST or AT_TIMESTAMP without the instant for which
-    the word stands. ``prepared``: with a checkpoint that is prepared and not committed. ``inside_aggregates``: their
-    checkpoint lies inside a record of the KPL's. ``multi_stream``: with a stream's name, of a multi-stream KCL.
+    ``free``: unfinished and nobody's. ``at_latest``, ``at_timestamp``: not begun, at that word without the instant for
+    which it stands, as a KCL stores it. ``prepared``: with a checkpoint that is prepared and not committed.
+    ``inside_aggregates``: their checkpoint lies inside a record of the KPL's. ``multi_stream``: with a stream's name, of
+    a multi-stream KCL. ``adapter``: made by the adapter for DynamoDB Streams.
     """
 
     total: int = 0
     finished: int = 0
     free: int = 0
     not_begun: int = 0
-    unpinned: int = 0
+    at_latest: int = 0
+    at_timestamp: int = 0
     prepared: int = 0
     inside_aggregates: int = 0
     multi_stream: int = 0
@@ -264,8 +267,8 @@ def _kinds(lease: Lease) -> Iterator[str]:
         yield "free"
     if not lease.checkpoint.is_number:
         yield "not_begun"
-        if lease.checkpoint.sequence_number in ("LATEST", "AT_TIMESTAMP") and lease.start_at is None:
-            yield "unpinned"
+        if (word := lease.checkpoint.sequence_number) in _INSTANTS and lease.start_at is None:
+            yield _INSTANTS[word]
     if lease.checkpoint.sub_sequence_number:
         yield "inside_aggregates"
     if lease.pending_checkpoint is not None:

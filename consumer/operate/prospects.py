@@ -105,11 +105,17 @@ def _beside_2x(client_version: str | None, workers_at: Place) -> Iterator[str]:
 
 
 def _of_rows(leases: LeasesFound) -> Iterator[str]:
-    if leases.unpinned:
+    if leases.at_latest:
         yield (
-            f"{leases.unpinned} of the leases that have not begun stand at LATEST or AT_TIMESTAMP without an instant, "
-            "as a KCL writes them: a Java worker that opens one at LATEST begins at what is then the end of the shard. "
-            "A Python worker notes an instant in the row when it first gets it, and keeps to it."
+            f"{leases.at_latest} leases have not begun and stand at LATEST, as a KCL stores it: a Java worker that "
+            "opens one begins at what is then the end of the shard. A Python worker notes an instant in the row when "
+            "it first gets it, and keeps to it."
+        )
+    if leases.at_timestamp:
+        yield (
+            f"{leases.at_timestamp} leases have not begun and stand at AT_TIMESTAMP, whose instant only the KCL's "
+            "configuration knows: start the worker with --initial-position AT_TIMESTAMP=<that instant>, with any other "
+            "position it refuses the table."
         )
     if leases.prepared:
         yield (

@@ -10,8 +10,9 @@ import pytest
 from consumer.cli.doctor import examine, look_on
 from consumer.cli.doctor_report import report
 from consumer.cli.main import main
-from consumer.operate.diagnosis import Diagnosis, diagnose
+from consumer.operate.diagnosis import Diagnosis, StreamLook, diagnose
 from consumer.operate.findings import Look
+from consumer.streams.source import Shard, ShardListing, StreamIdentity
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store.checkpoint import Checkpoint
 from lease_store.coordination import ClientVersion, LeaderLock
@@ -139,6 +140,49 @@ def test_a_lock_of_unknown_shape_is_refused():
     found = diagnose([Look(at=0.0, scan=scan)], table="app7")
     assert not found.is_joinable
     assert "leaseDuration is stored as N" in found.refusals[0]
+
+
+CLICKS = StreamIdentity(
+    arn="arn:aws:kinesis:r:1:stream/clicks",
+    label="arn:aws:kinesis:r:1:stream/clicks@1",
+    base="arn:aws:kinesis:r:1:stream/clicks",
+)
+
+
+def clicks(*shards: str) -> StreamLook:
+    """A stream of these shards."""
+    return StreamLook(name="kinesis:clicks", identity=CLICKS, listing=ShardListing(tuple(map(Shard, shards))))
+
+
+def test_leases_that_the_stream_does_not_list_are_of_another():
+    look = Look(at=0.0, scan=TableScan((KCL_2X,)))
+    found = diagnose([look], table="app7", stream=clicks("z"))
+    assert not found.is_joinable
+    assert "it belongs to another stream" in found.refusals[0]
+    assert told(found, "stream") == ["kinesis:clicks: 1 shards; of the 1 leases that are not finished it lists 0"]
+    assert diagnose([look], table="app7", stream=clicks("a", "b")).is_joinable
+    assert diagnose([look], table="app7").is_joinable
+
+
+def test_a_table_of_our_own_for_another_stream_or_app_is_refused():
+    lease = replace(KCL_2X, stream="arn:aws:dynamodb:r:1:table/o/stream/1", created_at="1-x", app="audit")
+    look = Look(at=0.0, scan=TableScan((lease,)))
+    assert "belongs to another stream" in diagnose([look], table="t", stream=clicks("a")).refusals[0]
+    assert "belongs to app 'audit'" in diagnose([look], table="t", app="search").refusals[0]
+    assert diagnose([look], table="t", app="audit").is_joinable
+
+
+def test_a_table_of_several_streams_is_refused():
+    lease = replace(KCL_2X, key="111111111111:clicks:1700000000:shardId-0", extra={"streamName": {"S": "1:clicks:2"}})
+    found = diagnose([Look(at=0.0, scan=TableScan((lease,)))], table="t")
+    assert "for several streams" in found.refusals[0]
+
+
+def test_a_start_at_a_timestamp_needs_the_kcls_own_and_is_no_refusal():
+    lease = replace(KCL_2X, checkpoint=Checkpoint("AT_TIMESTAMP"))
+    found = diagnose([Look(at=0.0, scan=TableScan((lease,)))], table="t")
+    assert found.is_joinable
+    assert any("--initial-position AT_TIMESTAMP=<that instant>" in line for line in found.joining)
 
 
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 200])

@@ -154,7 +154,7 @@ def test_leases_are_counted_by_what_they_say():
     )
     found = leases_in(scan)
     assert (found.total, found.finished, found.free, found.not_begun) == (7, 1, 1, 2)
-    assert (found.unpinned, found.prepared, found.inside_aggregates, found.multi_stream) == (1, 1, 1, 1)
+    assert (found.at_latest, found.prepared, found.inside_aggregates, found.multi_stream) == (1, 1, 1, 1)
 
 
 @pytest.mark.parametrize(
