@@ -109,8 +109,8 @@ class LeasesFound:
 
     ``free``: unfinished and nobody's. ``at_latest``, ``at_timestamp``: not begun, at that word without the instant for
     which it stands, as a KCL stores it. ``prepared``: with a checkpoint that is prepared and not committed.
-    ``inside_aggregates``: their checkpoint lies inside a record of the KPL's. ``multi_stream``: with a stream's name, of
-    a multi-stream KCL. ``adapter``: made by the adapter for DynamoDB Streams.
+    ``inside_aggregates``: their checkpoint lies inside a record of the KPL's. ``multi_stream``: with a stream's name,
+    of a multi-stream KCL. ``adapter``: made by the adapter for DynamoDB Streams.
     """
 
     total: int = 0
