@@ -18,7 +18,7 @@ from pathlib import Path
 from consumer.testing.ministack import Ministack, MinistackMissing
 from tests.integration.kcl.java import EDITIONS, JavaMissing
 from tests.integration.kcl.mixed_stage import mixed_fleet
-from tests.integration.kcl.plays import PLAYS, Performance, perform
+from tests.integration.kcl.plays import MIXED, PLAYS, Performance, perform
 from tests.integration.kcl.timers import DEFAULT, QUICK, Timers
 
 __all__ = ["main", "table"]
@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Play and judge."""
     parser = argparse.ArgumentParser(prog="python -m tests.integration.kcl", description=__doc__)
     parser.add_argument("--edition", action="append", choices=EDITIONS, help="may repeat (default: all)")
-    parser.add_argument("--play", action="append", choices=tuple(PLAYS), help="may repeat (default: all)")
+    of_plays = f"may repeat (default: {' and '.join(MIXED)})"
+    parser.add_argument("--play", action="append", choices=tuple(PLAYS), help=of_plays)
     parser.add_argument("--quick", action="store_true", help="the shortened timers of CI in place of the defaults")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every figure there")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the members' logs there")
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = told.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         try:
             performances = asyncio.run(
-                _perform_all(told.edition or EDITIONS, told.play or tuple(PLAYS), timers, folder.absolute())
+                _perform_all(told.edition or EDITIONS, told.play or MIXED, timers, folder.absolute())
             )
         except (JavaMissing, MinistackMissing) as error:
             print(error, file=sys.stderr)

@@ -6,7 +6,7 @@ A play is one fleet's life. A step that does not come about ends its play: what 
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,7 +16,7 @@ from tests.integration.kcl.mixed_stage import MixedFleet
 from tests.integration.ledger import CLOCK, disorder, early_children, lost, repeats, repeats_within_tenures
 from tests.integration.process_stage import Process
 
-__all__ = ["PLAYS", "Performance", "Play", "perform"]
+__all__ = ["MIXED", "PLAYS", "Performance", "Play", "perform"]
 
 RUNS_OF_A_LEADER: Final = 3
 
@@ -253,7 +253,28 @@ async def _until_all_given(play: Play) -> None:
     await play.fleet.ledger.until_all_delivered(play.fleet.timers.patience_seconds)
 
 
-PLAYS: Final[dict[str, Callable[[Play], Awaitable[None]]]] = {"java-first": java_first, "python-first": python_first}
+async def java_only(play: Play) -> None:
+    """What the KCL does by itself, to compare with: a second joins, shards change, the leader is killed."""
+    fleet, timers = play.fleet, play.fleet.timers
+    async with play.step("Java starts on an empty table"):
+        leader = await fleet.start_java("java1")
+        await fleet.until_shared(timers.patience_seconds, least=4)
+    async with play.step("Java joins") as figures:
+        joined_at = CLOCK.monotonic()
+        await fleet.start_java("java2")
+        await fleet.until_shared(timers.patience_seconds)
+        figures["silence"] = _longest_silence(fleet, "java1", joined_at)
+    await _resharded(play)
+    await _killed(play, leader, "the Java leader", timers.patience_seconds)
+
+
+PLAYS: Final[Mapping[str, Callable[[Play], Awaitable[None]]]] = {
+    "java-first": java_first,
+    "python-first": python_first,
+    "java-only": java_only,
+}
+
+MIXED: Final = ("java-first", "python-first")
 
 
 async def perform(fleet: MixedFleet, name: str, progress: Callable[[str], None]) -> Performance:
