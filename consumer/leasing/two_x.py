@@ -68,7 +68,7 @@ class TwoXRules:
     async def run(self) -> None:
         """Looks are all that is needed."""
 
-    async def leave(self) -> None:
+    def stop(self) -> None:
         """What was to be let go stays, unless this worker drains: others may now ask for it."""
         self._is_over = True
         if not self._leases.draining:
@@ -207,7 +207,7 @@ class _Least:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._seen: deque[tuple[float, int]] = deque()  # bounded by time: looks are a second apart
+        self._seen: deque[tuple[float, int]] = deque(maxlen=4 + int(2 * seconds))  # looks are a second apart
 
     def see(self, value: int, now: float) -> int:
         self._seen.append((now, value))
