@@ -30,9 +30,9 @@ NOT_JOINABLE: Final = 1
 
 EXIT_CODES: Final = (
     "exit codes: 0 a worker may join, 1 it may not (or the table could not be looked at), 3 bad flags. "
-    "Rights: dynamodb:DescribeTable and Scan on the table, on APP-CoordinatorState and on APP-WorkerMetricStats, "
-    "dynamodb:Query on the table's index; with --stream, DescribeTable and DescribeStream, or "
-    "kinesis:DescribeStreamSummary and ListShards. Nothing is written."
+    "Rights: dynamodb:DescribeTable and Scan on the table, Scan on TABLE-CoordinatorState and TABLE-WorkerMetricStats, "
+    "Query on the table's index; with --stream, DescribeTable and DescribeStream, or kinesis:DescribeStreamSummary and "
+    "ListShards. Nothing is written."
 )
 _LONGEST_WATCH_SECONDS: Final = 3600.0
 _LOOK_EVERY_SECONDS: Final = 5.0

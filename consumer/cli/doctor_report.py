@@ -69,7 +69,9 @@ def _looked(found: Diagnosis) -> str:
 
 
 def _layout(found: Diagnosis) -> str:
-    if not found.is_legacy:
+    if found.has_legacy_tables is None:
+        return "not known: whether a KCL 3.0 to 3.4 has tables beside this one may not be read"
+    if not found.has_legacy_tables:
         return "one table"
     return f"legacy tables: the lock in {PLACES[found.lock_at]}, metric rows of ours in {PLACES[found.workers_at]}"
 

@@ -54,8 +54,8 @@ class Diagnosis:
     """A lease table as looked at; ``refusals`` is empty where a worker may join. Durations in seconds.
 
     ``made_by`` and ``because`` are clauses, ``refusals`` and ``joining`` sentences. ``client_version`` and
-    ``table_migration`` are the states as stored, None where there is no such row. ``has_index``: None where that could
-    not be told.
+    ``table_migration`` are the states as stored, None where there is no such row. ``has_index``, ``has_legacy_tables``:
+    None where that could not be told.
     """
 
     table: str
@@ -67,7 +67,7 @@ class Diagnosis:
     because: str
     client_version: str | None
     table_migration: str | None
-    is_legacy: bool
+    has_legacy_tables: bool | None
     lock_at: Place
     workers_at: Place
     has_index: bool | None
@@ -118,7 +118,7 @@ def diagnose(
         because=told.because,
         client_version=version,
         table_migration=migration.state if migration else None,
-        is_legacy=last.legacy is not None,
+        has_legacy_tables=last.has_legacy_tables,
         lock_at=layout.lock_at,
         workers_at=layout.workers_at,
         has_index=has_index,
@@ -162,6 +162,11 @@ def _refusals(
     """What a worker that starts now would end with, by its own judgements."""
     if told.conflict:
         yield told.conflict
+    elif last.legacy is not None and last.legacy.denied and _may_be_led_elsewhere(last.scan):
+        yield (
+            "The leases were made by a KCL before 3.5, and whether its leader keeps its lock in a table of its own may "
+            f"not be read: {last.legacy.denied} Without that, a worker could take leases that a leader assigns."
+        )
     stray = [lock for lock in locks if lock.place != told.layout.lock_at and lock.moved]
     if stray:
         yield (
@@ -182,6 +187,13 @@ def _refusals(
         )
     if conflict:
         yield conflict
+
+
+def _may_be_led_elsewhere(scan: TableScan) -> bool:
+    """Whether rows are such as a KCL 3.0 to 3.4 leaves in its lease table: leases of an older kind, and no state."""
+    return scan.client_version is None and any(
+        lease.created_at is None and lease.entity_type is None for lease in scan.leases
+    )
 
 
 def _begun(scan: TableScan) -> TableScan:

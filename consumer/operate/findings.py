@@ -46,6 +46,13 @@ class Look:
     legacy: LegacyRows | None = None
 
     @property
+    def has_legacy_tables(self) -> bool | None:
+        """Whether there are two tables of a KCL 3.0 to 3.4 beside the lease table; None where that may not be read."""
+        if self.legacy is None:
+            return False
+        return None if self.legacy.denied else True
+
+    @property
     def worker_rows(self) -> tuple[WorkerRow, ...]:
         """Rows of workers in either place."""
         return self.scan.workers + (self.legacy.workers if self.legacy else ())
@@ -146,7 +153,7 @@ def makers_of(look: Look) -> tuple[str, ...]:
 
 
 def _older_kcl(look: Look) -> str:
-    if look.legacy is not None:
+    if look.has_legacy_tables:
         return "KCL 3.0 to 3.4, which has two tables beside the lease table (or 2.x before it)"
     scan = look.scan
     if scan.lock or scan.client_version or any(row.beat is None for row in scan.workers):

@@ -113,7 +113,12 @@ def test_a_legacy_layout_says_which_table_gets_what():
         workers=(WorkerRow(worker_id="java-1", beat=None, updated_at=1),),
     )
     found = diagnose([Look(at=0.0, scan=TableScan((KCL_2X,)), legacy=legacy)], table="app7")
-    assert (found.mode, found.lock_at, found.workers_at, found.is_legacy) == ("leader", "coordinator", "metrics", True)
+    assert (found.mode, found.lock_at, found.workers_at, found.has_legacy_tables) == (
+        "leader",
+        "coordinator",
+        "metrics",
+        True,
+    )
     assert any("java-1 holds the lock of the legacy coordinator table" in line for line in found.joining)
     assert any("Its metric row goes to the legacy metrics table" in line for line in found.joining)
     assert found.made_by[0].startswith("KCL 3.0 to 3.4")
@@ -183,6 +188,17 @@ def test_a_start_at_a_timestamp_needs_the_kcls_own_and_is_no_refusal():
     found = diagnose([Look(at=0.0, scan=TableScan((lease,)))], table="t")
     assert found.is_joinable
     assert any("--initial-position AT_TIMESTAMP=<that instant>" in line for line in found.joining)
+
+
+def test_a_leader_that_may_not_be_looked_for_is_a_reason_to_refuse():
+    denied = LegacyRows(denied="The credentials lack dynamodb:Scan on app7-CoordinatorState.")
+    found = diagnose([Look(at=0.0, scan=TableScan((KCL_2X,)), legacy=denied)], table="app7")
+    assert not found.is_joinable
+    assert any("dynamodb:Scan on app7-CoordinatorState" in refusal for refusal in found.refusals)
+    assert told(found, "layout")[0].startswith("not known")
+    # Rows of our own, or of a KCL that keeps all in one table, leave no room for such a leader.
+    ours = replace(KCL_2X, stream="arn:o", created_at="1-x", entity_type="LEASE")
+    assert diagnose([Look(at=0.0, scan=TableScan((ours,)), legacy=denied)], table="app7").is_joinable
 
 
 @pytest.mark.parametrize("width", [20, 40, 59, 60, 80, 200])
