@@ -86,8 +86,8 @@ def _under_a_leader(
         yield "The index by owner is there: what is assigned is found within about a second."
     elif has_index is False:
         yield (
-            "The index by owner is not there (or not active): the worker makes it where it may (dynamodb:UpdateTable), "
-            "and finds what is assigned by its scans until then."
+            "The index by owner is not there (or not active): until a KCL 3.x has made it, a Python worker finds what is "
+            "assigned to it by its scans."
         )
 
 
