@@ -43,8 +43,9 @@ class TwoXRules:
         self._grace: dict[str, float] = {}
         self._rests_until: dict[str, float] = {}
         self._ended_at: dict[str, int] = {}
-        half = means.leases.timing.failover_seconds / 2
-        self._surplus, self._lacking = _Least(half), _Least(half)
+        self._surplus = _Least(means.leases.timing.failover_seconds / 2)
+        self._lacking = _Least(means.leases.timing.failover_seconds)
+        self._unseen = _Least(means.leases.timing.failover_seconds / 2)
         self._robbed_at = -math.inf
         self._spurned_by: set[str] = set()
         self._is_over = False
@@ -77,14 +78,15 @@ class TwoXRules:
     # -- after each look
 
     def follow(self) -> None:
-        """Let a surplus go, or rob, where looks have agreed on it for half a failover time.
+        """Let a surplus go where looks have agreed on it for half a failover time, and rob after a whole one.
 
-        In that time a KCL renews a row that it has just finished, which goes on counting as its load, and who was
-        robbed or given a lease has shown that it lives.
+        In the half a KCL has renewed a row that it just finished, which goes on counting as its load. In the other half
+        a worker of ours ends its batch and lets go what I lack; who holds nothing waits for nobody, being unseen.
         """
         made, now = self._plan(), self._leases.clock.monotonic()
         surplus = self._surplus.see(len(made.releases), now)
-        lacking = self._lacking.see(made.lacking, now)
+        lacking, other = (self._lacking, self._unseen) if self._leases.held else (self._unseen, self._lacking)
+        other.forget()
         self._keep_all_but(frozenset(made.releases))
         if surplus and self._living() != self._spurned_by:
             for key in made.releases[:surplus]:
@@ -92,7 +94,7 @@ class TwoXRules:
                 if held is not None and not self._leases.is_releasing(key):
                     _log.info("The lease of shard %s is let go: another worker has less than its share.", key)
                     self._leases.signal(held, "release")
-        if made.rob is not None and lacking:
+        if lacking.see(made.lacking, now) and made.rob is not None:
             self._rob(made.rob)
 
     def _keep_all_but(self, keys: AbstractSet[str]) -> None:
@@ -101,7 +103,7 @@ class TwoXRules:
                 self._leases.signal(held, None)
 
     def _rob(self, key: str) -> None:
-        """Not faster than a worker of ours notices that somebody came who lacks something, and lets its surplus go."""
+        """Not faster than the robbed notice it, and than what I won is counted as mine by everybody."""
         leases = self._leases
         now = leases.clock.monotonic()
         pause = max(leases.timing.renew_seconds, 2 * self._means.scan_period_seconds())
@@ -208,6 +210,9 @@ class _Least:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._seen: deque[tuple[float, int]] = deque(maxlen=4 + int(2 * seconds))  # looks are a second apart
+
+    def forget(self) -> None:
+        self._seen.clear()
 
     def see(self, value: int, now: float) -> int:
         self._seen.append((now, value))
