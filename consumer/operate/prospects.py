@@ -86,8 +86,8 @@ def _under_a_leader(
         yield "The index by owner is there: what is assigned is found within about a second."
     elif has_index is False:
         yield (
-            "The index by owner is not there (or not active): until a KCL 3.x has made it, a Python worker finds what is "
-            "assigned to it by its scans."
+            "The index by owner is not there (or not active): each KCL 3.x makes it when it starts, and a Python leader "
+            "where it may (dynamodb:UpdateTable). Until then a Python worker finds what is assigned to it by its scans."
         )
 
 
