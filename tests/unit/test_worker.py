@@ -4,100 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from functools import wraps
-from random import Random
 from typing import Any
 
 import pytest
 
-from consumer.clock import Clock, SystemClock
-from consumer.config import InitialPosition, WorkerConfig
-from consumer.delivery.threads import InlineThreads
-from consumer.errors import ConfigError, InvalidRow, LeaseTableConflict, LeaseTableThrottled
-from consumer.hooks import Fact, TenureEnded
-from consumer.leasing.seam import LeasesInline
+from consumer.clock import SystemClock
+from consumer.errors import ConfigError, InvalidRow, LeaseTableConflict
+from consumer.hooks import TenureEnded
 from consumer.processor import RecordProcessor
 from consumer.testing.memory_source import MemoryRecordSource
-from consumer.testing.shard_log import ShardLog
-from consumer.testing.virtual_time import VirtualClock, run_virtual
 from consumer.worker import Outcome, Worker
 from lease_store.checkpoint import AT_TIMESTAMP
-from lease_store.lease import WorkerRow
-from lease_store.memory import MemoryLeaseStore
 from lease_store.verbs import create
-
-
-class Table(MemoryLeaseStore):
-    """A table whose deletes of worker rows can be refused for their rate."""
-
-    throttles_deletes = False
-
-    async def delete_worker(self, row: WorkerRow) -> None:
-        if self.throttles_deletes:
-            raise LeaseTableThrottled
-        await super().delete_worker(row)
-
-
-class Stage:
-    """A table of one shard with two records, a lease table, and workers over both."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
-        self.table = Table()
-        self.log = ShardLog(clock.wall)
-        self.log.create_table("orders", ["pk"])
-        for total in (1, 2):
-            self.log.put_item("orders", new_image={"pk": {"S": "a"}, "total": {"N": str(total)}})
-        self.facts: list[Fact] = []
-        self.seen = asyncio.Event()
-        self.blocked = asyncio.Event()
-        self.config = WorkerConfig(app="audit", initial_position=InitialPosition("TRIM_HORIZON"))
-
-    def worker(self, factory: Callable[[], RecordProcessor], **config: Any) -> Worker:
-        return Worker(
-            MemoryRecordSource(self.log, "dynamodb:orders", clock=self.clock),
-            self.table,
-            factory,
-            replace(self.config, **config),
-            clock=self.clock,
-            random=Random(1),
-            hooks=[self.facts.append],
-            seam=LeasesInline(),
-            threads=InlineThreads(),
-        )
-
-    def reader(self) -> RecordProcessor:
-        stage = self
-
-        class Reader(RecordProcessor):
-            def process_records(self, records: Any, checkpointer: Any) -> None:
-                stage.seen.set()
-
-        return Reader()
-
-    def blocker(self) -> RecordProcessor:
-        stage = self
-
-        class Blocker(RecordProcessor):
-            async def process_records(self, records: Any, checkpointer: Any) -> None:
-                stage.blocked.set()
-                await asyncio.Event().wait()
-
-        return Blocker()
-
-
-def staged(test: Callable[[Stage], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    async def main() -> None:
-        await test(Stage(VirtualClock()))
-
-    @wraps(test)
-    def run() -> None:
-        run_virtual(main(), limit_seconds=3600)
-
-    del run.__wrapped__  # type: ignore[attr-defined]  # or pytest would look for a fixture named stage
-    return run
+from tests.unit.worker_stage import Stage, staged
 
 
 @staged
@@ -142,8 +62,8 @@ async def test_what_ends_the_lease_loop_during_a_drain_is_said_and_not_taken_for
         worker.stop()
         await stage.clock.sleep(1.0)
         (lease,) = stage.table.rows().leases
-        stage.table.apply(create(replace(lease, key="shard-of-a-kcl", stream=None)))
-        with pytest.raises(LeaseTableConflict, match="shard-of-a-kcl"):
+        stage.table.apply(create(replace(lease, key="shard-of-another", app="billing")))
+        with pytest.raises(LeaseTableConflict, match="shard-of-another"):
             await run
 
 
