@@ -86,8 +86,9 @@ def _under_a_leader(
         yield "The index by owner is there: what is assigned is found within about a second."
     elif has_index is False:
         yield (
-            "The index by owner is not there (or not active): each KCL 3.x makes it when it starts, and a Python leader "
-            "where it may (dynamodb:UpdateTable). Until then a Python worker finds what is assigned to it by its scans."
+            "The index by owner is not there (or not active): each KCL 3.x makes it when it starts, and a Python "
+            "leader where it may (dynamodb:UpdateTable). Until then what is assigned to a Python worker is found by "
+            "its scans."
         )
 
 
