@@ -36,8 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "row that is no lease. Refused while a 3.x leader or a KCL 3.x worker lives; whether one does is watched for "
         "as long as it may stay silent, up to some minutes. Without --apply nothing is changed."
     )
-    two_x.add_argument("--lease-table", metavar="TABLE", required=True, help="the lease table (of a KCL: its app)")
-    two_x.add_argument("--apply", action="store_true", help="do it; without this flag it is only said what would be")
+    peers = commands.add_parser(
+        "prepare-peers", help="once no KCL 2.x will come back: Leasehold's workers alone", epilog=_EXIT_CODES
+    )
+    peers.description = (
+        "Give a table that a KCL 2.x has left for good to Leasehold's workers alone, who then hand leases over without "
+        "a pause: name the workers that renew leases, and mark each lease. That none of them is a KCL's is for you to "
+        "know: no row tells. Without --apply nothing is changed."
+    )
+    for each in (two_x, peers):
+        each.add_argument("--lease-table", metavar="TABLE", required=True, help="the lease table (of a KCL: its app)")
+        each.add_argument("--apply", action="store_true", help="do it; without this flag it is only said what would be")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -48,13 +57,17 @@ def run(arguments: argparse.Namespace) -> int:
     from lease_store.dynamodb import DynamoDBLeaseStore
 
     store = DynamoDBLeaseStore(table, create_table=False)
-    return asyncio.run(prepare(store, SystemClock(), apply=arguments.apply))
+    return asyncio.run(
+        prepare(store, SystemClock(), for_2x=arguments.table_command == "prepare-2x", apply=arguments.apply)
+    )
 
 
-async def prepare(store: LeaseStore, clock: Clock, *, apply: bool) -> int:
-    """``prepare-2x`` on ``store``; returns the exit code."""
+async def prepare(store: LeaseStore, clock: Clock, *, for_2x: bool = True, apply: bool) -> int:
+    """``prepare-2x`` or ``prepare-peers`` on ``store``; returns the exit code."""
+    from consumer.operate.peers_table import PeersTable
     from consumer.operate.two_x_table import TwoXTable
 
+    kind = TwoXTable if for_2x else PeersTable
     async with store.open():
-        is_done = await TwoXTable(store, clock=clock, tell=partial(print, flush=True)).prepare(apply=apply)
+        is_done = await kind(store, clock=clock, tell=partial(print, flush=True)).prepare(apply=apply)
     return 0 if is_done else 1

@@ -8,6 +8,7 @@ the first of these that holds                                                   
 a ``Leader`` row, whoever's                                                        leader
 a metric row without our attributes (a KCL 3.x worker's)                           leader
 the mode was leader before                                                         leader: it never falls back
+a lease with our mark ``leaseholdRules`` = "peer", made by hand                    peer: no KCL comes back
 a lease with our mark ``leaseholdRules`` = "2.x"                                   2x
 a lease that a KCL 3.5 or later made (``entityType``, no ``leaseholdCreatedAt``)   leader
 a lease that an older KCL made (neither)                                           2x
@@ -31,12 +32,14 @@ from lease_store.coordination import CLIENT_VERSION_KEY, COORDINATION_KEYS, LOCK
 from lease_store.layout import Layout, LegacyRows, layout_of
 from lease_store.lease import TableScan
 
-__all__ = ["RULES_2X", "Coordination", "Mode", "TableMode", "mode_of"]
+__all__ = ["RULES_2X", "RULES_PEER", "Coordination", "Mode", "TableMode", "mode_of"]
 
 Mode = Literal["peer", "leader", "2x"]
 Coordination = Literal["auto", "leader", "2x"]
 RULES_2X: Final = "2.x"
 """The value of ``leaseholdRules`` in each lease of a table that is kept free of all rows but leases."""
+RULES_PEER: Final = "peer"
+"""The same of a table that a KCL 2.x has left for good, by its owner's word (``leasehold table prepare-peers``)."""
 
 _LEADER_STATES: Final = frozenset({"CLIENT_VERSION_3X", "CLIENT_VERSION_3X_WITH_ROLLBACK"})
 _UPGRADING: Final = "CLIENT_VERSION_UPGRADE_FROM_2X"
@@ -122,6 +125,9 @@ def _marks_3x(layout: Layout) -> Iterator[str]:
 
 
 def _by_leases(scan: TableScan) -> tuple[Mode, str] | None:
+    for lease in scan.leases:
+        if lease.rules == RULES_PEER:  # before the other mark, which is replaced row by row
+            return "peer", f"its lease {lease.key!r} is marked for workers of Leasehold alone"
     for lease in scan.leases:
         if lease.rules == RULES_2X:
             return "2x", f"its lease {lease.key!r} is marked for the rules of KCL {RULES_2X}"

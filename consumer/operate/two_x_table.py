@@ -17,7 +17,7 @@ from consumer.clock import Clock
 from consumer.leasing.table_mode import RULES_2X
 from consumer.operate.findings import Look
 from consumer.operate.life_signs import LifeSigns
-from lease_store import verbs
+from consumer.operate.marking import mark_leases
 from lease_store.coordination import ClientVersion, LeaderLock, TableMigration
 from lease_store.lease import ForeignRow, Lease, WorkerRow
 from lease_store.store import LeaseStore
@@ -31,8 +31,6 @@ _TOLD_EVERY_SECONDS: Final = 10.0
 _SETTLED_SECONDS: Final = 5.0
 _LONGEST_CLEARING_SECONDS: Final = 180.0
 _FAILOVER_SECONDS: Final = 10.0
-_CALL_SECONDS: Final = 5.0
-_AT_ONCE: Final = 16
 _STATES_3X: Final = ("CLIENT_VERSION_3X", "CLIENT_VERSION_3X_WITH_ROLLBACK")
 
 
@@ -115,7 +113,7 @@ class TwoXTable:
             look = await self._look()
             if self._signs.alive:
                 return await self._is_left_alone()  # which tells of it
-            await self._mark(_unmarked(look))
+            await mark_leases(self._store, _unmarked(look), RULES_2X)
             others = _others(look)
             for row in others:
                 if not self._is_living(row):
@@ -128,11 +126,6 @@ class TwoXTable:
                 self._tell_unfinished(others)
                 return False
             await self._clock.sleep(_LOOK_SECONDS)
-
-    async def _mark(self, leases: Sequence[Lease]) -> None:
-        for start in range(0, len(leases), _AT_ONCE):
-            writes = [verbs.mark_rules(lease, RULES_2X) for lease in leases[start : start + _AT_ONCE]]
-            await asyncio.gather(*(self._store.write(write, timeout_seconds=_CALL_SECONDS) for write in writes))
 
     def _tell_done(self, look: Look) -> None:
         owners = sorted({lease.owner for lease in look.scan.leases if lease.owner and not lease.is_finished})
