@@ -140,7 +140,9 @@ class Drain:
             _log.warning("Shard %s could not be offered to %s and will be offered again: %s", held.key, to, error)
         except LeaseLost:
             return  # nothing is left to hand over
-        notice = min(_LONGEST_NOTICE_SECONDS, 1.2 * self._scan_period_seconds() + 0.2)
+        # A KCL heeds a hand-off only once it is finished.
+        is_kcl = held.hand_off_to is not None and leases.is_kcl(held.hand_off_to)
+        notice = 0.0 if is_kcl else min(_LONGEST_NOTICE_SECONDS, 1.2 * self._scan_period_seconds() + 0.2)
         self._noticed_by[held] = min(self._stop_by, leases.clock.monotonic() + notice)
 
     def _watch_hand_offs(self) -> None:

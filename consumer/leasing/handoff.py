@@ -29,9 +29,12 @@ _LOOK_SECONDS: Final = 2.0
 def choose_receivers(leases: Leases, keys: list[str], *, besides: frozenset[str] = frozenset()) -> dict[str, str]:
     """A live peer for each key, as limits allow: not draining, its row seen to move, the least loaded first.
 
-    A place that was chosen for another lease is taken, though no row tells it yet.
+    A place that was chosen for another lease is taken, though no row tells it yet. None in a table of mode 2x, where
+    what is let go is found by whoever lacks it.
     """
-    moving = {peer.row.worker_id for peer in leases.peers if peer.has_moved} - besides
+    if leases.table.mode == "2x":
+        return {}
+    moving = {peer.row.worker_id for peer in leases.peers if peer.may_receive} - besides
     receivers = [worker for worker in leases.workers() if worker.worker_id in moving and worker.may_receive]
     if not keys or not receivers:
         return {}  # as at most steps of a drain, and for each lease where a whole fleet stops: no row is gone through
@@ -220,13 +223,23 @@ class OwnerSide:
     def _hopeless(self, to: str, held: HeldLease) -> str | None:
         now = self._leases.clock.monotonic()
         began = now if held.pending_since is None else held.pending_since
-        if now >= began + self._timeout_seconds and not self._leases.draining:
-            return f"the running batch did not end within {self._timeout_seconds:g} s"
+        timeout = self._timeout_seconds
+        if self._leases.is_kcl(to):
+            timeout = max(timeout, self._leases.timing.kcl_hand_off_seconds)  # as long as its own leader waits
+        if now >= began + timeout and not self._leases.draining:
+            return f"the running batch did not end within {timeout:g} s"
         peer = self._leases.peers.get(to)
         if peer is None or not peer.is_alive(self._leases.witnessed_until, self._leases.timing.failover_seconds):
             # A receiver so new that no scan has shown it yet is no dead one: it gets one failover time.
-            return "the next owner is dead" if now >= began + self._leases.timing.failover_seconds else None
+            return "the next owner is dead" if now >= began + self._patience_seconds(to) else None
         return "the next owner is draining" if peer.row.draining else None
+
+    def _patience_seconds(self, to: str) -> float:
+        """How long a receiver that shows no sign of life is waited for: a KCL shows one every 30 s only."""
+        timing = self._leases.timing
+        if self._leases.is_kcl(to) or (self._leases.table.mode == "leader" and self._leases.peers.get(to) is None):
+            return timing.kcl_hand_off_seconds
+        return timing.failover_seconds
 
     async def let_go(self, held: HeldLease, *, shutdown_called: bool) -> bool:
         """Hand over, or release (draining only); True when the tenure is over, False when it was taken back.

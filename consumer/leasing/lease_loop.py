@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from consumer.leasing.drain import Drain
 from consumer.leasing.handoff import OwnerSide, is_ready, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases, TenureListener
+from consumer.leasing.own_row import OwnRow
+from consumer.leasing.table_mode import RULES_2X, Coordination
 from consumer.leasing.table_watch import TableWatch
 from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
@@ -31,7 +34,7 @@ from consumer.streams.incarnations import precedes
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
-from lease_store.lease import Lease, TableScan, WorkerRow
+from lease_store.lease import Lease, TableScan
 from lease_store.store import Applied, LeaseStore, Refused
 
 __all__ = ["LeaseLoop", "LeaseSettings", "TableState"]
@@ -40,7 +43,6 @@ _log = logging.getLogger("leasehold.leasing")
 
 # A wave of ends must leave the table's connections to renewals: a call's time-out runs while it waits for one.
 _BULK_AT_ONCE: Final = 8
-_FAST_BEATS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class LeaseSettings:
     scan_read_units_per_second: float
     max_leases: int | None = None
     app: str | None = None
+    coordination: Coordination = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,7 @@ class LeaseLoop:
         self._clock = clock
         self._random = random
         self._owner = OwnerSide(self.leases, settings.hand_off_timeout_seconds)
+        self._own_row = OwnRow(self.leases)
         self._watch = TableWatch(
             self.leases,
             self._spawn,
@@ -106,6 +110,8 @@ class LeaseLoop:
             stream_base=settings.stream_base,
             read_units_per_second=settings.scan_read_units_per_second,
             app=settings.app,
+            coordination=settings.coordination,
+            own_row=self._own_row,
         )
         self._look = asyncio.Lock()
         self._drain = Drain(
@@ -113,27 +119,31 @@ class LeaseLoop:
         )
         self._tasks: asyncio.TaskGroup | None = None
         self._early: list[Coroutine[Any, Any, None]] = []
-        self._beat = 0
-        self._beating = asyncio.Lock()
         self._bulk = asyncio.Semaphore(_BULK_AT_ONCE)
 
     # -- life
 
+    async def look(self) -> TableScan:
+        """Look at the table once, before ``start``, and touch nothing. Raises LeaseStoreError, LeaseTableConflict."""
+        return await self._watch.scan()
+
     async def start(self) -> TableScan:
-        """Make myself known and look at the table once.
+        """Make myself known and look at the table, after a first look.
 
         Raises LeaseStoreError, LeaseTableConflict; nothing runs yet.
         """
-        await self._watch.scan()
-        await self._write_beat()
+        if self.leases.looked_at == -math.inf:
+            await self.look()
+        await self._own_row.write()
         return await self._watch.scan()
 
     async def run(self) -> None:
         """Lease until cancelled. An error out of the ordinary ends it, and with it the worker."""
         async with asyncio.TaskGroup() as self._tasks:
-            self._spawn(self._beat_forever())
+            self._spawn(self._own_row.beat_forever())
             self._spawn(self._watch.scan_forever())
             self._spawn(self._watch.take_forever())
+            self._spawn(self._watch.obey_forever())
             self._spawn(self._owner.look_at_receivers())
             while self._early:
                 self._spawn(self._early.pop(0))
@@ -152,7 +162,8 @@ class LeaseLoop:
 
         ``within_seconds``: when the caller will give up, infinity for never.
         """
-        await self._drain.run(self._write_beat, within_seconds)
+        self._watch.rules.stop()  # at once, since others wait for what a leader holds
+        await self._drain.run(self._own_row.write, within_seconds)
 
     async def is_named(self) -> bool:
         """Whether a lease is held, or a row that is known here names this worker."""
@@ -160,11 +171,7 @@ class LeaseLoop:
 
     async def leave(self) -> None:
         """After a complete drain: remove this worker's row, so that peers need not wait for it to go stale."""
-        try:
-            async with self._beating:
-                await self._store.delete_worker(self._worker_row())
-        except LeaseStoreError as error:
-            _log.warning("This worker's own row stays behind; a peer sweeps it once it is stale: %s", error)
+        await self._own_row.leave()
 
     # -- what the worker asks for
 
@@ -208,7 +215,8 @@ class LeaseLoop:
         The mark begins with the wall time in ms.
         """
         mark = f"{int(self._clock.wall() * 1000)}-{self._random.getrandbits(48):012x}"
-        return replace(lease, owner=owner, created_at=mark, app=self._settings.app)
+        rules = RULES_2X if self.leases.table.mode == "2x" else None
+        return replace(lease, owner=owner, created_at=mark, app=self._settings.app, rules=rules)
 
     async def delete(self, lease: Lease) -> None:
         """Remove a finished row; a refusal means that the row moved on, and is fine."""
@@ -326,50 +334,6 @@ class LeaseLoop:
             except LeaseStoreError as error:
                 retry_at = self._clock.monotonic() + backoff.next_seconds()
                 _log.warning("Could not renew the lease of shard %s, trying again: %s", held.key, error)
-
-    async def _beat_forever(self) -> None:
-        backoff = Backoff(self._random, 0.1, self.leases.timing.beat_seconds)
-        while True:
-            try:
-                await self._write_beat()
-                backoff.reset()
-                # The first beats come fast: peers hand nothing to a worker whose row they have not seen move.
-                fast = self._beat <= _FAST_BEATS
-                pause = min(1.0, self.leases.timing.beat_seconds) if fast else self.leases.timing.beat_seconds
-            except LeaseStoreError as error:
-                pause = backoff.next_seconds()
-                _log.warning("Could not write this worker's own row, trying again: %s", error)
-            await self._clock.sleep(pause)
-
-    # -- my own row
-
-    def _worker_row(self) -> WorkerRow:
-        return WorkerRow(
-            worker_id=self.leases.me,
-            beat=self._beat,
-            draining=self.leases.draining,
-            failover_seconds=self._settings.failover_seconds,
-            max_leases=self.leases.max_leases,
-            updated_at=int(self._clock.wall()),
-        )
-
-    async def _write_beat(self) -> None:
-        async with self._beating:
-            self._beat += 1
-            written = self._worker_row()
-            try:
-                async with self._clock.timeout(self.leases.timing.call_seconds):
-                    if await self._store.write_worker(written):
-                        return
-                    row = await self._store.read_worker(self.leases.me)
-            except TimeoutError:
-                raise LeaseTableUnavailable("No reply to the write of this worker's own row.") from None
-            if row == written:
-                return  # something on its way carried it twice, and the refusal is the second one's
-            if row is not None and row.beat is not None:
-                # Only a hand that edits the table, or a second worker of this id, is ahead of me.
-                self._beat = max(self._beat, row.beat)
-            raise LeaseTableUnavailable(f"This worker's own row is at beat {self._beat} already.")
 
 
 def _not_made(lease: Lease) -> LeaseTableUnavailable:

@@ -14,6 +14,7 @@ from consumer.leasing.sight import Sight
 from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
+from lease_store.attributes import Place
 from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable
 from lease_store.lease import Lease, WorkerRow
 from lease_store.store import Applied, LeaseStore, Refused, WriteResult
@@ -281,12 +282,28 @@ class Leases(Sight):
         return lease
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
-        """A peer's row by a consistent read, noted. Raises LeaseStoreError, also for a reply that never came."""
-        try:
-            async with self.clock.timeout(self.timing.call_seconds):
-                row = await self.store.read_worker(worker_id)
-        except TimeoutError:
-            raise LeaseTableUnavailable(f"No reply to a read of the row of worker {worker_id}.") from None
-        if row is not None:
-            self.peers.see(row, self.clock.monotonic())
-        return row
+        """A peer's row by a consistent read, noted. Raises LeaseStoreError, also for a reply that never came.
+
+        While rows move from legacy tables into the lease table, it may lie in either.
+        """
+        for place in self._worker_places():
+            try:
+                async with self.clock.timeout(self.timing.call_seconds):
+                    row = await self.store.read_worker(worker_id, place)
+            except TimeoutError:
+                raise LeaseTableUnavailable(f"No reply to a read of the row of worker {worker_id}.") from None
+            if row is not None:
+                self.peers.see(row, self.clock.monotonic())
+                return row
+        return None
+
+    async def delete_worker(self, row: WorkerRow) -> None:
+        """The row of a worker that is gone, wherever it lies, if it has not moved. Raises LeaseStoreError."""
+        for place in self._worker_places():
+            await self.store.delete_worker(row, place)
+
+    def _worker_places(self) -> tuple[Place, ...]:
+        layout = self.table.layout
+        if layout.status == "COMPLETE":
+            return (layout.workers_at,)
+        return ("leases", "metrics") if layout.workers_at == "leases" else ("metrics", "leases")

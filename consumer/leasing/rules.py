@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +19,8 @@ class Means:
     """What rules act with.
 
     ``spawn`` starts a task on the lease loop; ``scan_period_seconds`` tells how far apart this worker's looks are now;
-    ``look_now`` has the table scanned before its time, at most once a second.
+    ``look_now`` has the table scanned before its time, at most once a second; ``follow_row`` reads one row and does
+    what it asks of this worker, as a look does.
     """
 
     leases: Leases
@@ -29,6 +30,7 @@ class Means:
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     scan_period_seconds: Callable[[], float]
     look_now: Callable[[], None]
+    follow_row: Callable[[str], Awaitable[None]]
 
 
 class Rules(Protocol):
@@ -59,9 +61,12 @@ class Rules(Protocol):
         ...
 
     async def run(self) -> None:
-        """Whatever goes on besides looks, for as long as the mode lasts; cancelled when it ends."""
+        """Whatever goes on besides looks, for as long as the rules hold.
+
+        Returns after ``stop``, when what others would wait for is given up.
+        """
         ...
 
-    async def leave(self) -> None:
-        """This worker leaves, or the mode ends: give up what others would wait for. Nothing is begun after it."""
+    def stop(self) -> None:
+        """The mode ends, or this worker drains: nothing is begun any more, what is under way goes on to its end."""
         ...

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Set as AbstractSet
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from consumer.clock import Clock
 from consumer.leasing.assignment import LeaseView, PlanView, WorkerView
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.observation import Observation, Observations, Peers
+from consumer.leasing.table_mode import TableMode
 from consumer.leasing.timing import LeaseTiming
+from lease_store.layout import Layout
 from lease_store.lease import Lease
 
 __all__ = ["Sight"]
 
 _TAKEN_BACK_REST_SECONDS: Final = 60.0
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Sight:
     """One worker's knowledge of rows and peers, by its own clock. Lives on the lease loop.
 
-    ``held`` are the tenures that are not over; ``looked_at`` is when, by my clock, the last complete scan was begun;
-    ``moved`` is set when a lease may be free now, ``finished`` when a row reached SHARD_END.
+    ``held`` are the tenures that are not over; ``table`` is what the last look told of the table's mode and layout;
+    ``looked_at`` is when, by my clock, the last complete scan was begun; ``moved`` is set when a lease may be free now,
+    ``finished`` when a row reached SHARD_END.
     """
 
     def __init__(self, *, me: str, timing: LeaseTiming, clock: Clock, max_leases: int | None = None) -> None:
@@ -34,6 +39,7 @@ class Sight:
         self.held: dict[str, HeldLease] = {}
         self.observations = Observations()
         self.peers = Peers(me)
+        self.table = TableMode(mode="peer", because="nobody has looked yet", layout=Layout())
         self.draining = False
         self.looked_at = float("-inf")
         self.moved = asyncio.Event()
@@ -43,11 +49,21 @@ class Sight:
         """Note a row whose reply came just now."""
         now = self.clock.monotonic()
         if self.observations.see(lease, now):
-            self.peers.see_lease_moved(lease.actual_owner, now)
+            self.note_moved([lease], now)
         if lease.actual_owner is None:
             self.moved.set()
         if lease.is_finished:
             self.tell_finished()
+
+    def note_moved(self, leases: Iterable[Lease], now: float) -> None:
+        """These were seen to move, or for the first time: so their actual owners live.
+
+        Not so a KCL to which somebody has just given a lease: it may be dead, and goes by nothing but its own moves.
+        """
+        for lease in leases:
+            owner = lease.actual_owner
+            if owner is not None and (self.observations[lease.key].moved_by_owner or not self.is_kcl(owner)):
+                self.peers.see_lease_moved(owner, now)
 
     def tell_finished(self) -> None:
         """Wake whoever waits for a shard's end; who comes later waits for the next one."""
@@ -55,9 +71,21 @@ class Sight:
         finished.set()
 
     def is_first(self) -> bool:
-        """Whether I am the live worker with the smallest id among those that are open to work."""
-        open_to_work = [worker.worker_id for worker in self.workers() if worker.may_receive]
+        """Whether I am the live worker of ours with the smallest id among those that are open to work."""
+        workers = [worker for worker in self.workers() if worker.may_receive]
+        open_to_work = [worker.worker_id for worker in workers if not self.is_kcl(worker.worker_id)]
         return not open_to_work or min(open_to_work) == self.me
+
+    def is_kcl(self, worker_id: str) -> bool:
+        """Whether a worker is known by a metric row that no worker of ours writes."""
+        peer = self.peers.get(worker_id)
+        return peer is not None and peer.row.beat is None
+
+    def last_sign_of(self, worker_id: str) -> float | None:
+        """When a lease that a worker owns, or its own row, was last seen to move; None where it owns no lease."""
+        moves = [seen.seen_at for seen in self.observations if seen.lease.actual_owner == worker_id]
+        peer = self.peers.get(worker_id)
+        return max([*moves, *([peer.moved_at] if peer is not None else [])]) if moves else None
 
     def current(self, key: str) -> Lease | None:
         """The row as this worker knows it best: its own tenure's, else the observation."""
@@ -89,10 +117,13 @@ class Sight:
     def free_at(self, observation: Observation) -> float:
         """When the lease may be taken, by the longer failover time of mine and its actual owner's.
 
-        Infinity where only the next look can tell.
+        A KCL that was just given it may not know yet. Infinity where only the next look can tell.
         """
         owner = observation.lease.actual_owner
-        at = observation.free_at(self.peers.failover_of(owner, self.timing.failover_seconds))
+        failover = self.peers.failover_of(owner, self.timing.failover_seconds)
+        if owner is not None and observation.moved_by_owner is False and self.is_kcl(owner):
+            failover += self.timing.kcl_discovery_seconds
+        at = observation.free_at(failover)
         return at if owner is None or at <= self.looked_at + self.timing.look_seconds else math.inf
 
     def takeable(self) -> dict[str, float]:
@@ -119,13 +150,21 @@ class Sight:
     def workers(self) -> list[WorkerView]:
         """Live workers by id, myself among them."""
         alive = self.peers.alive(self.witnessed_until, self.timing.failover_seconds)
-        views = [WorkerView(each.row.worker_id, not each.row.draining, each.row.max_leases) for each in alive]
+        views = [
+            WorkerView(
+                peer.row.worker_id,
+                peer.may_receive if peer.is_kcl else not peer.row.draining,
+                peer.row.max_leases,
+                peer.is_kcl,
+            )
+            for peer in alive
+        ]
         return sorted(
             [*views, WorkerView(self.me, not self.draining, self.max_leases)], key=lambda view: view.worker_id
         )
 
-    def view(self, coming: AbstractSet[str] = frozenset()) -> PlanView:
-        """What a plan depends on, as this worker sees it now; leases that it is about to take are its own."""
+    def view(self, coming: Mapping[str, str] = _NONE) -> PlanView:
+        """What a plan depends on, as this worker sees it now; what is ``coming`` to a worker is its own already."""
         now = self.clock.monotonic()
         failover = self.timing.failover_seconds
         leases = []
@@ -134,13 +173,15 @@ class Sight:
             lease = observation.lease if held is None else held.lease
             if lease.is_finished:
                 continue
-            if lease.key in coming:
-                leases.append(LeaseView(lease.key, self.me, may_move=False, actual_owner=self.me))
+            if (to := coming.get(lease.key)) is not None:
+                leases.append(LeaseView(lease.key, to, may_move=False, actual_owner=to))
                 continue
             owner = lease.actual_owner
             # What moved lately, as nearly all does, is free for nobody: asked first, for every row comes by here.
             may_be_free = held is None and (owner is None or now >= observation.seen_at + failover)
             is_free = may_be_free and now >= self.free_at(observation)
+            if is_free and owner is not None:
+                self.peers.see_lease_still(owner)
             taken_back_at = observation.taken_back_at
             rests = taken_back_at is not None and now < taken_back_at + _TAKEN_BACK_REST_SECONDS
             is_pending = lease.is_pending

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
 from consumer.errors import LeaseTableConflict
+from consumer.hooks import WorkersSeen
 from consumer.leasing.guarded_writes import GuardedWrites
 from consumer.leasing.handoff import OwnerSide, ReceiverSide, settle_mine
 from consumer.leasing.leases import Leases
-from consumer.leasing.peer import PeerRules
+from consumer.leasing.mode_watch import ModeWatch
+from consumer.leasing.own_row import OwnRow
 from consumer.leasing.rules import Means, Rules
-from consumer.leasing.table_check import conflict_in, unknown_movers
+from consumer.leasing.table_check import conflict_in
+from consumer.leasing.table_mode import Coordination
 from consumer.leasing.timing import scan_period_seconds
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
@@ -44,28 +47,48 @@ class TableWatch:
         stream_base: str,
         read_units_per_second: float,
         app: str | None = None,
+        coordination: Coordination = "auto",
+        own_row: OwnRow | None = None,
     ) -> None:
         self._leases = leases
         self._spawn = spawn
         self._stream_base = stream_base
         self._app = app
+        self._own_row = own_row
         self._read_units_per_second = read_units_per_second
         self.writes = GuardedWrites(leases)
         self._receiver = ReceiverSide(leases)
         self._means = Means(
-            leases, self.writes, owner, self._receiver, spawn, lambda: self.scan_period_seconds, self.look_now
+            leases,
+            self.writes,
+            owner,
+            self._receiver,
+            spawn,
+            lambda: self.scan_period_seconds,
+            self.look_now,
+            self.follow_row,
         )
-        self.rules: Rules = PeerRules(self._means)
-        self._suspects: Mapping[str, str] = {}
+        self._mode = ModeWatch(self._means, coordination)
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._rows = 0
+        self._workers: WorkersSeen | None = None
         self._look = asyncio.Event()
         self._look_ended_at = self._sweep_at = -math.inf
 
     @property
+    def rules(self) -> Rules:
+        """The rules of the table's mode."""
+        return self._mode.rules
+
+    async def obey_forever(self) -> None:
+        """Run the rules in force, whatever they do besides looks."""
+        await self._mode.run()
+
+    @property
     def scan_period_seconds(self) -> float:
-        """How long this worker waits between scans now."""
-        return scan_period_seconds(self._rows, len(self._leases.workers()), self._read_units_per_second)
+        """How long this worker waits between scans now; no KCL scans often enough to be reckoned with."""
+        ours = sum(not self._leases.is_kcl(worker.worker_id) for worker in self._leases.workers())
+        return scan_period_seconds(self._rows, ours, self._read_units_per_second)
 
     @property
     def pause_seconds(self) -> float:
@@ -76,7 +99,7 @@ class TableWatch:
         """
         leases = self._leases
         alive = leases.peers.alive(leases.witnessed_until, leases.timing.failover_seconds)
-        known = 1 + sum(peer.has_moved for peer in alive)
+        known = 1 + sum(peer.has_moved and not peer.is_kcl for peer in alive)
         for_sure = scan_period_seconds(self._rows, known, self._read_units_per_second)
         return min(self.scan_period_seconds, max(leases.timing.failover_seconds, for_sure))
 
@@ -126,26 +149,37 @@ class TableWatch:
         began = leases.clock.monotonic()
         try:
             async with leases.clock.timeout(_LONGEST_SCAN_SECONDS):
-                scan = await leases.store.scan()
+                scan, legacy = await leases.store.scan(), await leases.store.legacy()
         except TimeoutError:
             raise LeaseTableUnavailable(
                 f"A scan of the lease table took more than {_LONGEST_SCAN_SECONDS:g} s."
             ) from None
         self._check(scan)
+        self._mode.judge(scan, legacy)
         now = leases.clock.monotonic()
-        leases.peers.see_scan(scan.workers, now)
+        leases.peers.see_scan(leases.table.layout.workers, now)
         moved = leases.observations.see_scan(scan.leases, now, began=began)
-        for owner in dict.fromkeys(lease.actual_owner for lease in moved):
-            leases.peers.see_lease_moved(owner, now)
-        self._rows = len(scan.leases) + len(scan.workers)
+        leases.note_moved(moved, now)
+        self._tell_workers()
+        if self._own_row is not None:
+            self._own_row.look(scan, legacy)
+        self._rows = len(scan.leases) + len(leases.table.layout.workers)
         self.writes.forget_all_but(present := {lease.key for lease in scan.leases})
         self.rules.forget_all_but(present)
         leases.looked_at = max(leases.looked_at, began)
         leases.moved.set()
         if any(lease.is_finished for lease in moved):
             leases.tell_finished()
-        await self._check_movers(moved, scan)
+        await self._mode.check_movers(moved, scan)
         return scan
+
+    def _tell_workers(self) -> None:
+        leases = self._leases
+        kcl = sum(leases.is_kcl(worker.worker_id) for worker in leases.workers())
+        seen = WorkersSeen("", len(leases.workers()) - kcl, kcl)
+        if seen != self._workers:
+            self._workers = seen
+            leases.hooks(seen)
 
     def _check(self, scan: TableScan) -> None:
         table = self._leases.store.name
@@ -156,30 +190,6 @@ class TableWatch:
             _log.warning("Row %r of lease table %s is left alone: %s", key, table, reason)
         self._told = frozenset(scan.unreadable)
 
-    async def _check_movers(self, moved: Sequence[Lease], scan: TableScan) -> None:
-        """A worker of ours has a row before its first lease; who moves one lease twice without having any is a KCL.
-
-        Once is not enough: a peer may make a row for a worker that has left, or hand one over to it. A scan may be late
-        with a worker's row, or show leases of one that has left: only consistent reads convict.
-        """
-        known = {row.worker_id for row in scan.workers} | {self._leases.me}
-        movers = unknown_movers(moved, known)
-        repeated = {key: owner for key, owner in movers.items() if self._suspects.get(key) == owner}
-        rows = {lease.key for lease in scan.leases}
-        before = {key: owner for key, owner in self._suspects.items() if key in rows and owner not in known}
-        self._suspects = before | movers
-        for key, owner in sorted(repeated.items()):
-            if await self._leases.read_worker(owner) is not None:
-                continue
-            row = await self._leases.read(key)
-            # A finished row keeps the owner that ended it, who may have left since.
-            if row is not None and not row.is_finished and row.actual_owner == owner:
-                raise LeaseTableConflict(
-                    f"Lease table {self._leases.store.name} is also written by {owner!r}, which is no Leasehold "
-                    "worker (a KCL 2.x?); sharing a table with a KCL is not built yet. Stop it, or give this app a "
-                    "lease table of its own with --lease-table."
-                )
-
     async def _sweep(self) -> None:
         """Delete rows of workers that died long ago: every start of a worker leaves one, if it did not drain."""
         leases = self._leases
@@ -187,10 +197,12 @@ class TableWatch:
         if now < self._sweep_at:
             return
         for peer in leases.peers:
+            if peer.is_kcl:
+                continue  # a KCL's leader deletes those, after a day
             stale = max(_STALE_SECONDS, _STALE_FAILOVERS * (peer.row.failover_seconds or 0.0))
             if now >= peer.moved_at + stale and self.rules.is_describer():
                 try:
-                    await leases.store.delete_worker(peer.row)
+                    await leases.delete_worker(peer.row)
                 except LeaseStoreError as error:
                     self._sweep_at = now + _TOLD_EVERY_SECONDS
                     _log.warning(
@@ -202,25 +214,32 @@ class TableWatch:
                     )
                     return
 
+    async def follow_row(self, key: str) -> None:
+        """Read one row and do what it asks of me, without waiting for the next look. Raises LeaseStoreError."""
+        if await self._leases.read(key) is not None:
+            self._follow(key)
+
     def _follow_rows(self, rows: Sequence[Lease]) -> None:
         """What rows ask of me: settle what names me, receive what comes, learn of hand-offs early; then the plan."""
-        leases = self._leases
-        pending_to_me = set()
-        for key in [row.key for row in rows]:
-            # A scan may go back: what is known since decides, or every late scan would bring reads and refusals.
-            observation = leases.observations.get(key)
-            if observation is None or observation.lease.is_finished:
-                continue
-            row, held = observation.lease, leases.held.get(key)
-            if held is not None:
-                if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
-                    self._spawn(self.writes.run(row.key, held.renew))
-            elif row.actual_owner == leases.me or (row.owner == leases.me and leases.draining):
-                self._spawn(self.writes.run(row.key, partial(settle_mine, leases, row.key)))
-            elif row.is_pending and row.owner == leases.me:
-                pending_to_me.add(row.key)
-                if self._receiver.wants(row.key):
-                    self._spawn(self._receiver.poll(row.key))
-        self._receiver.settle(pending_to_me)
-        if not leases.draining:
+        self._receiver.settle({row.key for row in rows if self._follow(row.key)})
+        if not self._leases.draining:
             self.rules.follow()
+
+    def _follow(self, key: str) -> bool:
+        """What one row asks of me; whether a hand-off of it to me is under way."""
+        leases = self._leases
+        # A scan may go back: what is known since decides, or every late scan would bring reads and refusals.
+        observation = leases.observations.get(key)
+        if observation is None or observation.lease.is_finished:
+            return False
+        row, held = observation.lease, leases.held.get(key)
+        if held is not None:
+            if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
+                self._spawn(self.writes.run(key, held.renew))
+        elif row.actual_owner == leases.me or (row.owner == leases.me and leases.draining):
+            self._spawn(self.writes.run(key, partial(settle_mine, leases, key)))
+        elif row.is_pending and row.owner == leases.me:
+            if self._receiver.wants(key):
+                self._spawn(self._receiver.poll(key))
+            return True
+        return False

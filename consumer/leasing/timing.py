@@ -11,6 +11,8 @@ __all__ = ["LeaseTiming", "grace_seconds", "scan_period_seconds", "scan_read_uni
 _SHORTEST_SCAN_PERIOD_SECONDS: Final = 1.0
 _ROW_BYTES: Final = 600
 _READ_UNIT_BYTES: Final = 4096
+_KCL_HAND_OFF_SECONDS: Final = 30.0
+_KCL_DISCOVERY_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,9 @@ class LeaseTiming:
     ``renew_seconds``, ``beat_seconds``: F/3, so that two writes may be lost before trust ends. ``look_seconds``: how
     old a look at the table may be and still bear witness that nothing moved; one a renewal before F is up shows whether
     the owner has missed any. ``call_seconds``: the longest one lease call may take before its reply counts as lost.
+    ``lock_seconds``: what our leader's lock states as its duration; shorter than F, so that after a leader's death the
+    next one leads before the dead one's leases are free. ``lock_trust_seconds``: how long after the *send* of its last
+    heartbeat a leader plans.
     """
 
     failover_seconds: float
@@ -37,6 +42,32 @@ class LeaseTiming:
     @property
     def renew_seconds(self) -> float:
         return self.failover_seconds / 3
+
+    @property
+    def lock_seconds(self) -> float:
+        return round(0.9 * self.failover_seconds, 3)
+
+    @property
+    def lock_heartbeat_seconds(self) -> float:
+        return self.failover_seconds / 4
+
+    @property
+    def lock_trust_seconds(self) -> float:
+        return self.lock_seconds - max(0.1, 0.1 * self.lock_seconds)
+
+    @property
+    def kcl_hand_off_seconds(self) -> float:
+        """How long a hand-off with a KCL may take: its workers give a batch 30 s to end, and its leader F more."""
+        return _KCL_HAND_OFF_SECONDS + self.failover_seconds
+
+    @property
+    def kcl_discovery_seconds(self) -> float:
+        """How late a KCL's first renewal of a lease that it was given may come.
+
+        It asks what it owns every half of its assignment interval (2 F; so 10 s by default), writes nothing to accept a
+        lease, and renews within F/3.
+        """
+        return max(_KCL_DISCOVERY_SECONDS, self.failover_seconds) + self.renew_seconds
 
     @property
     def slow_hand_off_seconds(self) -> float:

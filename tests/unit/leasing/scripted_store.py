@@ -13,6 +13,7 @@ from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
 from consumer.leasing.timing import LeaseTiming
 from consumer.testing.virtual_time import VirtualClock, run_virtual
+from lease_store.attributes import Place
 from lease_store.errors import LeaseTableThrottled
 from lease_store.lease import Lease, WorkerRow
 from lease_store.memory import MemoryLeaseStore
@@ -109,10 +110,10 @@ class Bench(MemoryLeaseStore):
             return Unknown("scripted")
         return result
 
-    async def delete_worker(self, row: WorkerRow) -> None:
+    async def delete_worker(self, row: WorkerRow, place: Place = "leases") -> None:
         if self.refuse_deletes:
             raise LeaseTableThrottled("scripted")
-        await super().delete_worker(row)
+        await super().delete_worker(row, place)
 
     async def read(self, key: str) -> Lease | None:
         self.sent.append("read")

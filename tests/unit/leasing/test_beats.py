@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from lease_store.attributes import Place
 from lease_store.lease import WorkerRow
 from tests.unit.leasing.loop_stage import loop_on
 from tests.unit.leasing.scripted_store import ME, Bench, on_bench
@@ -18,8 +19,8 @@ def test_a_beat_that_the_network_carried_twice_stands(caplog: pytest.LogCaptureF
     async def main(bench: Bench) -> None:
         write = bench.write_worker
 
-        async def carried_twice(row: WorkerRow) -> bool:
-            return await write(row) and await write(row)
+        async def carried_twice(row: WorkerRow, place: Place = "leases") -> bool:
+            return await write(row, place) and await write(row, place)
 
         bench.write_worker = carried_twice  # type: ignore[method-assign]
         loop_on(bench)

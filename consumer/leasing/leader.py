@@ -1,0 +1,322 @@
+"""Rules of a table in which whoever holds the leader's lock plans for all, be it a Java KCL 3.x or one of us.
+
+What a death costs, with all looks a second apart (F the failover time, latencies left out):
+
+- A worker of ours dies at 0, its last renewal was seen by 1 s: its leases are free at F + 1 s at the latest, are
+  assigned at that instant, and whoever they are for reads their rows from the moment they look free to it
+  (``Discovery.expect``): elsewhere by F + 1.2 s.
+- It was the leader: its lock states 0.9 F, its last heartbeat was seen by others within 1 s, so one of them leads by
+  0.9 F + 1 s, before those leases are free, and plans by what it saw as a follower. So all is elsewhere by
+  max(0.9 F, F) + 1.2 s, within F + 2 s.
+- The dead leader was a KCL, whose lock lasts for 120 s after its last heartbeat. Nobody may lead meanwhile; but a lease
+  that has stood still for 3 F while its leader gave no sign of life for as long is taken by the worker of ours that the
+  plan names, another one of ours a little later: by 3 F + 1 s and a grace of at most 1 s.
+- A KCL dies, and we lead: F + 1 s to the assignment; one that never moved what it was given gets the time that a KCL
+  takes to hear of it (``LeaseTiming.kcl_discovery_seconds``) besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Set as AbstractSet
+from functools import partial
+from typing import Final
+
+from consumer.hooks import Planned
+from consumer.leasing.assignment import HandOff, PlanView, plan
+from consumer.leasing.discovery import Discovery
+from consumer.leasing.handoff import is_ready
+from consumer.leasing.lock import LeaderCandidate, is_gone
+from consumer.leasing.observation import Observation
+from consumer.leasing.rules import Means
+from consumer.leasing.taking import Taking, held_back
+from consumer.leasing.waiting import wait_for
+from lease_store import verbs
+from lease_store.errors import LeaseStoreError
+
+__all__ = ["LeaderRules"]
+
+_log = logging.getLogger("leasehold.leasing")
+
+_SAFETY_FAILOVERS: Final = 3
+_SAFETY_TAKES_A_LOOK: Final = 16
+_INDEX_AGAIN_SECONDS: Final = 60.0
+_NOT_READY_SECONDS: Final = 0.5
+_TOLD_EVERY_SECONDS: Final = 60.0
+
+
+class LeaderRules:
+    """``Rules`` under a leader: a candidate for its lock, planning for all while it holds it, else taking nothing.
+
+    ``wants_index``: have the index by owner made even where no KCL asks for it.
+    """
+
+    def __init__(self, means: Means, *, wants_index: bool = False) -> None:
+        self._means = means
+        self._leases = means.leases
+        self._candidate = LeaderCandidate(
+            means.leases, lambda: self._leases.table.layout.lock_at, means.scan_period_seconds, self._leadership_changed
+        )
+        self._safety = Taking(means)
+        self._safety_left, self._safety_look = _SAFETY_TAKES_A_LOOK, -math.inf
+        self._coming: dict[str, str] = {}
+        self._lacking: Mapping[str, int] = {}
+        self._wants_index = wants_index
+        self._index_at = self._told_at = -math.inf
+        self._began_at = means.leases.clock.monotonic()
+        self._is_over = asyncio.Event()
+        self._discovery = Discovery(means)
+
+    def is_describer(self) -> bool:
+        """The leader, where it is one of us; else the first of us, since a KCL's leader repairs after minutes."""
+        lock = self._candidate.seen.lock
+        if self._candidate.is_leader or lock is None:
+            return self._candidate.is_leader or self._leases.is_first()
+        leader = self._leases.peers.get(lock.owner)
+        is_one_of_us = leader is not None and not leader.is_kcl
+        alive = is_one_of_us and leader in self._leases.peers.alive(
+            self._leases.witnessed_until, self._leases.timing.failover_seconds
+        )
+        return not alive and self._leases.is_first()
+
+    def forget_all_but(self, keys: AbstractSet[str]) -> None:
+        self._safety.forget_all_but(keys)
+        self._discovery.forget_all_but(keys)
+
+    async def run(self) -> None:
+        """The candidate's looks and heartbeats, and asking the index what is mine; at the end the lock is given up."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._candidate.run())
+            tasks.create_task(self._discovery.run())
+
+    def stop(self) -> None:
+        """Plan nothing more; ``run`` gives the lock up at once, since others wait for it."""
+        self._is_over.set()
+        self._discovery.stop()
+        self._safety.stop()
+        self._candidate.stop()
+
+    def _leadership_changed(self) -> None:
+        self._lacking = {}
+        self._leases.moved.set()
+
+    # -- after each look
+
+    def follow(self) -> None:
+        """Lead: even the load out, end what a KCL lets lapse. Follow: keep what need not leave any more."""
+        if self._is_over.is_set():
+            return
+        if self._candidate.is_leader:
+            self._even_out()
+            self._force_slow()
+            self._ensure_index()
+        elif self._led_by_us():
+            self._keep_slow()
+
+    def _even_out(self) -> None:
+        """Start the hand-offs on which this look and the one before agree: amid a change, looks show what passes."""
+        made = plan(self._leases.view(self._coming))
+        lacking = Counter(move.worker_id for move in (*made.hand_offs, *made.later))
+        may_start = {to: min(count, self._lacking.get(to, 0)) for to, count in lacking.items()}
+        self._lacking = lacking
+        started = 0
+        for move in made.hand_offs:
+            if may_start[move.worker_id] > 0:
+                may_start[move.worker_id] -= 1
+                started += 1
+                self._begin(move.key, move.worker_id, self._hand_off(move))
+        self._leases.hooks(Planned("", started))
+        self._tell_unplaced(made.unplaced)
+
+    def _hand_off(self, move: HandOff) -> Callable[[], Awaitable[object]]:
+        async def start() -> None:
+            leases = self._leases
+            lease, held = leases.current(move.key), leases.held.get(move.key)
+            if lease is None or lease.is_finished or lease.is_pending or lease.owner != move.owner:
+                return
+            if not await self._is_ready(move.worker_id):
+                return
+            if held is not None:
+                await held.start_hand_off(move.worker_id)
+            elif self._candidate.is_leader:
+                await leases.write(verbs.start_hand_off(lease, move.worker_id))
+
+        return start
+
+    def _force_slow(self) -> None:
+        """A KCL that lets a hand-off lapse is cut off, as by its own leader; our workers take theirs back in time."""
+        leases, now = self._leases, self._leases.clock.monotonic()
+        limit = leases.timing.kcl_hand_off_seconds
+        for seen in leases.observations:
+            owner, since = seen.lease.checkpoint_owner, seen.pending_since
+            lapsed = owner is not None and since is not None and now >= since + limit and leases.is_kcl(owner)
+            to = seen.lease.owner
+            if lapsed and to is not None and seen.lease.key not in self._coming and not seen.lease.is_finished:
+                _log.warning(
+                    "%s has not let go of shard %s for %.0f s: it is given to %s.", owner, seen.lease.key, limit, to
+                )
+                self._begin(seen.lease.key, to, self._assignment(seen, to))
+
+    def _keep_slow(self) -> None:
+        """Take back what waits for a long batch of mine, where the load is even without it."""
+        leases = self._leases
+        if not any(held.hand_off_to is not None for held in leases.held.values()):
+            return
+        for key in plan(leases.view()).take_backs:
+            held = leases.held.get(key)
+            if held is not None:
+                self._means.spawn(self._means.writes.run(key, partial(self._means.owner.keep, held)))
+
+    def _led_by_us(self) -> bool:
+        lock = self._candidate.seen.lock
+        leader = None if lock is None else self._leases.peers.get(lock.owner)
+        return leader is not None and not leader.is_kcl
+
+    # -- what is free
+
+    def apply_takes(self) -> float | None:
+        """Lead: assign what is free. Follow: nothing, unless nobody leads and it has been free for long."""
+        if self._leases.draining or self._is_over.is_set():
+            return None
+        return self._assign_free() if self._candidate.is_leader else self._watch_over_free()
+
+    def _assign_free(self) -> float | None:
+        leases = self._leases
+        now = leases.clock.monotonic()
+        not_before = self._means.writes.not_before
+        open_at = {
+            key: max(when, not_before(key)) for key, when in leases.takeable().items() if key not in self._coming
+        }
+        free = [key for key, when in open_at.items() if when <= now]
+        new = [key for key in free if leases.observations[key].lease.is_new]
+        waits = held_back(leases, new, self._means.scan_period_seconds(), began_at=self._began_at)
+        if len(waits) < len(free):
+            made = plan(leases.view(self._coming))
+            for take in made.takes:
+                if take.key in open_at and open_at[take.key] <= now and take.key not in waits:
+                    self._begin(take.key, take.worker_id, self._placement(take.key, take.worker_id))
+        return min([when for when in (*open_at.values(), *waits.values()) if when > now], default=None)
+
+    def _placement(self, key: str, to: str) -> Callable[[], Awaitable[object]]:
+        async def place() -> None:
+            leases = self._leases
+            seen = leases.observations.get(key)
+            if seen is None or not leases.is_free(key) or not self._candidate.is_leader:
+                return
+            if to == leases.me:
+                await leases.take(key)
+            elif await self._is_ready(to):
+                await self._assignment(seen, to)()
+
+        return place
+
+    def _assignment(self, seen: Observation, to: str) -> Callable[[], Awaitable[object]]:
+        async def assign() -> None:
+            if self._candidate.is_leader:
+                await self._leases.write(verbs.assign(seen.lease, to))
+
+        return assign
+
+    async def _is_ready(self, to: str) -> bool:
+        """Whether a lease may be given to ``to``, by its row, read right before it is named.
+
+        So a worker that leaves waits, after its mark, only for what was begun before. Where it does not do, the next
+        plan comes a little later, and knows.
+        """
+        if to == self._leases.me:
+            return not self._leases.draining
+        if await is_ready(self._leases, to):
+            return True
+        await wait_for(self._is_over, _NOT_READY_SECONDS, self._leases.clock)
+        self._leases.moved.set()
+        return False
+
+    def _begin(self, key: str, to: str, write: Callable[[], Awaitable[object]]) -> None:
+        """Write among few at once; until it is done, plans count the lease where it goes."""
+        self._coming[key] = to
+        self._means.spawn(self._carry_out(key, write))
+
+    async def _carry_out(self, key: str, write: Callable[[], Awaitable[object]]) -> None:
+        async def unless_over() -> None:
+            if not self._is_over.is_set():
+                await write()
+
+        try:
+            await self._means.writes.run(key, unless_over)
+        finally:
+            self._coming.pop(key, None)
+
+    def _tell_unplaced(self, keys: Collection[str]) -> None:
+        now = self._leases.clock.monotonic()
+        if keys and now >= self._told_at + _TOLD_EVERY_SECONDS:
+            self._told_at = now
+            _log.warning(
+                "%d shards are read by nobody, since every worker holds as many as its limit allows (--max-leases); "
+                "the first is %s. Start another worker, or raise the limit.",
+                len(keys),
+                min(keys),
+            )
+
+    # -- nobody leads, or not yet
+
+    def _watch_over_free(self) -> float | None:
+        """Take what stood still for 3 failover times while nobody planned; look out for what a leader will give me."""
+        leases = self._leases
+        now = leases.clock.monotonic()
+        open_at = self._safety.open_at()
+        lock = self._candidate.seen.lock
+        if lock is None or not leases.is_kcl(lock.owner):
+            self._discovery.expect([key for key, when in open_at.items() if when <= now])
+        safe_at = {key: self._safe_at(key, when) for key, when in open_at.items()}
+        due = [key for key, when in safe_at.items() if when <= now]
+        later = [when for when in (*open_at.values(), *safe_at.values()) if now < when < math.inf]
+        if due and self._nobody_leads(now):
+            later += self._safety.take_or_wait(self._few(due), self._view_of_ours())
+        return min(later, default=None)
+
+    def _safe_at(self, key: str, free_at: float) -> float:
+        """When a lease may be taken without a leader; infinity where only the next look can tell."""
+        leases = self._leases
+        failover = leases.timing.failover_seconds
+        owned = leases.observations[key].lease.actual_owner is not None
+        at = free_at + (_SAFETY_FAILOVERS - (1 if owned else 0)) * failover
+        return at if at <= leases.looked_at + leases.timing.look_seconds else math.inf
+
+    def _nobody_leads(self, now: float) -> bool:
+        leases, seen = self._leases, self._candidate.seen
+        sign_at = None if seen.lock is None else leases.last_sign_of(seen.lock.owner)
+        return is_gone(seen, now, sign_at=sign_at, failover_seconds=leases.timing.failover_seconds)
+
+    def _few(self, keys: list[str]) -> list[str]:
+        """No more than some after each look: should a leader live after all, it must not find everything moved."""
+        if self._leases.looked_at != self._safety_look:
+            self._safety_left, self._safety_look = _SAFETY_TAKES_A_LOOK, self._leases.looked_at
+        chosen = keys[: self._safety_left]
+        self._safety_left -= len(chosen)
+        return chosen
+
+    def _view_of_ours(self) -> PlanView:
+        """No KCL takes anything by itself."""
+        view = self._leases.view(self._safety.coming())
+        return PlanView(view.leases, [each for each in view.workers if not self._leases.is_kcl(each.worker_id)])
+
+    # -- the index by owner
+
+    def _ensure_index(self) -> None:
+        """A KCL waits for the index by owner, and asks it what it owns."""
+        leases, now = self._leases, self._leases.clock.monotonic()
+        is_wanted = self._wants_index or any(peer.is_kcl for peer in leases.peers)
+        if is_wanted and now >= self._index_at:
+            self._index_at = now + _INDEX_AGAIN_SECONDS
+            self._means.spawn(self._make_index())
+
+    async def _make_index(self) -> None:
+        try:
+            await self._leases.store.ensure_owner_index()
+            self._index_at = math.inf
+        except LeaseStoreError as error:
+            _log.warning("The index by owner of table %s is missing: %s", self._leases.store.name, error)
