@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -53,9 +53,9 @@ class DynamoDBLeaseStore:
     ``create_table`` is False: on-demand, key ``leaseKey``, no index, ``table_options`` being further CreateTable
     parameters; ``open`` waits for it up to ``table_wait_seconds``.
 
-    A KCL 3.0 to 3.4 keeps two more tables, named after its application (here: after the lease table, unless
-    ``application`` says otherwise): ``coordinator_table`` and ``metrics_table`` name them where they were given other
-    names. They are looked for and never made.
+    A KCL 3.0 to 3.4 keeps two more tables, named after its application. They are looked for, and never made, under the
+    lease table's name and under ``application``; ``coordinator_table`` and ``metrics_table`` name them where they were
+    given other names.
 
     Writes are tried once, reads up to three times. Every error is a LeaseStoreError.
     """
@@ -77,12 +77,14 @@ class DynamoDBLeaseStore:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._table_name = table_name
-        application = application or table_name
-        self._tables: Mapping[Place, str] = {
-            "leases": table_name,
-            "coordinator": coordinator_table or f"{application}-CoordinatorState",
-            "metrics": metrics_table or f"{application}-WorkerMetricStats",
+        applications = dict.fromkeys((table_name, application or table_name))
+        self._candidates: Mapping[Place, tuple[str, ...]] = {
+            "coordinator": _names(coordinator_table, applications, "CoordinatorState"),
+            "metrics": _names(metrics_table, applications, "WorkerMetricStats"),
         }
+        # Of the two legacy places the one that was found last, and until then the likeliest.
+        self._tables: dict[Place, str] = {"leases": table_name}
+        self._tables |= {place: names[0] for place, names in self._candidates.items()}
         self._known: set[str] = set()
         self._told: set[str] = set()
         self._session = session
@@ -181,26 +183,28 @@ class DynamoDBLeaseStore:
         try:
             coordinator = await self._legacy_items("coordinator", ConsistentRead=True)
         except LeaseTableAccessDenied as error:
-            if self._tables["coordinator"] in self._known:
+            if self._known:
                 raise  # it is there: to take it for missing would make a second leader
             self._tell_once(f"Whether a KCL 3.0 to 3.4 works here can't be told: {error}")
             return LegacyRows(denied=str(error))
         return None if coordinator is None else legacy_rows(coordinator, await self._legacy_items("metrics"))
 
     async def _legacy_items(self, place: Place, **options: Any) -> list[Item] | None:
-        """All rows of a legacy table; None where it is missing."""
-        table, now = self._tables[place], asyncio.get_running_loop().time()
-        connections = self._connections()
-        if connections.is_absent(table, now):
-            return None
-        try:
-            with self._translated("Scan", connections, table):
-                items = await _every_page(connections, "Scan", {"TableName": table, **options})
-        except LeaseTableMissing:
-            connections.note_absent(table, now + _ABSENT_SECONDS)
-            return None
-        self._known.add(table)
-        return items
+        """All rows of a legacy table, under the first of its names that exists; None where none does."""
+        connections, now = self._connections(), asyncio.get_running_loop().time()
+        for table in self._candidates[place]:
+            if connections.is_absent(table, now):
+                continue
+            try:
+                with self._translated("Scan", connections, table):
+                    items = await _every_page(connections, "Scan", {"TableName": table, **options})
+            except LeaseTableMissing:
+                connections.note_absent(table, now + _ABSENT_SECONDS)
+                continue
+            self._known.add(table)
+            self._tables[place] = table
+            return items
+        return None
 
     async def owned_by(self, worker_id: str) -> tuple[str, ...] | None:
         """Keys by the owner index; None where it is missing, not yet active, or not to be read."""
@@ -312,6 +316,10 @@ class DynamoDBLeaseStore:
         except LeaseStoreError as unread:
             return Unknown(f"{write.verb} of {write.key} was refused, and the row in its way can't be read: {unread}")
         return Refused(lease_of(item, write.place))
+
+
+def _names(given: str | None, applications: Iterable[str], suffix: str) -> tuple[str, ...]:
+    return (given,) if given else tuple(f"{application}-{suffix}" for application in applications)
 
 
 def _outcome(write: Write, reply: Mapping[str, Any]) -> WriteResult:

@@ -136,7 +136,10 @@ class _Terms:
         return placeholder
 
     def bindings(self) -> dict[str, Any]:
-        bound: dict[str, Any] = {"ExpressionAttributeNames": {placeholder: n for n, placeholder in self._names.items()}}
+        # DynamoDB refuses either where it is empty, as it is for a put without a condition.
+        bound: dict[str, Any] = {}
+        if self._names:
+            bound["ExpressionAttributeNames"] = {placeholder: name for name, placeholder in self._names.items()}
         if self._values:
             bound["ExpressionAttributeValues"] = self._values
         return bound

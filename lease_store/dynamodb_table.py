@@ -67,19 +67,21 @@ async def ensure_owner_index(ask: Ask, table_name: str) -> None:
     Any number of workers, of either kind, may do this at once: one begins, the others are refused and satisfied.
     """
     table = await _describe(ask, table_name)
-    if table is None:
-        raise LeaseTableMissing(f"Lease table {table_name} does not exist any more.")
-    indexes = table.get("GlobalSecondaryIndexes") or ()
-    if any(index.get("IndexName") == OWNER_INDEX for index in indexes):
+    if _has_owner_index(table):
         return
     try:
-        await ask("UpdateTable", owner_index_request({**table, "TableName": table_name}))
+        await ask("UpdateTable", owner_index_request({**(table or {}), "TableName": table_name}))
     except Exception as error:
         # In use, or at the limit of one change at a time: somebody is changing it. Seen again at the next occasion.
-        if error_code(error) in _BEING_CHANGED or "already exist" in str(error):
+        if error_code(error) in _BEING_CHANGED or _has_owner_index(await _describe(ask, table_name)):
             return
         raise
     _log.info("Creating index %s of lease table %s.", OWNER_INDEX, table_name)
+
+
+def _has_owner_index(table: Mapping[str, Any] | None) -> bool:
+    indexes = (table or {}).get("GlobalSecondaryIndexes") or ()
+    return any(index.get("IndexName") == OWNER_INDEX for index in indexes)
 
 
 async def _describe(ask: Ask, table_name: str) -> Mapping[str, Any] | None:

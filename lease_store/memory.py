@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place, canonical
 from lease_store.coordination import LOCK_KEY, ClientVersion, LeaderLock, TableMigration
-from lease_store.errors import LeaseTableMissing
+from lease_store.errors import InvalidRow, LeaseTableMissing
 from lease_store.item import lease_of, lock_of, table_scan, worker_of
 from lease_store.layout import LegacyRows, legacy_rows
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
@@ -60,7 +60,7 @@ class MemoryLeaseStore:
 
     async def write_worker(self, row: WorkerRow, place: Place = "leases") -> bool:
         """Put a worker's own row, unless its beat is as high already."""
-        return isinstance(self.apply(put_worker(row, place)), Applied)
+        return self._stands(put_worker(row, place))
 
     async def read_worker(self, worker_id: str, place: Place = "leases") -> WorkerRow | None:
         """One worker's row."""
@@ -68,7 +68,7 @@ class MemoryLeaseStore:
 
     async def delete_worker(self, row: WorkerRow, place: Place = "leases") -> None:
         """Delete a worker's row if it has not moved."""
-        self.apply(delete_worker(row, place))
+        self._stands(delete_worker(row, place))
 
     async def legacy(self) -> LegacyRows | None:
         """The rows of the legacy tables; None where there is no coordinator's table."""
@@ -90,7 +90,7 @@ class MemoryLeaseStore:
         self, row: WorkerRow | LeaderLock | ClientVersion | TableMigration | ForeignRow, place: Place = "leases"
     ) -> bool:
         """Delete a row that is no lease, if it still is as it was read."""
-        return isinstance(self.apply(delete_row(row, place)), Applied)
+        return self._stands(delete_row(row, place))
 
     def add_legacy_tables(self, *, metrics: bool = True) -> None:
         """The two tables that a KCL 3.0 to 3.4 makes beside the lease table, or the coordinator's alone."""
@@ -141,6 +141,13 @@ class MemoryLeaseStore:
         """Put a row in wire form, whatever it is and whatever stood there: a KCL's row, say."""
         with self._lock:
             self._table(place)[item[KEY_ATTRIBUTES[place]]["S"]] = copy.deepcopy(dict(item))
+
+    def _stands(self, write: Write) -> bool:
+        """Whether a write of a row that is no lease was applied; what stands in its way, nobody asks."""
+        try:
+            return isinstance(self.apply(write), Applied)
+        except InvalidRow:
+            return False
 
     def _all(self, place: Place) -> list[Item] | None:
         with self._lock:

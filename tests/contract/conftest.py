@@ -57,6 +57,7 @@ async def bench(request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
         region_name="us-east-1",
         endpoint_url=request.getfixturevalue("endpoint_url"),
     )
+    rows = TableRows(client, store.name)
     async with store.open():
-        yield Bench(store, TableRows(client, store.name))
-    client.delete_table(TableName=store.name)
+        yield Bench(store, rows)
+    rows.drop()

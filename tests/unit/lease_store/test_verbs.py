@@ -1,117 +1,16 @@
-"""Verbs as data: agreement with the Java KCL's recorded requests, and how a lost reply is settled."""
+"""Verbs as data: how a lost reply is settled, and what no verb may do (``tests/contract`` holds them against a KCL)."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
-from lease_store.dynamodb_expressions import render_write
 from lease_store.item import to_item
 from lease_store.lease import Lease
-from lease_store.verbs import Absent, ActualOwner, Is, IsNot, Write
-
-JAVA = json.loads((Path(__file__).parents[2] / "golden" / "kcl-3.5.1-requests.json").read_text())
-
-
-def legacy_expectations(write: Write) -> dict[str, Any]:
-    """Our condition in the KCL's words; what those have no word for is left to the test."""
-    expected: dict[str, Any] = {}
-    for expect in write.expects:
-        match expect:
-            case Is(attribute, value):
-                expected[attribute] = {"Value": value}
-            case Absent(attribute):
-                expected[attribute] = {"Exists": False}
-            case IsNot() | ActualOwner():
-                pass
-    return expected
-
-
-def legacy_changes(write: Write) -> dict[str, Any]:
-    changes: dict[str, Any] = {name: {"Action": "PUT", "Value": value} for name, value in (write.sets or {}).items()}
-    return changes | {name: {"Action": "DELETE"} for name in write.removes}
-
-
-def java(name: str) -> Any:
-    return JAVA[name]["request"]
-
-
-def test_start_hand_off_is_the_kcls() -> None:
-    request = java("start_hand_off")
-    write = verbs.start_hand_off(Lease(key=request["Key"]["leaseKey"]["S"], counter=29, owner="w1"), "w2")
-    assert legacy_changes(write) == request["AttributeUpdates"]
-    # That the row exists is a word of its own here, and every update of ours says it.
-    row_exists = {"leaseKey": {"Exists": True, "Value": request["Key"]["leaseKey"]}}
-    assert legacy_expectations(write) | row_exists == request["Expected"]
-    assert "attribute_exists(#n0)" in render_write(write, "t")[1]["ConditionExpression"]
-
-
-def test_finish_hand_off_is_the_kcls_and_compares_the_counter_too() -> None:
-    request = java("finish_hand_off")
-    key = request["Key"]["leaseKey"]["S"]
-    write = verbs.finish_hand_off(Lease(key=key, counter=30, owner="w2", checkpoint_owner="w1"), "w1")
-    changes = dict(request["AttributeUpdates"])
-    assert changes.pop("leaseCounter") == {"Action": "ADD", "Value": {"N": "1"}}
-    ours = legacy_changes(write)
-    assert ours.pop("leaseCounter") == {"Action": "PUT", "Value": {"N": "31"}}
-    assert ours == changes
-    expected = {name: value for name, value in request["Expected"].items() if name != "leaseKey"}
-    assert legacy_expectations(write) == expected | {"leaseCounter": {"Value": {"N": "30"}}}
-
-
-def test_renew_changes_what_the_kcls_changes() -> None:
-    request = java("renew")
-    write = verbs.renew(Lease(key="s", counter=1, owner="w1"), "w1")
-    assert legacy_changes(write) == request["AttributeUpdates"]
-    assert legacy_expectations(write)["leaseCounter"] == request["Expected"]["leaseCounter"]
-
-
-def test_set_checkpoint_changes_what_the_kcls_changes_but_for_the_hash_keys_it_repeats() -> None:
-    request = java("set_checkpoint")
-    changes = {n: v for n, v in request["AttributeUpdates"].items() if n not in ("startingHashKey", "endingHashKey")}
-    stored = Checkpoint(changes["checkpoint"]["Value"]["S"])
-    write = verbs.set_checkpoint(Lease(key="s", counter=4, owner="w1"), "w1", stored)
-    assert legacy_changes(write) == changes
-    assert legacy_expectations(write) == request["Expected"]
-
-
-@pytest.mark.parametrize(
-    ("name", "lease"),
-    [
-        (
-            "create",
-            Lease(key="shardId-000000000000", hash_range=("0", "85070591730234615865843651857942052862")),
-        ),
-        (
-            "create_child",
-            Lease(
-                key="shardId-000000000004",
-                parents=("shardId-000000000000",),
-                hash_range=("0", "39999999999999999999999999999999999999"),
-            ),
-        ),
-        (
-            "create_merge_child",
-            Lease(
-                key="shardId-000000000006",
-                parents=("shardId-000000000001", "shardId-000000000002"),
-                hash_range=("85070591730234615865843651857942052863", "255211775190703847597530955573826158588"),
-            ),
-        ),
-    ],
-)
-def test_create_puts_the_kcls_row(name: str, lease: Lease) -> None:
-    item = java(name)["Item"]
-    ours = dict(verbs.create(lease).sets or {})
-    if "parentShardId" in item:
-        assert sorted(ours.pop("parentShardId")["SS"]) == sorted(item.pop("parentShardId")["SS"])
-    assert ours == item
-
+from lease_store.verbs import Write
 
 LEASE = Lease(key="s", counter=7, owner="w1")
 PENDING = Lease(key="s", counter=7, owner="w2", checkpoint_owner="w1")
@@ -165,7 +64,13 @@ ALL = [
     verbs.pass_on(LEASE, "w1", "w2"),
     verbs.pass_on(LEASE, "w1", None),
     verbs.end_shard(LEASE, "w1", ("c",)),
+    verbs.prepare_checkpoint(LEASE, "w1", Checkpoint("200"), b"state"),
+    verbs.prepare_checkpoint(LEASE, "w1", Checkpoint("200")),
+    verbs.assign(LEASE, "w2"),
+    verbs.mark_rules(LEASE, "2.x"),
+    verbs.mark_rules(LEASE, None),
 ]
+UNMOVED = ("start_hand_off", "mark_rules")
 
 
 @pytest.mark.parametrize("write", ALL, ids=lambda write: write.verb)
@@ -176,6 +81,18 @@ def test_an_update_never_sets_and_removes_one_attribute_nor_touches_the_key_or_t
 
 
 @pytest.mark.parametrize("write", ALL, ids=lambda write: write.verb)
-def test_every_update_but_the_start_of_a_hand_off_moves_the_counter(write: Write) -> None:
+def test_every_update_moves_the_counter_but_for_what_must_not_end_a_heartbeat(write: Write) -> None:
     moved = (write.sets or {}).get("leaseCounter")
-    assert moved == (None if write.verb == "start_hand_off" else {"N": "8"})
+    assert moved == (None if write.verb in UNMOVED else {"N": "8"})
+
+
+@pytest.mark.parametrize(
+    ("kbps", "stored"), [(0.0, "0.000000"), (1.0000005, "1.000001"), (12345.6789, "12345.678900"), (1e-9, "0.000000")]
+)
+def test_a_load_is_stored_to_six_decimals_and_never_with_an_exponent(kbps: float, stored: str) -> None:
+    for write in (verbs.renew(LEASE, "w1", kbps), verbs.set_checkpoint(LEASE, "w1", Checkpoint("200"), kbps)):
+        assert (write.sets or {})["throughputKBps"] == {"N": stored}
+
+
+def test_no_load_leaves_the_one_that_is_stored() -> None:
+    assert "throughputKBps" not in (verbs.renew(LEASE, "w1").sets or {})
