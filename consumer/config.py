@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
 from consumer.errors import ConfigError
+from consumer.leasing.table_mode import Coordination
 
 __all__ = ["InitialPosition", "Problem", "WorkerConfig", "describe_fields", "find_problems", "range_text"]
 
@@ -112,6 +113,12 @@ class WorkerConfig:
     )
     max_leases: int | None = _setting(
         None, "Most shards this worker owns at once (default: no limit).", parse=_whole, between=(1, 100_000)
+    )
+    coordination: Coordination = _setting(
+        "auto",
+        "auto: by what the lease table's rows tell. leader: one worker plans for all, also where no KCL asks for it. "
+        "2x: keep a new table fit for a KCL 2.x.",
+        choices=("auto", "leader", "2x"),
     )
     drain_timeout_seconds: float = _seconds(
         25.0, 1, 3600, "How long a stopping worker may take to hand over its shards."

@@ -237,8 +237,8 @@ def two_writes_in_flight(_: Function) -> Function:
     happenings=("freeze", "start", "drain"),
 )
 def unconditional_checkpoints(original: Function) -> Function:
-    def set_checkpoint(lease: Lease, me: str, checkpoint: Any) -> Write:
-        return replace(original(lease, me, checkpoint), expects=())
+    def set_checkpoint(lease: Lease, me: str, checkpoint: Any, throughput_kbps: Any = None) -> Write:
+        return replace(original(lease, me, checkpoint, throughput_kbps), expects=())
 
     return set_checkpoint
 
@@ -268,7 +268,7 @@ def release_whosever_it_is(original: Function) -> Function:
     happenings=("nothing",),
 )
 def renew_whatever_the_counter(original: Function) -> Function:
-    def renew(lease: Lease, me: str) -> Write:
-        return whatever_the_counter(original(lease, me))
+    def renew(lease: Lease, me: str, throughput_kbps: Any = None) -> Write:
+        return whatever_the_counter(original(lease, me, throughput_kbps))
 
     return renew
