@@ -106,6 +106,14 @@ def test_a_2x_worker_in_a_table_of_ours_is_noticed_when_its_leases_move():
     assert diagnose(looks, table="t").mode == "2x"
 
 
+def test_a_leader_that_left_while_the_table_was_watched_leaves_its_mode_behind():
+    lease = replace(KCL_2X, stream="arn:o/stream/1", created_at="1-x", entity_type="LEASE")
+    looks = [Look(at=0.0, scan=TableScan((lease,), lock=LOCK)), Look(at=5.0, scan=TableScan((lease,)))]
+    found = diagnose(looks, table="t")
+    assert (found.mode, found.locks) == ("leader", ())
+    assert any("Nobody holds the lock" in line for line in found.joining)
+
+
 def test_a_legacy_layout_says_which_table_gets_what():
     legacy = LegacyRows(
         lock=LOCK,
@@ -206,6 +214,8 @@ def test_no_line_is_wider_than_the_terminal_and_nothing_is_left_out(width: int):
     found = diagnose(recorded("kcl-3.5.1"), table="app7")
     wrapped, plain = list(report(found, width=width)), list(report(found, width=None))
     assert max(map(len, wrapped)) <= width
+    assert ("made by" in wrapped) is (width < 60)
+    assert not [line for line in wrapped if width < 60 and line.startswith("   ")]
     indent = 12 if width >= 60 else 2
     entries = [line[indent:] for line in wrapped if len(line) > indent and not (indent == 2 and line[0] != " ")]
     assert "".join("".join(entries).split()) == "".join("".join(line[12:] for line in plain).split())
