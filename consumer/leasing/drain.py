@@ -67,11 +67,7 @@ class Drain:
             except LeaseStoreError as error:
                 _log.warning("Could not mark this worker as draining, trying again: %s", error)
                 await leases.clock.sleep(_STEP_SECONDS)
-        named_until = self._marked_at + min(
-            # Who names me reads my row first: what was read before the mark is written soon, or never.
-            _STALE_SCAN_SECONDS + 2 * leases.timing.call_seconds,
-            _SCANS_AFTER_MARK * self._scan_period_seconds(),
-        )
+        named_until = self._named_until(self._marked_at)
         while not self._is_over(named_until):
             self._start_leaving()
             self._watch_hand_offs()
@@ -80,6 +76,17 @@ class Drain:
             await leases.clock.sleep(_STEP_SECONDS)
             if leases.looked_at < named_until <= leases.clock.monotonic():
                 self._look_now()
+
+    def _named_until(self, marked_at: float) -> float:
+        """Until when others may name me who had looked at my row before it was marked; beside a KCL 2.x nobody does."""
+        leases = self._leases
+        if leases.table.mode == "2x":
+            return leases.looked_at
+        return marked_at + min(
+            # Who names me reads my row first: what was read before the mark is written soon, or never.
+            _STALE_SCAN_SECONDS + 2 * leases.timing.call_seconds,
+            _SCANS_AFTER_MARK * self._scan_period_seconds(),
+        )
 
     def _is_over(self, named_until: float) -> bool:
         leases = self._leases

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from typing import Protocol
 
 from consumer.clock import Clock
@@ -260,7 +261,7 @@ class Leases(Sight):
             if result.lease is None:
                 self.observations.forget(write.key)
         if isinstance(result, Applied | Refused) and result.lease is not None:
-            self.see(result.lease)
+            return replace(result, lease=self.see(result.lease))
         return result
 
     async def read(self, key: str) -> Lease | None:
@@ -277,9 +278,8 @@ class Leases(Sight):
             ) from None
         if lease is None:
             self.observations.forget(key)
-        else:
-            self.see(lease)
-        return lease
+            return None
+        return self.see(lease)
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
         """A peer's row by a consistent read, noted. Raises LeaseStoreError, also for a reply that never came.

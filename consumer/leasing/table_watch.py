@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -156,6 +157,7 @@ class TableWatch:
             ) from None
         self._check(scan)
         self._mode.judge(scan, legacy)
+        scan = replace(scan, leases=tuple(leases.believed(lease) for lease in scan.leases))
         now = leases.clock.monotonic()
         leases.peers.see_scan(leases.table.layout.workers, now)
         moved = leases.observations.see_scan(scan.leases, now, began=began)
