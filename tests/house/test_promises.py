@@ -20,6 +20,7 @@ NO_PROMISE: Final = (
     "What is not promised",
     "Not checked against real AWS",
     "How fast it is",
+    "The way there and back step by step",
 )
 
 
@@ -35,7 +36,8 @@ def test_each_promise_stands_in_the_readme_in_these_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "section", ["Write a processor", "Sources and positions", "Checkpoints", "What is promised", "Run it"]
+    "section",
+    ["Write a processor", "Sources and positions", "Checkpoints", "What is promised", "From the KCL", "Run it"],
 )
 def test_each_paragraph_that_promises_has_a_row(section: str) -> None:
     text = (ROOT / "README.md").read_text().replace("**", "").partition(f"## {section}\n")[2].partition("\n## ")[0]
