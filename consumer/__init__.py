@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from consumer.config import InitialPosition, WorkerConfig
     from consumer.errors import CheckpointError, ConfigError, LeaseholdError, LeaseLost
     from consumer.hooks import Fact, Hook
-    from consumer.processor import Checkpointer, RecordProcessor, ShardContext
+    from consumer.processor import Checkpointer, PreparedCheckpoint, RecordProcessor, ShardContext
     from consumer.record import Record, Records, ViewType
     from consumer.worker import Outcome, Worker
 
@@ -28,6 +28,7 @@ __all__ = [
     "LeaseLost",
     "LeaseholdError",
     "Outcome",
+    "PreparedCheckpoint",
     "Record",
     "RecordProcessor",
     "Records",
@@ -49,6 +50,7 @@ _HOMES: Final = {
     "LeaseLost": "errors",
     "LeaseholdError": "errors",
     "Outcome": "worker",
+    "PreparedCheckpoint": "processor",
     "Record": "record",
     "RecordProcessor": "processor",
     "Records": "record",

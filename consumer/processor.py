@@ -10,7 +10,7 @@ from consumer.record import Record, Records
 from lease_store.checkpoint import Checkpoint
 from lease_store.lease import PendingCheckpoint
 
-__all__ = ["Checkpointer", "ProcessorFactory", "RecordProcessor", "ShardContext"]
+__all__ = ["Checkpointer", "PreparedCheckpoint", "ProcessorFactory", "RecordProcessor", "ShardContext"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class ShardContext:
 
     ``checkpoint`` is where delivery starts: everything at or below it is done. ``fencing_token`` only grows from tenure
     to tenure: a condition on it keeps a slow former owner's writes out of your own store. ``pending_checkpoint`` is one
-    that a KCL processor prepared and never committed.
+    that a former owner, ours or a KCL's, prepared and did not live to commit: how far it had got beyond ``checkpoint``,
+    and its own bytes. It stays in the row until the first checkpoint of this tenure is stored.
     """
 
     shard_id: str
@@ -41,6 +42,30 @@ class Checkpointer(Protocol):
         In ``async def`` code await it; in plain code just call it, it returns when stored. Raises LeaseLost,
         CheckpointBackwards, CheckpointBeyondDelivered.
         """
+        ...
+
+    def prepare(self, record: Record | None = None, *, state: bytes | None = None) -> PreparedCheckpoint:
+        """Lay down a checkpoint that counts only once it is committed (KCL ``prepareCheckpoint``).
+
+        Whoever owns the shard next is given it by ``initialize``, with ``state``, bytes of your own (256 KiB at most):
+        so work that is done in two steps, in two places, can be told apart from work that was not begun. ``record`` as
+        in ``checkpoint``. A further ``prepare`` replaces it, any checkpoint removes it, and at the place that is
+        stored already there is nothing to prepare. In ``async def`` code await it. With manual checkpointing only:
+        an automatic checkpoint would remove it. Raises as ``checkpoint`` does, and CheckpointError.
+        """
+        ...
+
+
+class PreparedCheckpoint(Awaitable["PreparedCheckpoint"], Protocol):
+    """A checkpoint that was prepared: awaited, it stands; ``commit`` makes it the shard's checkpoint."""
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The place that was prepared."""
+        ...
+
+    def commit(self) -> Awaitable[None]:
+        """Store it, as ``Checkpointer.checkpoint`` does. Raises CheckpointBackwards where a later one is stored."""
         ...
 
 

@@ -130,6 +130,10 @@ class HeldLease:
             kbps = self._kbps()
             await self._write_locked(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint, kbps))
 
+    async def prepare(self, checkpoint: Checkpoint, state: bytes | None) -> None:
+        """Lay down a checkpoint that is not meant yet, beside the one that is. Raises as ``renew``."""
+        await self._write(lambda lease: verbs.prepare_checkpoint(lease, self._me, checkpoint, state))
+
     async def start_hand_off(self, to: str) -> None:
         """Name the next owner, going on as the actual one; nothing where a hand-off is pending already."""
         await self._write(

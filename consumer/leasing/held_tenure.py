@@ -69,6 +69,9 @@ class HeldTenure:
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         await self._seam.call(self._loop.checkpoint(self.held, checkpoint))
 
+    async def prepare(self, checkpoint: Checkpoint, state: bytes | None) -> None:
+        await self._seam.call(self.held.prepare(checkpoint, state))
+
     async def let_go(self, *, shutdown_called: bool) -> bool:
         return await self._seam.call(self._loop.let_go(self.held, shutdown_called))
 

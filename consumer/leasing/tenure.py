@@ -55,6 +55,10 @@ class Tenure(Protocol):
         """Store progress. Raises LeaseLost when the tenure is over, LeaseStoreError when it may be tried again."""
         ...
 
+    async def prepare(self, checkpoint: Checkpoint, state: bytes | None) -> None:
+        """Store a checkpoint that is not meant yet, and the user's own bytes; raises as ``checkpoint`` does."""
+        ...
+
     async def let_go(self, *, shutdown_called: bool) -> bool:
         """After the last checkpoint of a stopping shard: finish the hand-off, or release. True: the tenure is over.
 

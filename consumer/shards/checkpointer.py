@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
 from typing import Any
 
 from consumer.errors import CheckpointBackwards, CheckpointBeyondDelivered, CheckpointError, LeaseLost
 from consumer.record import Record
 from consumer.shards.watermark import CheckpointWriter
-from lease_store.checkpoint import Checkpoint
+from lease_store.checkpoint import SHARD_END, Checkpoint
 
 __all__ = ["ShardCheckpointer", "place_of"]
+
+_MOST_STATE_BYTES = 256 * 1024  # a row holds 400 KB in all, and one that is too great would be refused for ever
 
 
 def place_of(record: Record) -> Checkpoint:
@@ -37,17 +39,36 @@ class _Storing(Awaitable[None]):
         yield from asyncio.wrap_future(self.done).__await__()
 
 
+class _Prepared(Awaitable["_Prepared"]):
+    """See ``consumer.processor.PreparedCheckpoint``."""
+
+    __slots__ = ("_commit", "checkpoint", "storing")
+
+    def __init__(self, storing: _Storing, checkpoint: Checkpoint, commit: Callable[[], Awaitable[None]]) -> None:
+        self.storing = storing
+        self.checkpoint = checkpoint
+        self._commit = commit
+
+    def __await__(self) -> Generator[Any, None, _Prepared]:
+        yield from self.storing.__await__()
+        return self
+
+    def commit(self) -> Awaitable[None]:
+        return self._commit()
+
+
 class ShardCheckpointer:
     """One tenure's ``Checkpointer``; may be called from any thread and from the worker's loop.
 
     Without a record, ``checkpoint()`` means the last record of every batch that ``process_records`` has returned from,
     and of the one it is in now; a batch that raised and was given up (a hand-off) is not covered. In ``shard_ended`` it
-    means the shard's end.
+    means the shard's end. ``is_manual``: nothing but user code stores checkpoints, so that it may prepare some.
     """
 
-    def __init__(self, shard_id: str, writer: CheckpointWriter) -> None:
+    def __init__(self, shard_id: str, writer: CheckpointWriter, *, is_manual: bool) -> None:
         self._shard_id = shard_id
         self._writer = writer
+        self._is_manual = is_manual
         self._loop = asyncio.get_running_loop()
         self._begun = self._given = writer.stored
         self._covered = writer.stored
@@ -71,11 +92,36 @@ class ShardCheckpointer:
 
     def checkpoint(self, record: Record | None = None) -> Awaitable[None]:
         """See ``consumer.Checkpointer``."""
+        return self._storing(lambda: self._begin(record))
+
+    def prepare(self, record: Record | None = None, *, state: bytes | None = None) -> _Prepared:
+        """See ``consumer.Checkpointer``."""
+        if not self._is_manual:
+            raise CheckpointError(
+                f"Shard {self._shard_id}: prepare() needs manual checkpointing (--checkpointing manual): the next "
+                "automatic checkpoint would remove what is prepared."
+            )
+        if not isinstance(state, bytes | None) or len(state or b"") > _MOST_STATE_BYTES:
+            raise CheckpointError(
+                f"Shard {self._shard_id}: the state that goes with a prepared checkpoint is bytes, "
+                f"{_MOST_STATE_BYTES // 1024} KiB at most; keep what is larger elsewhere, and its name here."
+            )
+        places: list[Checkpoint] = []
+
+        def begin() -> Future[None]:
+            places.append(SHARD_END if record is None and self.is_ending else self._target(record))
+            return self._writer.prepare(places[0], state)
+
+        storing = self._storing(begin)
+        return _Prepared(storing, places[0], lambda: self._storing(lambda: self._begin_commit(places[0])))
+
+    def _storing(self, begin: Callable[[], Future[None]]) -> _Storing:
+        """What ``begin`` starts on the loop: on its way there, done in a thread."""
         if self._is_on_loop():
-            storing = _Storing(self._begin(record))
+            storing = _Storing(begin())
             self._unsettled.append(storing)
             return storing
-        storing = _Storing(self._from_thread(record))
+        storing = _Storing(self._from_thread(begin))
         storing.done.result()
         return storing
 
@@ -110,17 +156,17 @@ class ShardCheckpointer:
         except RuntimeError:
             return False
 
-    def _from_thread(self, record: Record | None) -> Future[None]:
+    def _from_thread(self, begin: Callable[[], Future[None]]) -> Future[None]:
         answer: Future[Future[None]] = Future()
 
-        def begin() -> None:
+        def on_loop() -> None:
             try:
-                answer.set_result(self._begin(record))
+                answer.set_result(begin())
             except BaseException as error:
                 answer.set_exception(error)
 
         try:
-            self._loop.call_soon_threadsafe(begin)
+            self._loop.call_soon_threadsafe(on_loop)
         except RuntimeError:
             raise LeaseLost(
                 f"Shard {self._shard_id}: the worker has stopped, nothing was stored; the next owner goes on from the "
@@ -133,19 +179,37 @@ class ShardCheckpointer:
             if not self._writer.is_closed:
                 self.end_marked = True
             return self._writer.store(self._writer.stored)
+        return self._writer.store(self._target(record))
+
+    def _begin_commit(self, prepared: Checkpoint) -> Future[None]:
+        if not prepared.is_end:
+            self._require_not_back(prepared)
+            return self._writer.store(prepared)
+        if not self.is_ending:
+            raise CheckpointError(
+                f"Shard {self._shard_id}: its end was prepared in shard_ended, and can be committed only there."
+            )
+        return self._begin(None)
+
+    def _target(self, record: Record | None) -> Checkpoint:
+        """The place that user code means. Raises CheckpointBackwards, CheckpointBeyondDelivered."""
         target = max(self._covered, self._in_hand or self._covered) if record is None else place_of(record)
         if self._writer.is_closed:
-            return self._writer.store(target)
+            return target
+        if self._is_begun_aggregate(target):
+            target = self._writer.wanted
         if record is not None and target > self._given:
             raise CheckpointBeyondDelivered(
                 f"Shard {self._shard_id}: checkpoint {target} lies above {self._given}, the last record given to this "
                 "processor; checkpoint only records that process_records has received."
             )
-        if self._is_begun_aggregate(target):
-            target = self._writer.wanted
-        if record is not None and target < self._writer.wanted:
+        if record is not None:
+            self._require_not_back(target)
+        return target
+
+    def _require_not_back(self, target: Checkpoint) -> None:
+        if target < self._writer.wanted and not self._writer.is_closed:
             raise CheckpointBackwards(
                 f"Shard {self._shard_id}: checkpoint {target} lies below {self._writer.wanted}, which is stored "
                 "already or about to be; checkpoints never go back."
             )
-        return self._writer.store(target)

@@ -93,7 +93,7 @@ class ShardConsumer:
             interval_seconds=config.checkpoint_interval_seconds,
             on_lost=self._standing.mark_lost,
         )
-        self._checkpointer = ShardCheckpointer(shard_id, self._writer)
+        self._checkpointer = ShardCheckpointer(shard_id, self._writer, is_manual=config.checkpointing == "manual")
         self._reader = ShardReader(source, stream, tenure.lease, config, scope, budget=budget, may_read=self._may_read)
         self._end = ShardEnd(tenure, source, stream, scope, child_wait_seconds=config.child_wait_seconds)
         self._callbacks = Callbacks(

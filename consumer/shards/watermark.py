@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
+from typing import Any
 
 from consumer.errors import LeaseLost, LeaseStoreError
 from consumer.hooks import CheckpointFailed, CheckpointStored
@@ -48,6 +49,8 @@ class CheckpointWriter:
         self._on_lost = on_lost
         self._backoff = Backoff(scope.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
         self._waiters: list[tuple[Checkpoint, Future[None]]] = []
+        self._to_prepare: list[tuple[Checkpoint, bytes | None, Future[None]]] = []
+        self._inherited = tenure.lease.pending_checkpoint
         self._flushing = False
         self._due_at = scope.clock.monotonic()
         self.stored = tenure.lease.checkpoint
@@ -76,6 +79,17 @@ class CheckpointWriter:
             self._signal.notify()
         return done
 
+    def prepare(self, to: Checkpoint, state: bytes | None) -> Future[None]:
+        """Lay down ``to`` now, once what is wanted is stored; the future is as that of ``store``."""
+        done: Future[None] = Future()
+        done.set_running_or_notify_cancel()
+        if self.is_closed:
+            done.set_exception(self._over())
+        else:
+            self._to_prepare.append((to, state, done))
+            self._signal.notify()
+        return done
+
     async def flush(self) -> bool:
         """Store what is wanted without waiting for the interval; False when the lease's trust ends first."""
         self._flushing = True
@@ -90,34 +104,71 @@ class CheckpointWriter:
     async def run(self) -> None:
         """Write until the lease is lost or the task is cancelled."""
         try:
-            is_lost = False
-            while not is_lost:
-                await self._signal.until(lambda: self.wanted > self.stored)
+            while True:
+                await self._signal.until(lambda: self.wanted > self.stored or self._to_prepare)
                 pause = self._due_at - self._clock.monotonic()
                 if pause > 0:
-                    await self._signal.until(lambda: self._flushing or self._waiters, within_seconds=pause)
-                is_lost = not await self._write(self.wanted)
+                    await self._signal.until(
+                        lambda: self._flushing or self._waiters or self._to_prepare, within_seconds=pause
+                    )
+                # What is wanted comes first: it would remove what is prepared.
+                await (self._store_wanted() if self.wanted > self.stored else self._prepare_next())
+        except LeaseLost:
+            self._on_lost()
         finally:
             self.close()
 
     def close(self) -> None:
         """Nothing is stored any more; whoever waits hears LeaseLost."""
         self.is_closed = True
-        waiters, self._waiters = self._waiters, []
-        for _, done in waiters:
+        waiting = [done for _, done in self._waiters] + [done for _, _, done in self._to_prepare]
+        self._waiters, self._to_prepare = [], []
+        for done in waiting:
             done.set_exception(self._over())
         self._signal.notify()
 
-    async def _write(self, target: Checkpoint) -> bool:
-        """One attempt; False when the lease is lost."""
-        self._progress.begin(_STAGE)
+    async def _store_wanted(self) -> None:
+        """One attempt. Raises LeaseLost."""
+        target = self.wanted
         self._due_at = self._clock.monotonic() + self._interval
+        if await self._attempt(self._tenure.checkpoint(target), target):
+            self.stored = target
+            self._tell_of_inherited(target)
+            self._hooks(CheckpointStored(self._shard_id, target.sequence_number))
+            self._settle_waiters()
+            self._signal.notify()
+
+    async def _prepare_next(self) -> None:
+        """One attempt. Raises LeaseLost."""
+        to, state, done = self._to_prepare[0]
+        if to > self.stored:
+            if not await self._attempt(self._tenure.prepare(to, state), to):
+                return
+            self._inherited = None  # replaced
+        del self._to_prepare[0]
+        done.set_result(None)
+        self._signal.notify()
+
+    def _tell_of_inherited(self, target: Checkpoint) -> None:
+        """What a former owner prepared is gone from the row with the first checkpoint after it."""
+        pending, self._inherited = self._inherited, None
+        if pending is not None and pending.checkpoint != target:
+            _log.info(
+                "Shard %s: checkpoint %s, which a former owner had prepared and not committed, was given to initialize "
+                "and is removed by checkpoint %s.",
+                self._shard_id,
+                pending.checkpoint,
+                target,
+            )
+
+    async def _attempt(self, write: Coroutine[Any, Any, None], target: Checkpoint) -> bool:
+        """Whether ``write`` stands; False after a pause where it is to be tried again. Raises LeaseLost."""
+        self._progress.begin(_STAGE)
         try:
-            await self._tenure.checkpoint(target)
+            await write
         except LeaseLost:
             self._progress.end(_STAGE)
-            self._on_lost()
-            return False
+            raise
         except LeaseStoreError as error:
             pause = self._backoff.next_seconds()
             _log.warning(
@@ -131,13 +182,9 @@ class CheckpointWriter:
             )
             self._hooks(CheckpointFailed(self._shard_id, type(error).__name__))
             await self._clock.sleep(pause)
-            return True
+            return False
         self._backoff.reset()
         self._progress.end(_STAGE)
-        self.stored = target
-        self._hooks(CheckpointStored(self._shard_id, target.sequence_number))
-        self._settle_waiters()
-        self._signal.notify()
         return True
 
     def _settle_waiters(self) -> None:
@@ -147,7 +194,7 @@ class CheckpointWriter:
             future.set_result(None)
 
     def _is_settled(self) -> bool:
-        return self.is_closed or self.stored >= self.wanted
+        return self.is_closed or (self.stored >= self.wanted and not self._to_prepare)
 
     def _over(self) -> LeaseLost:
         return LeaseLost(

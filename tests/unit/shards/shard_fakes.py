@@ -114,6 +114,14 @@ class FakeTenure:
         self.calls.append(("checkpoint", str(checkpoint)))
         self.stored.append((asyncio.get_running_loop().time(), str(checkpoint)))
 
+    async def prepare(self, checkpoint: Checkpoint, state: bytes | None) -> None:
+        await self.checkpoint_gate.wait()
+        if self.stop_requested == "lost":
+            raise LeaseLost
+        if self.checkpoint_errors:
+            raise self.checkpoint_errors.popleft()
+        self.calls.append(("prepare", str(checkpoint), state))
+
     async def let_go(self, *, shutdown_called: bool) -> bool:
         self.calls.append(("let_go", shutdown_called))
         answer = self.let_go_answers.popleft() if self.let_go_answers else True
@@ -271,6 +279,26 @@ def virtual_stage(script, user, act, *, tenure=None, **settings):
         return stage
 
     return virtual(main)
+
+
+def manual(step, script=None, *, act=None, tenure=None, **settings):
+    """Run ``await step(records, checkpointer)`` as process_records in manual mode; what it raised is collected."""
+    raised = []
+
+    class User(RecordProcessor):
+        async def process_records(self, records, checkpointer):
+            try:
+                await step(records, checkpointer)
+            except Exception as error:
+                raised.append(error)
+
+    async def default(stage, task):
+        await at(10)
+
+    stage = virtual_stage(
+        script or [records(1, 2, 3)], User, act or default, tenure=tenure, checkpointing="manual", **settings
+    )
+    return stage, raised
 
 
 def stored(stage):

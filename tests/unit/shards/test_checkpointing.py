@@ -12,7 +12,7 @@ from consumer.hooks import BatchFailed, CheckpointFailed, CheckpointStored, Stuc
 from consumer.processor import RecordProcessor
 from consumer.shards.lifecycle import Event
 from lease_store.checkpoint import Checkpoint
-from tests.unit.shards.shard_fakes import FakeRecord, at, page, records, stored, virtual_stage
+from tests.unit.shards.shard_fakes import FakeRecord, at, manual, page, records, stored, virtual_stage
 
 
 class Sink(RecordProcessor):
@@ -110,26 +110,6 @@ def test_a_flush_is_bounded_by_trust_and_the_lease_leaves_at_what_is_stored(capl
 
 
 # Manual mode, awaited
-
-
-def manual(step, script=None, *, act=None, tenure=None, **settings):
-    """Run ``await step(records, checkpointer)`` as process_records in manual mode; what it raised is collected."""
-    raised = []
-
-    class User(RecordProcessor):
-        async def process_records(self, records, checkpointer):
-            try:
-                await step(records, checkpointer)
-            except Exception as error:
-                raised.append(error)
-
-    async def default(stage, task):
-        await at(10)
-
-    stage = virtual_stage(
-        script or [records(1, 2, 3)], User, act or default, tenure=tenure, checkpointing="manual", **settings
-    )
-    return stage, raised
 
 
 def test_manual_mode_stores_only_what_user_code_stores():

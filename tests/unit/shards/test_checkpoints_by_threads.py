@@ -111,3 +111,17 @@ async def test_cancelling_waits_for_a_thread_that_waits_for_its_checkpoint(monke
     stage, results = await plain(step, act, monkeypatch)
     assert results == ["stored"]
     assert Checkpoint("3") == stage.consumer._writer.stored
+
+
+async def test_a_plain_prepare_blocks_its_thread_until_it_stands_and_so_does_its_commit(monkeypatch):
+    def step(batch, checkpointer):
+        prepared = checkpointer.prepare(batch[1], state=b"half")
+        prepared.commit()
+        return prepared.checkpoint
+
+    async def act(stage, ended):
+        await ended.wait()
+        assert stage.tenure.calls == [("prepare", "2", b"half"), ("checkpoint", "2")]
+
+    _, results = await plain(step, act, monkeypatch)
+    assert results == [Checkpoint("2")]
