@@ -108,7 +108,7 @@ class Observations:
 class Peer(NamedTuple):
     """Another worker's row, when it or one of its leases last moved, and whether the row itself was ever seen to.
 
-    ``is_doubted``: a lease of this KCL worker stood still for a failover time, and nothing of it has moved since.
+    ``is_doubted``: a lease of it stood still for a failover time, and nothing of it has moved since.
     """
 
     row: WorkerRow
@@ -197,14 +197,15 @@ class Peers:
             has_moved = peer.has_moved or peer.is_kcl
             self._by_id[peer.row.worker_id] = peer._replace(moved_at=now, has_moved=has_moved, is_doubted=False)
 
-    def see_lease_still(self, owner: str) -> None:
+    def see_lease_still(self, owner: str, *, is_led: bool = False) -> None:
         """A lease of ``owner`` stood still for a failover time.
 
-        A worker of ours falls silent in its own row as soon; a KCL's would go on being given leases for the rest of a
-        minute.
+        A KCL's would go on being given leases for the rest of a minute. A worker of ours falls silent in its own row as
+        soon, or a beat later: among peers, who ask for leases themselves, that will do; where a leader gives them
+        (``is_led``) it would be given more meanwhile.
         """
         peer = self._by_id.get(owner)
-        if peer is not None and peer.is_kcl:
+        if peer is not None and (is_led or peer.is_kcl):
             self._by_id[owner] = peer._replace(is_doubted=True)
 
     def alive(self, now: float, failover_seconds: float) -> list[Peer]:

@@ -68,13 +68,14 @@ class Sight:
         return lease
 
     def note_moved(self, leases: Iterable[Lease], now: float) -> None:
-        """These were seen to move, or for the first time: so their actual owners live.
+        """These were seen to move, or for the first time: so their actual owners live, as far as they did that.
 
-        Not so a KCL to which somebody has just given a lease: it may be dead, and goes by nothing but its own moves.
+        Not so a worker to which somebody else gave a lease: it may be dead. At first sight of a lease nobody knows who
+        moved it last, and a KCL's may have stood still for days.
         """
         for lease in leases:
-            owner = lease.actual_owner
-            if owner is not None and (self.observations[lease.key].moved_by_owner or not self.is_kcl(owner)):
+            owner, by_owner = lease.actual_owner, self.observations[lease.key].moved_by_owner
+            if owner is not None and (by_owner or (by_owner is None and not self.is_kcl(owner))):
                 self.peers.see_lease_moved(owner, now)
 
     def tell_finished(self) -> None:
@@ -193,7 +194,7 @@ class Sight:
             may_be_free = held is None and (owner is None or now >= observation.seen_at + failover)
             is_free = may_be_free and now >= self.free_at(observation)
             if is_free and owner is not None:
-                self.peers.see_lease_still(owner)
+                self.peers.see_lease_still(owner, is_led=self.table.mode == "leader")
             taken_back_at = observation.taken_back_at
             rests = taken_back_at is not None and now < taken_back_at + _TAKEN_BACK_REST_SECONDS
             is_pending = lease.is_pending
