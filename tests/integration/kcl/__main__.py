@@ -35,6 +35,7 @@ async def _perform_all(
                 logs.mkdir(parents=True, exist_ok=True)
                 async with mixed_fleet(logs, ministack, edition, timers) as fleet:
                     performances.append(await perform(fleet, play, lambda line: print(line, flush=True)))
+                    fleet.keep(logs)
     return performances
 
 
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--play", action="append", choices=tuple(PLAYS), help=of_plays)
     parser.add_argument("--quick", action="store_true", help="the shortened timers of CI in place of the defaults")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep every figure there")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the members' logs there")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the members' logs and all exchanges there")
     told = parser.parse_args(arguments)
     timers = QUICK if told.quick else DEFAULT
     with ExitStack() as stack:

@@ -15,6 +15,7 @@ from tests.integration.ledger import Note, records
 __all__ = ["Passage", "Reign", "passages", "reigns", "row_key", "setbacks", "unexpected_errors"]
 
 _WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
+_SHOWN: Final = 160
 Told = tuple[str, Exchange]
 """An exchange with the table, and the member whose it was."""
 
@@ -133,6 +134,6 @@ def _checkpoint(exchange: Exchange) -> Checkpoint | None:
 
 
 def unexpected_errors(lines: Mapping[str, Sequence[str]], is_expected: Callable[[str], bool]) -> list[str]:
-    """The ERROR lines of Java members for which there is no other reason, the same one once a member."""
-    found = {f"{name}: {line}" for name, each in lines.items() for line in each if not is_expected(line)}
+    """The beginnings of the ERROR lines of Java members for which there is no other reason, each once a member."""
+    found = {f"{name}: {line[:_SHOWN]}" for name, each in lines.items() for line in each if not is_expected(line)}
     return sorted(found)

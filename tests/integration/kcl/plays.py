@@ -89,7 +89,7 @@ class Play:
             *repeats_within_tenures(notes)[:3],
             *early_children(notes, fleet.stream.parents())[:3],
             *setbacks(fleet.exchanges)[:3],
-            *unexpected_errors(fleet.java_errors(), lambda line: False)[:6],
+            *unexpected_errors(fleet.java_errors(), fleet.is_expected_error)[:6],
         ):
             self.find(wrong)
         for process in fleet.running("python"):

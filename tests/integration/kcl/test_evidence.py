@@ -23,8 +23,10 @@ def told(
 
 
 def lock(name: str, at: float, operation: str, **more: Any) -> Told:
-    part = "Item" if operation == "PutItem" else "Key"
-    return told(name, at, operation, **{part: {"leaseKey": {"S": "Leader"}}}, **more)
+    row = {"leaseKey": {"S": "Leader"}}
+    if operation == "PutItem":
+        return told(name, at, operation, Item=row, **more)
+    return told(name, at, operation, Key=row, **more)
 
 
 def test_a_reign_lasts_from_the_first_write_of_its_holder_to_the_next_holders_first() -> None:

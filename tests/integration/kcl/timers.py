@@ -68,7 +68,7 @@ QUICK: Final = Timers(
     assignment_seconds=2.0,
     lock_seconds=6.0,
     heartbeat_seconds=2.0,
-    patience_seconds=60.0,
+    patience_seconds=90.0,
 )
 DEFAULT: Final = Timers(
     name="default",
