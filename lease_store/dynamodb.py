@@ -274,7 +274,8 @@ class DynamoDBLeaseStore:
         return connections
 
     def _call(self, operation: str, connections: Connections, table: str) -> Call:
-        return Call(operation, table, connections.endpoint_url or self._endpoint_url)
+        endpoint_url = connections.endpoint_url or self._endpoint_url
+        return Call(operation, table, endpoint_url, is_legacy=table != self._table_name)
 
     @contextmanager
     def _translated(self, operation: str, connections: Connections, table: str) -> Iterator[None]:

@@ -68,11 +68,15 @@ _NOT_CONNECTED: Final = (boto.ConnectTimeoutError, boto.SSLError, boto.ProxyConn
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What was asked of whom, for messages: a DynamoDB operation, a table, and the endpoint's URL where it is known."""
+    """What was asked of whom, for messages: a DynamoDB operation, a table, and the endpoint's URL where it is known.
+
+    ``is_legacy``: the table is one that a KCL 3.0 to 3.4 keeps beside its lease table.
+    """
 
     operation: str
     table: str
     endpoint: str | None = None
+    is_legacy: bool = False
 
 
 def error_code(error: BaseException) -> str:
@@ -148,6 +152,11 @@ def _refusal(error: boto.ClientError, call: Call) -> LeaseStoreError:
         return LeaseTableCredentials(
             f"DynamoDB does not accept the AWS credentials for lease table {call.table} ({code}: {said}). "
             f"{hint}{way_to_sign(call.endpoint)}"
+        )
+    if code == "ResourceNotFoundException" and call.is_legacy:
+        return LeaseTableMissing(
+            f"Table {call.table}, which a KCL 3.0 to 3.4 keeps beside its lease table, does not exist: "
+            f"{call.operation} failed; nothing was written."
         )
     if code == "ResourceNotFoundException":
         return LeaseTableMissing(

@@ -48,8 +48,8 @@ class Layout:
 
     ``lock_at`` is where the leader's lock is kept and ``lock`` the one that lies there; ``stray_lock`` lies where no
     worker of this status looks for it: alive, it is a second leader. ``workers_at`` is where this worker's own metric
-    row belongs; ``workers`` are all metric rows, of both places, with none left out. ``client_version`` is the one that
-    counts.
+    row belongs; ``workers`` are the metric rows of both places, of a worker that has two the one that moved last.
+    ``client_version`` is the one that counts.
     """
 
     status: TableStatus = "COMPLETE"
@@ -98,7 +98,6 @@ def layout_of(scan: TableScan, legacy: LegacyRows | None) -> Layout:
     if legacy is None or legacy.denied is not None:
         return Layout(lock=scan.lock, client_version=scan.client_version, workers=scan.workers)
     status = _status(legacy.table_migration)
-    workers = (*legacy.workers, *scan.workers)
     if status == "COMPLETE":
         return Layout(lock=scan.lock, stray_lock=legacy.lock, client_version=scan.client_version, workers=scan.workers)
     return Layout(
@@ -108,7 +107,7 @@ def layout_of(scan: TableScan, legacy: LegacyRows | None) -> Layout:
         lock=legacy.lock,
         stray_lock=scan.lock,
         client_version=legacy.client_version or scan.client_version,
-        workers=workers,
+        workers=_newest_of_each((*legacy.workers, *scan.workers)),
     )
 
 
@@ -135,6 +134,11 @@ def _metrics_place(status: TableStatus, scan: TableScan, legacy: LegacyRows) -> 
         return "leases" if status == "PENDING" else "metrics"
     # By the KCLs' own clocks, one against the other: how old either is by mine says nothing here.
     return "leases" if here is not None and (there is None or here > there - _FRESH_SECONDS) else "metrics"
+
+
+def _newest_of_each(workers: Iterable[WorkerRow]) -> tuple[WorkerRow, ...]:
+    by_id = {row.worker_id: row for row in sorted(workers, key=lambda row: (row.beat or 0, row.updated_at))}
+    return tuple(by_id[worker_id] for worker_id in sorted(by_id))
 
 
 def _newest(workers: tuple[WorkerRow, ...]) -> int | None:

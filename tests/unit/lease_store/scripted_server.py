@@ -62,7 +62,17 @@ class ScriptedServer:
             writer.close()
 
 
-OPERATIONS = ("CreateTable", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Scan", "UpdateItem")
+OPERATIONS = (
+    "CreateTable",
+    "DeleteItem",
+    "DescribeTable",
+    "GetItem",
+    "PutItem",
+    "Query",
+    "Scan",
+    "UpdateItem",
+    "UpdateTable",
+)
 
 
 def raw(status: int, body: bytes, *, content_length: int | None = None, close: bool = False) -> Answer:
