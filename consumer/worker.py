@@ -20,6 +20,7 @@ from consumer.config import WorkerConfig
 from consumer.delivery.threads import DaemonThreads, UserThreads
 from consumer.errors import ConfigError, LeaseholdError, StreamDisabled
 from consumer.hooks import Hook, Hooks
+from consumer.leasing.adopted import AdoptedLeases
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.held_tenure import HeldTenure
 from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
@@ -29,6 +30,7 @@ from consumer.operate.coordination import CoordinationHook
 from consumer.operate.status import WorkerStatus, health
 from consumer.processor import ProcessorFactory
 from consumer.retry import retrying
+from consumer.shards.adoption import adopt
 from consumer.shards.budget import ByteBudget
 from consumer.shards.images import check_images
 from consumer.shards.shard_consumer import ShardConsumer
@@ -130,9 +132,11 @@ class Worker:
         check_images(getattr(self._factory, "requires", ()), stream)
         self._stack.push_async_callback(self._seam.stop)
         await self._soon(lambda: self._seam.start(self._store.open()))
+        store = AdoptedLeases(self._store, stream.label, self._config.initial_position, self._clock.wall)
         self._loop = LeaseLoop(
-            self._store, self._lease_settings(stream), self, clock=self._clock, random=self._fork(), hooks=self._hooks
+            store, self._lease_settings(stream), self, clock=self._clock, random=self._fork(), hooks=self._hooks
         )
+        await self._soon(lambda: self._adopt(store, stream))
         scan = await self._soon(lambda: self._seam.call(self._loop.start()))
         self._check_enabled(stream, scan)
         self._sync = ShardSync(
@@ -162,6 +166,11 @@ class Worker:
         left = self._start_by - self._clock.monotonic()
         return await retrying(call, clock=self._clock, random=self._random, attempts=50, within_seconds=left)
 
+    async def _adopt(self, store: AdoptedLeases, stream: StreamIdentity) -> None:
+        """Whose table is it? Nothing has been written yet."""
+        leases = (await self._seam.call(self._loop.look())).leases
+        store.ahead_seconds = await adopt(leases, self._source, stream, table=store.name, now=self._clock.wall())
+
     def _check_enabled(self, stream: StreamIdentity, scan: TableScan) -> None:
         """A stream that is switched off is still drained by a group that had begun it, and of no use to a new group."""
         if not stream.enabled and not any(
@@ -181,6 +190,7 @@ class Worker:
             scan_read_units_per_second=self._config.scan_read_units_per_second,
             max_leases=self._config.max_leases,
             app=self._config.app,
+            coordination=self._config.coordination,
         )
 
     def _fork(self) -> Random:

@@ -39,23 +39,29 @@ LeaseT = TypeVar("LeaseT", Lease, Lease | None)
 
 @dataclass(frozen=True, slots=True)
 class _Unpinned:
-    """A row at LATEST without an instant: its counter when last seen so, and since when it is known here."""
+    """A row that starts at a word and has no instant: its counter when last seen so, and when it was first seen here.
+
+    ``timestamp`` is what AT_TIMESTAMP stands for, None for LATEST.
+    """
 
     counter: int
-    since: Decimal
+    seen_at: float
+    timestamp: Decimal | None
 
 
 class AdoptedLeases:
     """The ``LeaseStore`` ``store``, in which rows without a stream are rows of ``label``. Lives on one lease loop.
 
-    ``start`` is this worker's initial position; ``now`` gives epoch seconds that are not ahead of the stream's clock.
+    ``start`` is this worker's initial position; ``wall`` gives epoch seconds by this machine's clock.
     """
 
-    def __init__(self, store: LeaseStore, label: str, start: InitialPosition, now: Callable[[], float]) -> None:
+    def __init__(self, store: LeaseStore, label: str, start: InitialPosition, wall: Callable[[], float]) -> None:
+        self.ahead_seconds = 0.0
+        """By how much this machine's clock is ahead of the stream's, once that is known."""
         self._store = store
         self._label = label
         self._timestamp = None if start.timestamp is None else Decimal(str(start.timestamp))
-        self._now = now
+        self._wall = wall
         self._unpinned: dict[str, _Unpinned] = {}
 
     @property
@@ -122,23 +128,24 @@ class AdoptedLeases:
             self._note(lease, self._timestamp)
             return replace(adopted, start_at=self._timestamp)
         if lease.start_at is None and lease.checkpoint == LATEST:
-            # Whole seconds, and one less, as where a group of ours starts at LATEST: records are dated by the second.
-            self._note(lease, Decimal(math.floor(self._now()) - 1))
+            self._note(lease, None)
         else:
             self._unpinned.pop(lease.key, None)
         return adopted
 
-    def _note(self, lease: Lease, since: Decimal) -> None:
+    def _note(self, lease: Lease, timestamp: Decimal | None) -> None:
         """Which rows have no instant in the table, by counter: a scan may go back, and show one as it was before."""
         known = self._unpinned.get(lease.key)
         if known is None:
-            self._unpinned[lease.key] = _Unpinned(lease.counter, since)
+            self._unpinned[lease.key] = _Unpinned(lease.counter, self._wall(), timestamp)
         elif lease.counter > known.counter:
-            self._unpinned[lease.key] = _Unpinned(lease.counter, known.since)
+            self._unpinned[lease.key] = replace(known, counter=lease.counter)
 
     def _pinned(self, write: Write) -> Write:
         """A write that may begin a tenure, with the instant where the row, as the write expects it, has none."""
         known = self._unpinned.get(write.key) if write.verb in _BEGINS_A_TENURE else None
         if known is None or Is("leaseCounter", {"N": str(known.counter)}) not in write.expects:
             return write
-        return replace(write, sets={**(write.sets or {}), "leaseholdStartAt": {"N": format(known.since, "f")}})
+        # Whole seconds, and one less, as where a group of ours starts at LATEST: records are dated by the second.
+        at = known.timestamp or Decimal(math.floor(known.seen_at - self.ahead_seconds) - 1)
+        return replace(write, sets={**(write.sets or {}), "leaseholdStartAt": {"N": format(at, "f")}})

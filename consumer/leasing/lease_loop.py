@@ -289,7 +289,7 @@ class LeaseLoop:
         """What is known of the table now."""
         workers = self.leases.workers()
         leases = tuple(self.leases.current_leases())
-        shared = any(lease.created_at is None for lease in leases)
+        shared = self.leases.table.mode != "peer" or any(lease.created_at is None for lease in leases)
         return TableState(leases, len(workers), self._watch.rules.is_describer(), self.leases.draining, shared)
 
     async def seen_since(self, instant: float) -> TableState:

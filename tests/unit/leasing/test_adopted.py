@@ -112,6 +112,16 @@ def test_who_first_owns_a_row_at_latest_writes_the_instant_at_which_it_first_saw
     assert after.start_at == begun.start_at
 
 
+def test_a_clock_that_is_ahead_of_the_streams_takes_nothing_from_the_start() -> None:
+    """By how much is known only once the stream was listed, after the first look at the table."""
+    table = Table(kcl(checkpoint=LATEST))
+    at_once(table.adopted.scan())
+    table.adopted.ahead_seconds = 100.0
+    begun = table.send(verbs.take(table.seen("s"), "me"))
+    assert begun is not None
+    assert begun.start_at == Decimal(1_799_999_899)
+
+
 def test_a_scan_that_goes_back_does_not_move_the_instant() -> None:
     table = Table(kcl(checkpoint=LATEST))
     before = table.stored("s")
