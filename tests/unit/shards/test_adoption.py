@@ -54,7 +54,7 @@ def test_kinesis_is_asked_whether_the_checkpoints_came_from_the_stream() -> None
     service = Service()
     join(service, kcl("a"), kcl("b", "TRIM_HORIZON"))
     assert service.asked == [("a", Position("AT_SEQUENCE_NUMBER", sequence_number="7"))]
-    with pytest.raises(LeaseTableConflict, match="'b' of table t.*did not come from this stream"):
+    with pytest.raises(LeaseTableConflict, match=r"'b' of table t.*did not come from this stream"):
         join(Service(None, PositionRefused("it did not come from this stream")), kcl("a"), kcl("b"))
 
 
