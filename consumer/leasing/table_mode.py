@@ -8,7 +8,7 @@ the first of these that holds                                                   
 a ``Leader`` row, whoever's                                                        leader
 a metric row without our attributes (a KCL 3.x worker's)                           leader
 the mode was leader before                                                         leader: it never falls back
-a lease with our mark ``leaseholdRules`` = "peer", made by hand                    peer: no KCL comes back
+a lease with our mark ``leaseholdRules`` = "peer", made by hand                    peer, or leader as configured
 a lease with our mark ``leaseholdRules`` = "2.x"                                   2x
 a lease that a KCL 3.5 or later made (``entityType``, no ``leaseholdCreatedAt``)   leader
 a lease that an older KCL made (neither)                                           2x
@@ -76,7 +76,7 @@ def mode_of(
     """
     layout = layout_of(scan, legacy)
     mode, because = _told(scan, layout, coordination, known, mover)
-    conflict = _unreadable(scan, legacy, table)
+    conflict = _unreadable(scan, legacy, table) or _hidden(scan, legacy, table)
     if conflict is None and known is None and coordination not in ("auto", mode):
         conflict = (
             f"Lease table {table} is in mode {mode}, since {because}; this worker was told --coordination "
@@ -103,7 +103,7 @@ def _told(
         return "leader", mark
     if known is not None and known.mode == "leader":
         return "leader", known.because
-    if (told := _by_leases(scan)) is not None:
+    if (told := _by_leases(scan)) is not None and (told[0] != "peer" or coordination != "leader"):
         return told
     if known is not None and known.mode == "2x":
         return "2x", known.because
@@ -137,6 +137,20 @@ def _by_leases(scan: TableScan) -> tuple[Mode, str] | None:
             return "leader", f"its lease {lease.key!r} was made by a KCL 3.5 or later"
     if made_by_kcl:
         return "2x", f"its lease {made_by_kcl[0].key!r} was made by a KCL 2.x"
+    return None
+
+
+def _hidden(scan: TableScan, legacy: LegacyRows | None, table: str) -> str | None:
+    """A table that may be a KCL 3.0's, whose lock this worker is not allowed to see: it would take beside a leader."""
+    if legacy is None or legacy.denied is None or scan.client_version is not None:
+        return None
+    for lease in scan.leases:
+        if lease.created_at is None and lease.entity_type is None:
+            return (
+                f"Lease {lease.key!r} of lease table {table} was made by a KCL before 3.5, and whether a leader of "
+                f"such a KCL keeps its lock in a table of its own may not be read: {legacy.denied} Without that right, this "
+                "worker could take leases that a leader assigns."
+            )
     return None
 
 
