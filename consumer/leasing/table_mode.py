@@ -148,8 +148,8 @@ def _hidden(scan: TableScan, legacy: LegacyRows | None, table: str) -> str | Non
         if lease.created_at is None and lease.entity_type is None:
             return (
                 f"Lease {lease.key!r} of lease table {table} was made by a KCL before 3.5, and whether a leader of "
-                f"such a KCL keeps its lock in a table of its own may not be read: {legacy.denied} Without that right, this "
-                "worker could take leases that a leader assigns."
+                f"such a KCL keeps its lock in a table of its own may not be read: {legacy.denied} Without that right, "
+                "this worker could take leases that a leader assigns."
             )
     return None
 
