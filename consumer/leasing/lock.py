@@ -35,6 +35,7 @@ _log = logging.getLogger("leasehold.leasing")
 _MOST_UNSETTLED: Final = 8
 _RELEASE_ATTEMPTS: Final = 5
 _JUST_AFTER_SECONDS: Final = 0.01
+_AGAIN_SECONDS: Final = 0.1
 _QUIET_LEADER_SECONDS: Final = 60.0
 
 
@@ -151,6 +152,8 @@ class LeaderCandidate:
         now = self._now()
         if self._held is not None:
             return self._held.at + self._leases.timing.lock_heartbeat_seconds - now
+        if self._may_acquire(self._place()):
+            return _AGAIN_SECONDS  # the reply to an acquisition was lost, and it did not come to anything
         pause = self._leases.random.uniform(0.5, 1.0) * self._look_seconds()
         lock = self.seen.lock
         return (
@@ -209,8 +212,9 @@ class LeaderCandidate:
 
     def _mine_in(self, lock: LeaderLock | None, place: Place) -> _Sent | None:
         """Which of the writes that I sent the row shows."""
-        version = None if lock is None else lock.version
-        return next((sent for sent in self._sent if (sent.lock.version, sent.place) == (version, place)), None)
+        if lock is None or lock.owner != self._leases.me:
+            return None
+        return next((sent for sent in self._sent if (sent.lock.version, sent.place) == (lock.version, place)), None)
 
     async def _read(self, place: Place) -> LeaderLock | None:
         try:
