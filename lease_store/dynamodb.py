@@ -221,7 +221,10 @@ class DynamoDBLeaseStore:
                 raise translated from error
             connections.note_absent(OWNER_INDEX, now + _ABSENT_SECONDS)
             return None
-        return tuple(sorted(str(item.get(LEASE_KEY, {}).get("S", "")) for item in items))
+        keys = [str(item.get(LEASE_KEY, {}).get("S", "")) for item in items]
+        if not all(keys):
+            raise LeaseTableUnavailable(f"A row of index {OWNER_INDEX} of {self._table_name} has no key. Try again.")
+        return tuple(sorted(keys))
 
     async def ensure_owner_index(self) -> None:
         """Have the owner index made where there is none; a policy that forbids it is said once, and no error."""

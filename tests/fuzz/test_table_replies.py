@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lease_store import verbs
+from lease_store.coordination import LeaderLock, coordination_to_item
 from lease_store.dynamodb import DynamoDBLeaseStore
 from lease_store.errors import LeaseStoreError
 from lease_store.item import to_item, worker_to_item
+from lease_store.layout import LegacyRows
 from lease_store.lease import Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, Unknown
 from tests.fuzz.canned import CannedBench, Reply, outcome
@@ -22,6 +24,8 @@ from tests.fuzz.mutations import replies
 LEASE = Lease(key="shardId-1", owner="me", counter=7, stream="orders@1", created_at="1", parents=("shardId-0",))
 ROW = to_item(LEASE)
 PEER = worker_to_item(WorkerRow(worker_id="peer", beat=3, failover_seconds=10.0))
+LOCK = LeaderLock(owner="peer", version="1", duration_seconds=9.0)
+LOCK_ROW = coordination_to_item(LOCK)
 READY = {
     "Table": {
         "TableStatus": "ACTIVE",
@@ -37,8 +41,14 @@ WRITES = {
         verbs.take(LEASE, "me"),
         verbs.end_shard(LEASE, "me", ("shardId-2",)),
         verbs.delete(LEASE),
+        verbs.assign(LEASE, "peer"),
+        verbs.acquire_lock(None, LOCK, "leases"),
+        verbs.acquire_lock(LOCK, LOCK, "coordinator"),
+        verbs.heartbeat_lock(LOCK, "2", "leases"),
+        verbs.release_lock(LOCK, "leases"),
     )
 }
+ROWLESS = ("create", "delete", "acquire_lock", "release_lock")
 
 
 class Bench(CannedBench):
@@ -75,7 +85,7 @@ def _no_wait_between_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_write_is_applied_refused_or_unknown_and_denied_only_by_the_service(
     bench: Bench, verb: str, chance: st.DataObject
 ) -> None:
-    sound = {} if verb in ("create", "delete") else {"Attributes": dict(ROW)}
+    sound = {} if verb in ROWLESS else {"Attributes": dict(LOCK_ROW if "lock" in verb else ROW)}
     reply, document = chance.draw(replies(sound))
     answer = bench.ask(lambda store: store.write(WRITES[verb], timeout_seconds=5.0), reply)
     assert isinstance(answer, Applied | Refused | Unknown | LeaseStoreError)
@@ -109,6 +119,58 @@ def test_a_row_is_read_or_fails_and_only_an_empty_reply_means_there_is_none(
     assert answer is None or isinstance(answer, Lease | WorkerRow | LeaseStoreError)
     if answer is None:
         assert document is not None, "a reply that is not whole was taken for: there is no such row"
+
+
+@given(chance=st.data())
+@settings(max_examples=80)
+def test_a_lock_is_read_or_fails(bench: Bench, chance: st.DataObject) -> None:
+    reply, document = chance.draw(replies({"Item": dict(LOCK_ROW)}))
+    answer = bench.ask(lambda store: store.read_lock("leases"), reply)
+    assert answer is None or isinstance(answer, LeaderLock | LeaseStoreError)
+    if answer is None:
+        assert document is not None, "a reply that is not whole was taken for a lock that is free"
+        assert not document.get("Item")
+
+
+@given(chance=st.data())
+@settings(max_examples=40)
+def test_the_keys_of_an_owner_are_told_whole_or_not_at_all(bench: Bench, chance: st.DataObject) -> None:
+    async def ask(_: DynamoDBLeaseStore) -> tuple[str, ...] | None:
+        """Of a store of its own: what a store found missing it does not ask for again at once."""
+        store = DynamoDBLeaseStore("leases", session=bench.canned.session, region_name="eu-west-1")
+        bench.canned.reply = lambda _: Reply(json.dumps(READY).encode())
+        async with store.open():
+            bench.canned.reply = lambda _: reply
+            return await store.owned_by("me")
+
+    reply, document = chance.draw(replies({"Items": [{"leaseKey": {"S": "a"}}, {"leaseKey": {"S": "b"}}]}))
+    answer = bench.ask(ask, reply)
+    assert answer is None or isinstance(answer, tuple | LeaseStoreError)
+    if answer is None:
+        assert reply.status >= 400, "an answer of another kind was taken for: there is no index"
+    if isinstance(answer, tuple):
+        assert document is not None
+        assert len(answer) == len(document["Items"])
+        assert all(isinstance(each, str) and each for each in answer)
+
+
+@given(chance=st.data())
+@settings(max_examples=40)
+def test_legacy_tables_are_shown_missing_denied_or_fail(bench: Bench, chance: st.DataObject) -> None:
+    async def ask(_: DynamoDBLeaseStore) -> LegacyRows | None:
+        store = DynamoDBLeaseStore("leases", session=bench.canned.session, region_name="eu-west-1")
+        bench.canned.reply = lambda _: Reply(json.dumps(READY).encode())
+        async with store.open():
+            bench.canned.reply = lambda _: reply
+            return await store.legacy()
+
+    reply, document = chance.draw(replies({"Items": [{"key": {"S": "Leader"}, **LOCK_ROW}]}))
+    answer = bench.ask(ask, reply)
+    assert answer is None or isinstance(answer, LegacyRows | LeaseStoreError)
+    if answer is None:
+        assert reply.status >= 400, "an answer of another kind was taken for: there is no such table"
+    if isinstance(answer, LegacyRows) and answer.denied is None:
+        assert document is not None
 
 
 @given(chance=st.data())
