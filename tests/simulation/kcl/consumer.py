@@ -106,8 +106,7 @@ class JavaConsumer:
                 worker.drop(held, "a merge whose other parent has no row")
             return False
         for child in children:
-            lease = JavaLease(child.key, 0, 0, "TRIM_HORIZON", parents=child.parents)
-            await worker.wire.send(requests.create(lease))
+            await worker.create(JavaLease(child.key, 0, 0, "TRIM_HORIZON", parents=child.parents))
         await worker.wire.send(requests.set_children(held.key, [child.key for child in children]))
         item = await worker.wire.get(held.key)
         if item is None:
@@ -115,6 +114,7 @@ class JavaConsumer:
             return False
         if not lease_in(item).is_finished and not await worker.checkpoint(held, SHARD_END):
             return False
+        self._stored = self._done
         worker.ended.add(held.key)
         return True
 

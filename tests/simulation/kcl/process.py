@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
 from tests.simulation.kcl import requests
 from tests.simulation.kcl.consumer import JavaConsumer
 from tests.simulation.kcl.held import JavaHeld
-from tests.simulation.kcl.rows import JavaLease, lease_in
+from tests.simulation.kcl.rows import JavaLease, is_lease, lease_in
 from tests.simulation.kcl.settings import KclSettings
 from tests.simulation.kcl.surroundings import Surroundings
 from tests.simulation.kcl.wire import Wire, WireError
@@ -23,9 +23,7 @@ from tests.simulation.loop import SimClock, spawn_as
 
 __all__ = ["KclProcess"]
 
-_DISPATCH_SECONDS: Final = 1.0
-_MONITOR_SECONDS: Final = 2.0
-_CLEANUP_SECONDS: Final = 60.0
+_HOLES: Final = 3
 
 
 class KclProcess:
@@ -46,11 +44,13 @@ class KclProcess:
         self.wire = Wire(around.table, self.name, clock, lambda: around.network_of(self), random.Random(draw.random()))
         self.wire.request_seconds = settings.request_seconds
         self.state = "starting"
+        self.ended_at: float | None = None
         self.frozen = self.blocked = self.cut_off = False
         self.held: dict[str, JavaHeld] = {}
         self.consumers: dict[JavaHeld, asyncio.Task[None]] = {}
         self.ended: set[str] = set()
         self._cleaned_at = 0.0
+        self._holes_seen = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving = False
 
@@ -142,6 +142,8 @@ class KclProcess:
 
     def hold(self, lease: JavaLease) -> JavaHeld:
         """A lease enters the held set, under a token of its own: what held it before holds another."""
+        if (before := self.held.get(lease.key)) is not None:
+            self.drop(before, "held anew")
         held = self.held[lease.key] = JavaHeld(lease, self.clock.monotonic())
         self.around.witness.began(self, held)
         return held
@@ -258,7 +260,24 @@ class KclProcess:
             if since is not None and held.over is None and now >= since + self.settings.hand_off_seconds:
                 await self.transfer(held)
 
-    # -- rows of shards that have ended
+    # -- rows that are missing, and rows of shards that have ended
+
+    async def sync(self, keys: Iterable[str]) -> None:
+        """Make rows for shards that have none."""
+        for key in keys:
+            await self.create(JavaLease(key, 0, 0, "TRIM_HORIZON"))
+
+    async def create(self, lease: JavaLease) -> None:
+        """Make a row, unless there is one. Raises WireError."""
+        await self.wire.send(requests.create(lease, says_type=self.knows_hand_offs))
+
+    async def audit(self) -> None:
+        """The leader's: an empty table is filled at once, a hole once it was seen three times."""
+        rows = [item["leaseKey"]["S"] for item in await self.wire.all_rows() if is_lease(item)]
+        missing = [key for key in self.around.shards() if not any(row.startswith(key) for row in rows)]
+        self._holes_seen = self._holes_seen + 1 if missing else 0
+        if not rows or self._holes_seen >= _HOLES:
+            await self.sync(missing)
 
     async def clean_up(self) -> None:
         """Delete rows of ended shards whose children have begun and whose parents' rows are gone."""

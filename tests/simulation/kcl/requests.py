@@ -57,16 +57,17 @@ def _owned_by(attribute: str, owner: str | None) -> Expect:
     return Absent(attribute) if owner is None else Is(attribute, {"S": owner})
 
 
-def create(lease: JavaLease) -> Request:
-    """A new row, which nobody owns."""
+def create(lease: JavaLease, *, says_type: bool = True) -> Request:
+    """A new row, which nobody owns; before 3.5 the KCL wrote no ``entityType``."""
     item: dict[str, AttributeValue] = {
         "leaseKey": {"S": lease.key},
-        "entityType": {"S": "LEASE"},
         "leaseCounter": {"N": "0"},
         "ownerSwitchesSinceCheckpoint": {"N": "0"},
         "checkpoint": {"S": lease.checkpoint},
         "checkpointSubSequenceNumber": {"N": "0"},
     }
+    if says_type:
+        item["entityType"] = {"S": "LEASE"}
     if lease.parents:
         item["parentShardId"] = {"SS": sorted(lease.parents)}
     return Request("create", lease.key, (Absent("leaseKey"),), item, mode="put")

@@ -26,6 +26,7 @@ class KclSettings:
     sync_wait_seconds: float = 30.0
     sync_sleep_seconds: float = 60.0
     cleanup_after_seconds: float = 300.0
+    audit_seconds: float = 120.0
     request_seconds: float = 60.0
     balance_every: int = 3
     max_leases: int | None = None

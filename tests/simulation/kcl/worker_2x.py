@@ -38,6 +38,7 @@ class Worker2x(KclProcess):
         self.go_on(self._take_forever())
         self.go_on(self.every(1.0, self.dispatch))
         self.go_on(self.every(60.0, self.clean_up))
+        self.go_on(self.every(settings.audit_seconds, self._audit, first=settings.audit_seconds / 2))
         if self.state == "starting":
             self.state = "running"
 
@@ -58,13 +59,22 @@ class Worker2x(KclProcess):
                 if leases:
                     return
                 if self.clock.monotonic() >= until:
-                    if leader_of({lease.owner for lease in leases if lease.owner}) in (None, self.name):
-                        for key in self.around.shards():
-                            await self.wire.send(requests.create(JavaLease(key, 0, 0, "TRIM_HORIZON")))
+                    if self._leads(leases):
+                        await self.sync(self.around.shards())
                     return
             except (WireError, RowThatIsNoLease) as error:
                 self._threw(error)
             await self.clock.sleep(_LOOK_SECONDS)
+
+    def _leads(self, leases: list[JavaLease]) -> bool:
+        return leader_of({lease.owner for lease in leases if lease.owner}) in (None, self.name)
+
+    async def _audit(self) -> None:
+        try:
+            if self._leads(await self._leases()):
+                await self.audit()
+        except RowThatIsNoLease as error:
+            self._threw(error)
 
     def _threw(self, error: Exception) -> None:
         self.thrown += isinstance(error, RowThatIsNoLease)

@@ -8,7 +8,7 @@ from tests.simulation.kcl import requests
 from tests.simulation.kcl.leader import AssignmentRun
 from tests.simulation.kcl.lock import JavaLock
 from tests.simulation.kcl.process import KclProcess
-from tests.simulation.kcl.rows import JavaLease, is_lease, lease_in
+from tests.simulation.kcl.rows import is_lease, lease_in
 from tests.simulation.kcl.wire import WireError
 
 __all__ = ["Worker3x"]
@@ -39,6 +39,7 @@ class Worker3x(KclProcess):
         self.go_on(self.every(1.0, self._dispatch))
         self.go_on(self.every(2.0, self.watch_deadlines))
         self.go_on(self.every(60.0, self.clean_up))
+        self.go_on(self.every(settings.audit_seconds, self._audit, first=settings.audit_seconds / 2))
         if self.state == "starting":
             self.state = "running"
 
@@ -70,13 +71,16 @@ class Worker3x(KclProcess):
                 if self.clock.monotonic() >= until:
                     if not await self.lock.is_leader():
                         return
-                    for key in self.around.shards():
-                        await self.wire.send(requests.create(JavaLease(key, 0, 0, "TRIM_HORIZON")))
+                    await self.sync(self.around.shards())
                     await self.clock.sleep(self.settings.sync_sleep_seconds)
                     return
             except WireError:
                 pass
             await self.clock.sleep(min(_LOOK_SECONDS, max(0.1, until - self.clock.monotonic())))
+
+    async def _audit(self) -> None:
+        if await self.lock.is_leader():
+            await self.audit()
 
     async def _report(self) -> None:
         cpu = self.settings.cpu

@@ -20,6 +20,7 @@ from consumer.leasing.waiting import wait_for
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError
 from lease_store.lease import Lease
+from lease_store.store import LeaseStore
 from tests.simulation.leases.draw import Work
 from tests.simulation.leases.shards import children_of
 from tests.simulation.loop import SimClock, context_of, spawn_as
@@ -119,7 +120,7 @@ class SimWorker:
         self.tenures: dict[str, HeldLease] = {}
         self.draw = random.Random(draw.random())
         self.loop = LeaseLoop(
-            self.store,
+            self.leasing_store(),
             settings,
             self,
             clock=clock,
@@ -138,6 +139,10 @@ class SimWorker:
     def sure_slice_seconds(self) -> float:
         """How long a slice begun under trust may be to overlap with no other owner's: the margin, less 1 % of F."""
         return self.loop.leases.timing.margin_seconds - 0.01 * self.settings.failover_seconds
+
+    def leasing_store(self) -> LeaseStore:
+        """What the lease loop writes to."""
+        return self.store
 
     @property
     def held_keys(self) -> Collection[str]:

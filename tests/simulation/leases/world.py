@@ -22,7 +22,7 @@ from tests.simulation.leases.shards import STREAM, is_last
 from tests.simulation.loop import SimClock, SimLoop
 from tests.simulation.network import Calm, Network
 
-__all__ = ["LeaseWorld", "Report", "run_seed"]
+__all__ = ["LeaseWorld", "Report", "report_of", "run_seed"]
 
 T = TypeVar("T")
 
@@ -131,14 +131,7 @@ class LeaseWorld:
         """A process starts: on a host of its own, or again on one, where it gets another nonce."""
         draw, chance = self.draw, self.chance
         host = host or f"w{len({worker.host for worker in self.workers}) + 1}"
-        settings = LeaseSettings(
-            worker_id=f"{host}-{1 + sum(worker.host == host for worker in self.workers)}",
-            stream_base="clicks",
-            failover_seconds=draw.failover,
-            hand_off_timeout_seconds=draw.hand_off_timeout,
-            scan_read_units_per_second=50.0,
-            max_leases=draw.max_leases,
-        )
+        settings = self.settings_of(f"{host}-{1 + sum(worker.host == host for worker in self.workers)}")
         slow, fast = 1.0 - draw.drift, 1.0 + draw.drift
         rate = chance.choice((1.0, slow, fast, chance.uniform(slow, fast)))
         clock = SimClock(skew_seconds=chance.uniform(-draw.skew, draw.skew), rate=rate)
@@ -149,6 +142,17 @@ class LeaseWorld:
         self.judge.note(f"{worker.name} starts")
         worker.start()
         return worker
+
+    def settings_of(self, worker_id: str) -> LeaseSettings:
+        """What a worker is told."""
+        return LeaseSettings(
+            worker_id=worker_id,
+            stream_base="clicks",
+            failover_seconds=self.draw.failover,
+            hand_off_timeout_seconds=self.draw.hand_off_timeout,
+            scan_read_units_per_second=50.0,
+            max_leases=self.draw.max_leases,
+        )
 
     def running(self) -> list[SimWorker]:
         return [worker for worker in self.workers if worker.state == "running" and not worker.frozen]
@@ -331,16 +335,20 @@ class LeaseWorld:
 def run_seed(seed: int, draw: LeaseDraw | None = None) -> Report:
     """Run one seed, or another ``draw`` with its chance, to its end or first violation."""
     world = LeaseWorld(seed, draw or drawn(seed))
-    settled = world.play(world.run()) or 0.0
+    return report_of(world, world.play(world.run()) or 0.0)
+
+
+def report_of(world: LeaseWorld, settled_after_seconds: float) -> Report:
+    """What came of a world that has been played."""
     judge = world.judge
     return Report(
-        seed,
+        world.seed,
         world.draw,
         tuple(judge.violations),
         tuple(judge.last_steps),
         judge.digest,
         judge.tenures,
         judge.ledger.returned,
-        settled,
+        settled_after_seconds,
         judge.longest_gap,
     )

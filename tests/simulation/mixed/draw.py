@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from tests.simulation.kcl.settings import KclSettings
-from tests.simulation.leases.draw import CALM_WORK, LeaseDraw, Work
+from tests.simulation.leases.draw import LeaseDraw, Work
 from tests.simulation.network import Calm, Network
 
 __all__ = ["DEFAULT_TIMES", "QUICK_TIMES", "MixedDraw", "drawn"]
@@ -25,6 +25,7 @@ QUICK_TIMES = KclSettings(
     sync_sleep_seconds=2.0,
     parents_seconds=2.0,
     cleanup_after_seconds=60.0,
+    audit_seconds=20.0,
     request_seconds=10.0,
 )
 """The shortened timers of the real peers that run in CI (``tests/integration/kcl``)."""
@@ -35,7 +36,8 @@ class MixedDraw(LeaseDraw):
     """One seed's configuration.
 
     ``protocol``: which KCL the Java workers are. ``first``: who makes the table; the others join after ``head``
-    seconds, when the first have come up. ``java``, ``python``: how many start. ``times``: the KCL's settings.
+    seconds, when the first have come up. ``java``, ``python``: how many start, and no more of a kind where none does.
+    ``coordination``: what the Python workers are told. ``times``: the KCL's settings.
     """
 
     protocol: Protocol
@@ -43,10 +45,17 @@ class MixedDraw(LeaseDraw):
     java: int
     python: int
     head: float
+    coordination: Literal["auto", "leader", "2x"]
     times: KclSettings
 
+    @property
+    def is_python_alone(self) -> bool:
+        """An all-Python fleet in leader mode."""
+        return self.java == 0
 
-_HAPPENINGS = ("kill_leader", "kill", "drain", "join", "freeze", "cut_off")
+
+_CALM: Final = ("kill_leader", "kill", "drain", "join")
+_HAPPENINGS: Final = (*_CALM, "freeze", "cut_off")
 
 
 def _network(draw: random.Random, failover: float) -> Network:
@@ -86,14 +95,16 @@ def drawn(seed: int) -> MixedDraw:
     draw = random.Random(f"{seed}:mixed")
     faults = draw.choice(("none", "none", "mild"))
     times = QUICK_TIMES if draw.random() < 0.7 else DEFAULT_TIMES
-    by_count, cpu = draw.random() < 0.3, draw.choice((None, None, 30.0))
-    times = KclSettings(**{name: getattr(times, name) for name in times.__slots__} | {"by_count": by_count, "cpu": cpu})
+    times = replace(times, by_count=draw.random() < 0.3, cpu=draw.choice((None, None, 30.0)))
     network = _network(draw, times.failover_seconds)
+    protocol, first = draw.choice(("3x", "3x", "2x")), draw.choice(("java", "java", "python"))
+    java = draw.choice((0, 1, 2, 3)) if protocol == "3x" and first == "python" else draw.choice((1, 2, 3))
+    may_happen = [each for each in _HAPPENINGS if faults != "none" or each in _CALM]
     return MixedDraw(
         faults=faults,
         failover=times.failover_seconds,
         network=Calm(usual_seconds=network.usual_seconds) if faults == "none" else network,
-        work=CALM_WORK if faults == "none" else _work(draw, faults),
+        work=_work(draw, faults),
         keys=draw.choice((1, 2, 3, 5, 8)),
         max_leases=None,
         hand_off_timeout=30.0,
@@ -102,17 +113,15 @@ def drawn(seed: int) -> MixedDraw:
         stagger=draw.choice((0.0, 2.0)),
         phase=draw.uniform(20.0, 60.0) * times.failover_seconds / 2,
         pause=draw.choice((3.0, 10.0)) * times.failover_seconds / 2,
-        happenings=tuple(each for each in _HAPPENINGS if draw.random() < 0.6 and (faults != "none" or each in _CALM)),
+        happenings=tuple(each for each in may_happen if draw.random() < 0.6),
         skew=draw.choice((0.0, 5.0)),
         drift=draw.choice((0.0, 0.005)),
-        ends=draw.random() < 0.3,
-        protocol=draw.choice(("3x", "3x", "2x")),
-        first=draw.choice(("java", "java", "python")),
-        java=draw.choice((1, 2, 3)),
+        ends=draw.random() < 0.4,
+        protocol=protocol,
+        first=first,
+        java=java,
         python=draw.choice((1, 2, 3)),
-        head=45.0 if times.failover_seconds < 5 else 150.0,
+        head=30.0 if times.failover_seconds < 5 else 110.0,
+        coordination="leader" if java == 0 else "2x" if (protocol, first) == ("2x", "python") else "auto",
         times=times,
     )
-
-
-_CALM = ("kill_leader", "kill", "drain", "join")

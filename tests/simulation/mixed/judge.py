@@ -41,7 +41,8 @@ class MixedJudge(Trace):
     def __init__(self, draw: MixedDraw, records_in: Callable[[str], int | None]) -> None:
         super().__init__()
         self.table = SimTable(self.written, note=self.note, sending=self.sending, putting=self.put)
-        self.ledger = Ledger(self.table.lease, self.breach, lambda: draw.is_wild)
+        # A 2.x worker robs in the middle of a batch: there only losses and the order are judged.
+        self.ledger = Ledger(self.table.lease, self.breach, lambda: draw.is_wild or draw.protocol == "2x")
         self.calm_since: float | None = 0.0 if draw.faults == "none" else None
         self.orphans: dict[str, _Orphan] = {}
         self.tenures = self.moves = self.repeats = 0
@@ -55,6 +56,7 @@ class MixedJudge(Trace):
         self._moved_at: dict[str, float] = {}
         self._pending_since: dict[str, float] = {}
         self._lock_moved_at = 0.0
+        self._lock: tuple[str | None, float] = (None, 0.0)
         self._open: dict[str, list[tuple[Any, Any]]] = {}
 
     def knows(self, worker: Any) -> None:
@@ -146,15 +148,13 @@ class MixedJudge(Trace):
 
     def _follow_lock(self, worker: str, write: Write, item: Item | None) -> None:
         self.note(f"{worker} {write.verb}")
-        lock_seconds = self._lock_seconds
-        if write.verb == "acquire_lock" and lock_seconds is not None and not self._draw.is_wild:
+        holder, seconds = self._lock
+        if write.verb == "acquire_lock" and holder not in (None, worker) and not self._draw.is_wild:
             idle = self._now - self._lock_moved_at
-            if idle < 0.99 * lock_seconds:
-                self.breach(f"{worker} takes the leader's lock {idle:.2f} s after it had moved, of {lock_seconds:g} s")
+            if idle < 0.99 * seconds:
+                self.breach(f"{worker} takes the leader's lock {idle:.2f} s after it had moved, of {seconds:g} s")
         self._lock_moved_at = self._now
-        self._lock_seconds = None if item is None else int(item["leaseDuration"]["S"]) / 1000
-
-    _lock_seconds: float | None = None
+        self._lock = (None, 0.0) if item is None else (item["ownerName"]["S"], int(item["leaseDuration"]["S"]) / 1000)
 
     def _check_step(self, worker: str, write: Write, before: Lease, after: Lease) -> None:
         """From one state of a row to the next."""
@@ -162,7 +162,8 @@ class MixedJudge(Trace):
         step = 0 if verb in _SAME_COUNTER else 1
         if after.counter != before.counter + step:
             self.breach(f"{verb} of {key} moved the counter from {before.counter} to {after.counter}")
-        if after.checkpoint < before.checkpoint:
+        if after.checkpoint < before.checkpoint and (self.is_calm() or not self.is_java(worker)):
+            # A KCL that has read the checkpoint late stores what it read again, and so goes back.
             self.breach(f"the checkpoint of {key} went back from {before.checkpoint} to {after.checkpoint}")
         if self.is_java(worker):
             return
@@ -238,27 +239,36 @@ class MixedJudge(Trace):
     def failed(self, worker: Any, what: str) -> None:
         self.breach(f"{worker.name}: {what}")
 
-    def died(self, worker: Any, within_seconds: float | None) -> None:
-        """A worker is gone without a word; its leases are due elsewhere within that time (None: no promise)."""
-        now = self._now
+    def died(self, worker: Any) -> None:
+        """A worker is gone without a word."""
         self.ledger.died(worker)
         for key in sorted(worker.held_keys):
-            self.orphans[key] = _Orphan(now, None if within_seconds is None else now + within_seconds)
+            row = self.table.lease(key)
+            if row is not None and not row.is_finished:
+                self.orphans[key] = _Orphan(self._now, None)
 
     def left(self, worker: Any) -> None:
-        """A worker is gone in good order."""
+        """A worker is gone in good order; a Java one leaves its leases where they are, to expire."""
         self.note(f"{worker.name} is gone")
-        if self.is_java(worker):  # its leases stay where they are, to expire
-            for row in self.table.rows().leases:
-                if row.actual_owner == worker.name and not row.is_finished:
-                    self.orphans[row.key] = _Orphan(self._now, None)
+        worker.ended_at = self._now
+        for row in self.table.rows().leases if self.is_java(worker) else ():
+            if row.actual_owner == worker.name and not row.is_finished:
+                self.orphans[row.key] = _Orphan(self._now, None)
+
+    def due_anew(self, within_seconds: float | None) -> None:
+        """Somebody came or went: what is nobody's now is due by then."""
+        due = None if within_seconds is None else self._now + within_seconds
+        self.orphans = {key: each._replace(due=due) for key, each in self.orphans.items()}
 
     # -- at rest
 
     def unrest(self, workers: Iterable[Any]) -> str | None:
         """Why not every unfinished lease is held by its live owner; None where it is."""
         held = {worker.name: worker.held_keys for worker in workers if worker.is_up and not worker.frozen}
-        for lease in self.table.rows().leases:
+        rows = self.table.rows().leases
+        if not rows:
+            return "there are no rows"
+        for lease in rows:
             if lease.is_finished:
                 continue
             if lease.is_pending or lease.owner not in held or lease.key not in held[lease.owner]:
