@@ -11,7 +11,7 @@ __all__ = ["PACKAGES", "ROOT", "imports", "module_name", "modules", "tracked", "
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("consumer", "lease_store")
-_LEFT_OUT = {".git", ".venv", ".venv-ministack", "node_modules", "dist", "build", "__pycache__"}
+_LEFT_OUT = {".git", ".venv", ".venv-ministack", "node_modules", "dist", "build", "target", "__pycache__"}
 
 
 def modules(*folders: str) -> list[Path]:
