@@ -23,6 +23,8 @@ _log = logging.getLogger("leasehold.leasing")
 _FAST_BEATS: Final = 3
 _LONGEST_SECONDS: Final = 20.0
 """A KCL's leader gives nothing to a worker whose row is 60 s old by its clock, whatever the failover time."""
+_GONE_SECONDS: Final = 3600
+"""Beyond those 60 s, and well below the day after which it deletes the row."""
 
 
 class OwnRow:
@@ -139,6 +141,7 @@ class OwnRow:
             draining=leases.draining,
             failover_seconds=leases.timing.failover_seconds,
             max_leases=leases.max_leases,
-            updated_at=wall,
+            # A KCL knows no draining mark, and would give back what was just handed over.
+            updated_at=wall - (_GONE_SECONDS if leases.draining else 0),
         )
         return replace(self._filled(row), support_updated_at=wall)

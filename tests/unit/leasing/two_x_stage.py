@@ -104,14 +104,18 @@ class Shared:
 
     def java(self, name: str, **fields: Any) -> Kcl2x:
         worker = Kcl2x(name, self.store, self.clock, random.Random(self.random.random()), **fields)
-        self._tasks[name] = self.begin(worker.run())
+        self.enter(name, worker.run())
         return worker
+
+    def enter(self, name: str, life: Coroutine[Any, Any, None]) -> None:
+        """A worker works until it is killed by its name; whatever ends it earlier fails the test."""
+        self._tasks[name] = self.begin(life)
 
     def python(
         self, name: str, *, batch_seconds: float = 0.1, coordination: Coordination = "auto", **fields: Any
     ) -> Python:
         worker = Python(name, self, batch_seconds, coordination, **fields)
-        self._tasks[name] = self.begin(worker.run())
+        self.enter(name, worker.run())
         return worker
 
     def kill(self, name: str) -> None:
