@@ -15,6 +15,8 @@ __all__ = ["report"]
 _LABEL: Final = 12
 # Below this the labels stand on lines of their own: beside them, a sentence would be three words wide.
 _BESIDE_FROM: Final = 60
+# A KCL writes its metric row every 30 s.
+_ROWS_MOVE_SECONDS: Final = 35.0
 
 
 def report(found: Diagnosis, *, width: int | None) -> Iterator[str]:
@@ -33,7 +35,8 @@ def _sections(found: Diagnosis) -> Iterator[tuple[str, Sequence[str]]]:
     yield "lock", [_lock(lock) for lock in found.locks] or ["no lock row"]
     yield "index", [_INDEX[found.has_index]]
     yield "leases", list(_leases(found.leases))
-    yield "workers", [_worker(each) for each in found.workers] or ["none"]
+    is_long = found.watched_seconds >= _ROWS_MOVE_SECONDS
+    yield "workers", [_worker(each, is_long=is_long) for each in found.workers] or ["none"]
     if found.hand_offs:
         yield (
             "hand-offs",
@@ -94,7 +97,8 @@ def _leases(leases: LeasesFound) -> Iterator[str]:
             yield f"{number} {what}"
 
 
-def _worker(worker: WorkerFound) -> str:
+def _worker(worker: WorkerFound, *, is_long: bool) -> str:
+    """``is_long``: the table was watched for long enough to see every worker's row move that is written at all."""
     whose = "no row (a KCL 2.x writes none)" if worker.library == "unknown" else worker.library
     parts = [f"{worker.worker_id}: {whose}", _number(worker.leases)]
     if worker.receiving:
@@ -102,7 +106,7 @@ def _worker(worker: WorkerFound) -> str:
     if worker.cpu_percent is not None:
         parts.append("its last sample failed" if worker.cpu_percent < 0 else f"CPU {worker.cpu_percent:.0f} %")
     if worker.moved:
-        parts.append("lives" if worker.row_moved is not False else "lives, though its row stood still")
+        parts.append("lives" if worker.row_moved is not False or not is_long else "lives, though its row stood still")
     elif worker.moved is not None:
         parts.append("nothing of it moved")
     return ", ".join(parts)

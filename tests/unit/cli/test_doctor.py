@@ -89,7 +89,14 @@ def test_a_table_of_kcl_3_5_may_be_joined_under_its_leader():
     )
     assert "Migration3.0" in found.because
     assert any("w1 holds the lock of the lease table and plans" in line for line in found.joining)
-    assert told(found, "workers")[0] == "w1: KCL, 1 lease, lives, though its row stood still"
+    assert told(found, "workers")[0] == "w1: KCL, 1 lease, lives"
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(34.0, "lives"), (35.0, "lives, though its row stood still")])
+def test_a_row_that_stood_still_is_told_once_it_should_have_moved(seconds: float, words: str):
+    row = WorkerRow(worker_id="java-1", beat=None, updated_at=9)
+    looks = [Look(at=at, scan=TableScan((replace(KCL_2X, counter=5 + int(at)),), (row,))) for at in (0.0, seconds)]
+    assert told(diagnose(looks, table="t"), "workers") == [f"java-1: KCL, 1 lease, {words}"]
 
 
 def test_a_table_of_kcl_2x_may_be_joined_with_lease_rows_only():
