@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from consumer.clock import Clock
 from tests.integration.ledger import CLOCK
 
 __all__ = ["EcsMetadata"]
@@ -18,10 +19,11 @@ _NANOS = 1e9
 class EcsMetadata:
     """Listens on a loopback port while it is entered; ``percent`` of the one CPU there is in use, from now on."""
 
-    def __init__(self, percent: float) -> None:
+    def __init__(self, percent: float, clock: Clock = CLOCK) -> None:
         self._percent = percent
+        self._clock = clock
         self._used = 0.0
-        self._at = CLOCK.monotonic()
+        self._at = clock.monotonic()
         self._runner: web.ServerRunner | None = None
 
     @property
@@ -38,7 +40,7 @@ class EcsMetadata:
         self._percent = percent
 
     def _go_on(self) -> None:
-        now = CLOCK.monotonic()
+        now = self._clock.monotonic()
         self._used += (now - self._at) * self._percent / 100
         self._at = now
 
