@@ -289,7 +289,10 @@ class LeaseLoop:
         """What is known of the table now."""
         workers = self.leases.workers()
         leases = tuple(self.leases.current_leases())
-        shared = self.leases.table.mode != "peer" or any(lease.created_at is None for lease in leases)
+        # By what lasts when every worker and a KCL's rows are gone: what was cleaned up is not to be made again.
+        table = self.leases.table
+        by_table = table.mode == "2x" or table.layout.client_version is not None
+        shared = by_table or any(lease.created_at is None or lease.rules is not None for lease in leases)
         return TableState(leases, len(workers), self._watch.rules.is_describer(), self.leases.draining, shared)
 
     async def seen_since(self, instant: float) -> TableState:

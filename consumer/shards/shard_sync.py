@@ -118,6 +118,8 @@ class ShardSync:
                 if (wanted or state.is_describer) and not state.draining:
                     self._follow_incarnation(await self._source.resolve())
                     await self.once()
+                elif not state.draining:
+                    await self._clean_up(state)  # where a KCL is the describer, nobody else cleans up after us
                 backoff.reset()
                 pause = self._config.audit_interval_seconds
             except LeaseholdError as error:
@@ -183,6 +185,7 @@ class ShardSync:
         await self._create_from_below(missing, listing)
         await self._replace(listing, state)
         await self._delete(listing, state)
+        await self._clean_up(state)
         findings = frozenset(audit(listing.shards, state.leases, self.stream.label, shared=state.shared))
         for finding in sorted(findings - self._told, key=lambda each: each.shard_id):
             _log.info("Shard %s %s", finding.shard_id, finding.sentence)
@@ -282,6 +285,11 @@ class ShardSync:
         for lease in found:
             if now - self._deletable_since[lease.key] >= _GONE_FOR_SECONDS:
                 await self._seam.call(self._loop.delete(lease))
+
+    async def _clean_up(self, state: TableState) -> None:
+        """In a shared table: rows that the KCL itself would have deleted by now, had it finished their shards."""
+        for lease in shard_graph.done_with(state.leases, self.stream.label) if state.shared else ():
+            await self._seam.call(self._loop.delete(lease))
 
     async def wait_for_lineage(self, held: HeldLease) -> None:
         """Return when all that comes before the shard is done or gone; see ``LineageWait``."""

@@ -22,7 +22,7 @@ from consumer.streams.joint_listing import JointListing
 from consumer.streams.lineage import shard_created_at
 from consumer.streams.listing_pages import later_page
 from consumer.streams.pages import believed, page_of, records_of
-from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
+from consumer.streams.source import NO_HASH_RANGE, Opened, Page, Position, Shard, ShardListing, StreamIdentity
 
 __all__ = ["DynamoDBStreamsSource"]
 
@@ -32,8 +32,6 @@ DESCRIBES_PER_SECOND: Final = 8.0
 _SHARDS_A_PAGE: Final = 100
 _RECORDS_A_PAGE: Final = 1000
 _STATES_OF_LIFE: Final = frozenset({"ENABLED", "ENABLING"})
-# Two words for one thing: shards of DynamoDB have no hash range, and this is what the Java adapter stores for them.
-_HASH_RANGE: Final = ("0", "1")
 
 
 class DynamoDBStreamsSource:
@@ -271,6 +269,6 @@ def _shard_of(entry: Any, arn: str) -> Shard:
         id=shard_id,
         parents=(parent,) if parent else (),
         is_open=is_open(entry),
-        hash_range=_HASH_RANGE,
+        hash_range=NO_HASH_RANGE,
         created_at=shard_created_at(shard_id),
     )

@@ -25,7 +25,7 @@ from typing import Final
 from consumer.config import InitialPosition
 from consumer.streams import incarnations
 from consumer.streams.lineage import Lineage, merged, shard_created_at
-from consumer.streams.source import Shard
+from consumer.streams.source import NO_HASH_RANGE, Shard
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST, TRIM_HORIZON, Checkpoint
 from lease_store.lease import Lease
 
@@ -33,6 +33,7 @@ __all__ = [
     "blocking_parents",
     "child_leases",
     "deletable",
+    "done_with",
     "leases_to_create",
     "may_start",
     "pin_for",
@@ -121,7 +122,9 @@ def unlisted_parents(
     """
     table = _Table.of((*leases, child), child.stream)
     word, start_at = _group_start(table, start, None)
-    return tuple(_row(Shard(name), word, child.stream, start_at) for name in sorted(names))
+    # All shards of DynamoDB have one range; what Kinesis gave such a parent, a KCL adds once it sees it listed.
+    hash_range = child.hash_range if child.hash_range == NO_HASH_RANGE else None
+    return tuple(_row(Shard(name, hash_range=hash_range), word, child.stream, start_at) for name in sorted(names))
 
 
 def blocking_parents(
@@ -223,6 +226,25 @@ def deletable(
         older = (row for row in leases if incarnations.precedes(row.stream, label) and row.key not in listed)
         found += sorted(older, key=lambda row: row.key)
     return tuple(found)
+
+
+def done_with(leases: Iterable[Lease], label: str) -> tuple[Lease, ...]:
+    """Finished rows that a KCL deletes by now although their shards are listed: for a shared table only.
+
+    All children, as the row names them, have rows that have begun, and no parent has a row. A KCL 2.x counts a finished
+    row as load, and takes it, for as long as it is there. Source: the KCL's LeaseCleanupManager.
+    """
+    rows = {lease.key: lease for lease in leases if lease.stream == label}
+    begun = {key for key, row in rows.items() if row.checkpoint not in (TRIM_HORIZON, AT_TIMESTAMP)}
+    below = Lineage((), rows.values()).children
+    return tuple(
+        row
+        for key, row in sorted(rows.items())
+        if row.is_finished
+        and row.children
+        and begun.issuperset(below[key])
+        and not any(parent in rows and parent != key for parent in row.parents)
+    )
 
 
 @dataclass(frozen=True, slots=True)

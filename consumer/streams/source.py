@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from consumer.record import Record, ViewType
 
-__all__ = ["Opened", "Page", "Position", "RecordSource", "Shard", "ShardListing", "StreamIdentity", "base_of"]
+__all__ = [
+    "NO_HASH_RANGE",
+    "Opened",
+    "Page",
+    "Position",
+    "RecordSource",
+    "Shard",
+    "ShardListing",
+    "StreamIdentity",
+    "base_of",
+]
+
+
+# Two words for one thing: shards of DynamoDB have no hash range, and this is what the Java adapter stores for them.
+NO_HASH_RANGE: Final = ("0", "1")
 
 
 @dataclass(frozen=True, slots=True)

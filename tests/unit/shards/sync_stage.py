@@ -34,11 +34,12 @@ class Table:
         self.calls: list[str] = []
         self.unseen: set[str] = set()
         self.refusals: dict[str, int] = {}
+        self.is_describer = True
 
     async def state(self) -> TableState:
         self.calls.append("state")
         rows = tuple(self.rows[key] for key in sorted(self.rows.keys() - self.unseen))
-        return TableState(rows, 1, True, False, shared=any(row.created_at is None for row in rows))
+        return TableState(rows, 1, self.is_describer, False, shared=any(row.created_at is None for row in rows))
 
     async def seen_since(self, instant: float) -> TableState:
         self.unseen.clear()

@@ -70,6 +70,35 @@ def test_a_kcls_group_at_latest_goes_on_at_latest_whatever_this_worker_was_told(
     assert made_row.start_at is not None
 
 
+@pytest.mark.parametrize("is_describer", [True, False])
+def test_what_is_finished_goes_as_soon_as_its_children_have_begun_whoever_describes(is_describer: bool) -> None:
+    """A KCL 2.x takes finished rows for load; its leader never looks after those that ended here."""
+
+    async def main() -> None:
+        ours = row("p", SHARD_END, children=("c1", "c2"))
+        stage = Stage(*FAMILY, rows=(ours, kcl_row("c1", BEGUN, "p"), kcl_row("c2", TRIM_HORIZON, "p")))
+        stage.table.is_describer = is_describer
+        running = asyncio.ensure_future(stage.sync.run())
+        await asyncio.sleep(60)
+        assert "delete p" not in stage.table.calls
+        stage.table.rows["c2"] = kcl_row("c2", BEGUN, "p")
+        await asyncio.sleep(60)
+        assert "delete p" in stage.table.calls
+        await asyncio.sleep(60)
+        assert made(stage) == [], "and is not made again"
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    virtual(main())
+
+
+def test_among_ourselves_a_finished_row_stays_while_its_shard_is_listed() -> None:
+    rows = (row("p", SHARD_END, children=("c1", "c2")), row("c1", BEGUN, "p"), row("c2", BEGUN, "p"))
+    stage = Stage(*FAMILY, rows=rows)
+    virtual(stage.sync.once())
+    assert "delete p" not in stage.table.calls
+
+
 def test_a_kcls_finished_row_goes_once_its_shard_is_gone_and_its_children_have_begun() -> None:
     async def main() -> None:
         stage = Stage(*FAMILY[1:], rows=(kcl_row("p", SHARD_END), kcl_row("c1", BEGUN, "p"), kcl_row("c2", BEGUN, "p")))

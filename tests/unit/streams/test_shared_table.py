@@ -12,7 +12,7 @@ import pytest
 
 from consumer.config import InitialPosition
 from consumer.streams.shard_audit import audit
-from consumer.streams.shard_graph import blocking_parents, leases_to_create, may_start
+from consumer.streams.shard_graph import blocking_parents, done_with, leases_to_create, may_start, unlisted_parents
 from consumer.streams.source import Shard
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
 from lease_store.item import table_scan
@@ -133,3 +133,32 @@ def test_rows_of_an_adapter_for_descendants_wait_for_their_parents() -> None:
     assert blocking_parents(rows[2], rows, listing, shared=True) == ("c",)
     rows[0] = row("p", SHARD_END)
     assert may_start(rows[1], rows, listing, shared=True)
+
+
+@pytest.mark.parametrize(
+    ("rows", "gone"),
+    [
+        ((row("p", SHARD_END), row("c1", BEGUN, "p"), row("c2", SHARD_END, "p")), ["p"]),
+        ((row("p", SHARD_END), row("c1", BEGUN, "p"), row("c2", LATEST, "p")), ["p"]),
+        ((row("p", SHARD_END), row("c1", BEGUN, "p"), row("c2", TRIM_HORIZON, "p")), []),
+        ((row("p", SHARD_END), row("c1", BEGUN, "p"), row("c2", AT_TIMESTAMP, "p")), []),
+        ((row("p", SHARD_END), row("c1", BEGUN, "p")), []),
+        ((row("g", SHARD_END), row("p", SHARD_END, "g"), row("c1", BEGUN, "p"), row("c2", BEGUN, "p")), []),
+        ((row("p", BEGUN), row("c1", BEGUN, "p"), row("c2", BEGUN, "p")), []),
+    ],
+)
+def test_a_finished_row_is_done_with_when_the_kcl_would_delete_it(rows: tuple[Lease, ...], gone: list[str]) -> None:
+    rows = tuple(replace(each, children=("c1", "c2")) if each.key == "p" else each for each in rows)
+    assert [lease.key for lease in done_with(rows, LABEL)] == gone
+    assert made(shards(p="", c1="p", c2="p"), [each for each in rows if each.key not in gone]).keys() <= {"c2"}
+
+
+def test_a_finished_row_that_names_no_children_is_kept_since_nobody_knows_them_all() -> None:
+    assert done_with((row("p", SHARD_END), row("c1", BEGUN, "p")), LABEL) == ()
+
+
+def test_a_row_of_a_parent_that_is_known_by_name_only_has_the_range_that_the_adapter_expects() -> None:
+    child = replace(row("c", TRIM_HORIZON, "p"), hash_range=("0", "1"))
+    assert [lease.hash_range for lease in unlisted_parents(["p"], child, (), HORIZON)] == [("0", "1")]
+    kinesis = replace(child, hash_range=("0", "99"))
+    assert [lease.hash_range for lease in unlisted_parents(["p"], kinesis, (), HORIZON)] == [None]
