@@ -83,6 +83,7 @@ def to_item(lease: Lease) -> dict[str, AttributeValue]:
     set_number(item, "leaseholdTakenBack", lease.taken_back)
     set_text(item, "leaseholdApp", lease.app)
     set_text(item, "leaseholdRules", lease.rules)
+    set_text(item, "leaseholdNewcomer", lease.newcomer)
     return item
 
 
@@ -232,6 +233,7 @@ def _lease(key: str, fields: Fields) -> Lease:
         taken_back=fields.integer("leaseholdTakenBack"),
         app=fields.text("leaseholdApp"),
         rules=fields.text("leaseholdRules"),
+        newcomer=fields.text("leaseholdNewcomer"),
         entity_type=fields.text("entityType"),
         extra=fields.rest,
     )

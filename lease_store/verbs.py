@@ -19,6 +19,7 @@ pass_on             counter = c, L = me, P as seen                           L =
 prepare_checkpoint  counter = c, actual owner = me, checkpoint not SHARD_END pending checkpoint and state, c + 1
 assign              counter = c, L and P as seen                             L = next, remove P, c + 1
 mark_rules          -                                                        leaseholdRules (counter untouched)
+announce            -                                                        leaseholdNewcomer (counter untouched)
 end_shard           counter = c, actual owner = me                           checkpoint = SHARD_END, children, L = me,
                                                                              remove P, c + 1
 replace             counter = c, checkpoint = SHARD_END, same incarnation    the row of the next incarnation, c + 1
@@ -57,6 +58,7 @@ __all__ = [
     "IsNot",
     "Write",
     "acquire_lock",
+    "announce",
     "assign",
     "create",
     "delete",
@@ -168,6 +170,11 @@ def mark_rules(lease: Lease, rules: str | None) -> Write:
     if rules is None:
         return Write("mark_rules", lease.key, removes=("leaseholdRules",))
     return Write("mark_rules", lease.key, sets={"leaseholdRules": {"S": rules}})
+
+
+def announce(lease: Lease, me: str) -> Write:
+    """Say in anybody's row that I have come and hold nothing: where workers have no rows, nobody would know."""
+    return Write("announce", lease.key, sets={"leaseholdNewcomer": {"S": me}})
 
 
 def start_hand_off(lease: Lease, to: str) -> Write:

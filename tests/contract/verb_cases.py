@@ -150,6 +150,7 @@ CASES = {
     "mark_rules no longer": Case(
         replace(OWNED, rules="2.x"), verbs.mark_rules(OWNED, None), {}, removed=("leaseholdRules",)
     ),
+    "announce": Case(OWNED, verbs.announce(OWNED, "w9"), {"leaseholdNewcomer": {"S": "w9"}}),
     "start_hand_off": Case(
         OWNED, verbs.start_hand_off(OWNED, "w2"), {"leaseOwner": {"S": "w2"}, "checkpointOwner": {"S": "w1"}}
     ),
@@ -245,6 +246,7 @@ REFUSED_BY: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "assign a lapsed hand-off back": (*COUNTER, *NOT_NEXT_OR_NOW),
     "mark_rules": (),
     "mark_rules no longer": (),
+    "announce": (),
     "replace": NOT_AS_JUDGED,
     "delete": NOT_AS_JUDGED,
 }

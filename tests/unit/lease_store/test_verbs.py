@@ -69,8 +69,9 @@ ALL = [
     verbs.assign(LEASE, "w2"),
     verbs.mark_rules(LEASE, "2.x"),
     verbs.mark_rules(LEASE, None),
+    verbs.announce(LEASE, "w9"),
 ]
-UNMOVED = ("start_hand_off", "mark_rules")
+UNMOVED = ("start_hand_off", "mark_rules", "announce")
 
 
 @pytest.mark.parametrize("write", ALL, ids=lambda write: write.verb)
