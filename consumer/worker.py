@@ -302,7 +302,14 @@ class Worker:
         task.add_done_callback(self._tasks.discard)
 
     def _made_for(self, held: HeldLease) -> tuple[HeldTenure, ShardConsumer]:
-        tenure = HeldTenure(held, self._loop, self._seam, self._clock, self._sync.wait_for_lineage)
+        tenure = HeldTenure(
+            held,
+            self._loop,
+            self._seam,
+            self._clock,
+            wait_for_lineage=self._sync.wait_for_lineage,
+            complete_parents=self._sync.complete_parents,
+        )
         return tenure, ShardConsumer(
             tenure,
             self._source,

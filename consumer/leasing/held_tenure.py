@@ -19,7 +19,11 @@ __all__ = ["HeldTenure"]
 
 
 class HeldTenure:
-    """The ``Tenure`` of a ``HeldLease``; ``wait_for_lineage`` returns when what precedes it is done or gone."""
+    """The ``Tenure`` of a ``HeldLease``.
+
+    ``wait_for_lineage`` returns when what precedes it is done or gone; ``complete_parents`` makes rows that must be
+    there before those of the given children.
+    """
 
     def __init__(
         self,
@@ -27,13 +31,16 @@ class HeldTenure:
         loop: LeaseLoop,
         seam: LeaseSeam,
         clock: Clock,
+        *,
         wait_for_lineage: Callable[[HeldLease], Awaitable[None]],
+        complete_parents: Callable[[Sequence[Lease]], Awaitable[None]],
     ) -> None:
         self.held = held
         self._loop = loop
         self._seam = seam
         self._clock = clock
         self._wait_for_lineage = wait_for_lineage
+        self._complete_parents = complete_parents
         self._stop: StopReason | None = None
         self._changed = asyncio.Event()
 
@@ -77,6 +84,7 @@ class HeldTenure:
 
     async def end_shard(self, children: Sequence[Shard]) -> None:
         rows = child_leases(children, self.lease, ())
+        await self._complete_parents(rows)
         await self._seam.call(self._loop.end_shard(self.held, rows))
 
     async def parents_done(self) -> None:

@@ -68,7 +68,10 @@ class Tenure(Protocol):
         ...
 
     async def end_shard(self, children: Sequence[Shard]) -> None:
-        """Create the rows of ``children``, then store SHARD_END; the tenure is over. Raises as ``checkpoint`` does."""
+        """Create the rows of ``children``, then store SHARD_END; the tenure is over.
+
+        Raises as ``checkpoint`` does, and StreamError.
+        """
         ...
 
     async def parents_done(self) -> None:

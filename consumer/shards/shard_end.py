@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError, StreamMissing
+from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError, StreamError, StreamMissing
 from consumer.hooks import CheckpointFailed, GapFound, ShardEnded
 from consumer.leasing.tenure import Tenure
 from consumer.retry import Backoff
@@ -94,7 +94,7 @@ class ShardEnd:
                 await self._tenure.end_shard(children)
             except LeaseLost:
                 return False
-            except LeaseStoreError as error:
+            except (LeaseStoreError, StreamError) as error:
                 pause = backoff.next_seconds()
                 self._hooks(CheckpointFailed(self._shard_id, type(error).__name__))
                 _log.warning(

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import math
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from consumer.clock import Clock
@@ -285,6 +286,25 @@ class ShardSync:
         for lease in found:
             if now - self._deletable_since[lease.key] >= _GONE_FOR_SECONDS:
                 await self._seam.call(self._loop.delete(lease))
+
+    async def complete_parents(self, children: Sequence[Lease]) -> None:
+        """In a shared table: rows that other parents of ``children`` lack are made before the children's own.
+
+        A KCL takes a parent without a row for one that is done, and would read the child of a merge before its second
+        parent; it has both parents' rows or makes no child's either. Raises StreamError, LeaseStoreError.
+        """
+        merged = [child for child in children if len(child.parents) > 1]
+        state = await self._seam.call(self._loop.state()) if merged else None
+        if state is None or not state.shared:
+            return
+        parents = sorted({parent for child in merged for parent in child.parents} - {row.key for row in state.leases})
+        absent = {parent for parent in parents if await self._seam.call(self._loop.read(parent)) is None}
+        if not absent:
+            return
+        label = merged[0].stream
+        listing = await self._listings.get(label, since=self._clock.monotonic())
+        rows = () if listing is None else self._missing(listing, state, label)
+        await self.create(tuple(row for row in rows if row.key in absent))
 
     async def _clean_up(self, state: TableState) -> None:
         """In a shared table: rows that the KCL itself would have deleted by now, had it finished their shards."""

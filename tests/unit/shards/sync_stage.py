@@ -53,6 +53,9 @@ class Table:
         self.rows.setdefault(lease.key, replace(lease, created_at=lease.created_at or "1-x"))
         self.unseen.discard(lease.key)  # a refusal shows the row
 
+    async def read(self, key: str) -> Lease | None:
+        return self.rows.get(key)
+
     async def delete(self, lease: Lease) -> None:
         self.calls.append(f"delete {lease.key}")
         self.rows.pop(lease.key, None)

@@ -54,6 +54,27 @@ def test_a_child_that_a_kcl_did_not_live_to_make_gets_its_row() -> None:
     assert made(stage) == ["c2"]
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ((kcl_row("a", BEGUN),), ["b"]),
+        ((kcl_row("a", BEGUN), kcl_row("b", BEGUN)), []),
+        ((row("a", BEGUN),), []),
+    ],
+)
+def test_a_kcl_finds_both_parents_rows_or_neither(rows: tuple[Lease, ...], expected: list[str]) -> None:
+    """To a KCL a parent without a row is done; among ourselves a child waits for it all the same."""
+
+    async def main() -> None:
+        stage = Stage(Shard("a", is_open=False), Shard("b", is_open=False), Shard("m", ("a", "b")), rows=rows)
+        await stage.sync.complete_parents([kcl_row("m", TRIM_HORIZON, "a", "b")])
+        assert made(stage) == expected
+        await stage.sync.complete_parents([kcl_row("c", TRIM_HORIZON, "a")])
+        assert made(stage) == expected
+
+    virtual(main())
+
+
 def test_the_rest_of_a_group_that_a_kcl_had_hardly_begun_is_no_loss() -> None:
     """Its rows do not tell when they were made, which is no reason to call a shard a day late."""
     stage = Stage(Shard("a"), Shard("b"), rows=(kcl_row("a"),))
