@@ -93,7 +93,7 @@ def _work(settings: Settings, address: Address, factory: ProcessorFactory) -> in
 
     config = settings.config()
     hook = PrometheusHook()
-    store = DynamoDBLeaseStore(config.table, create_table=config.create_table)
+    store = DynamoDBLeaseStore(config.table, create_table=config.create_table, application=config.app)
     worker = Worker(open_source(address.text), store, factory, config, hooks=(hook,))
     hook.follow(lambda: worst_lag_seconds(worker.status()))
     signals = StopSignals(

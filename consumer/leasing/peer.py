@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 
+from consumer.hooks import Planned
 from consumer.leasing.assignment import HandOff, plan
 from consumer.leasing.rules import Means
 from consumer.leasing.taking import Taking
@@ -49,18 +50,20 @@ class PeerRules:
         lacking = len(self._asking) + sum(move.worker_id == leases.me for move in (*made.hand_offs, *made.later))
         self._may_ask = max(0, min(lacking, self._lacking) - len(self._asking))
         self._lacking = lacking
-        self._ask_for(made.hand_offs)
+        leases.hooks(Planned("", self._ask_for(made.hand_offs)))
         for key in made.take_backs:
             if key in leases.held:
                 keep = partial(self._means.owner.keep, leases.held[key])
                 self._means.spawn(self._means.writes.run(key, keep))
 
-    def _ask_for(self, hand_offs: Sequence[HandOff]) -> None:
+    def _ask_for(self, hand_offs: Sequence[HandOff]) -> int:
+        """How many are asked for now."""
         mine = [move.key for move in hand_offs if move.worker_id == self._leases.me][: self._may_ask]
         self._may_ask -= len(mine)
         self._asking.update(mine)
         for key in mine:
             self._means.spawn(self._ask(key))
+        return len(mine)
 
     async def _ask(self, key: str) -> None:
         """Ask for a lease and, once it has come, for the next: few are asked for at once, and looks may be far apart.
