@@ -112,7 +112,7 @@ def test_a_shard_end_given_up_for_a_drain_is_not_marked_by_a_later_checkpoint():
 def test_a_shard_end_that_can_not_be_stored_is_tried_until_it_stands():
     async def main():
         stage = Stage(FakeTenure(), FakeSource(page(records(1), last=True, children=(CHILD,))), Recorder)
-        stage.tenure.end_errors.extend([LeaseStoreError()] * 20)
+        stage.tenure.end_errors.extend([LeaseStoreError(), StreamUnavailable()] * 10)
         assert await stage.start() is Event.END_STORED
         assert stage.tenure.calls[-1] == ("end_shard", ("child-1",))
 
