@@ -20,6 +20,8 @@ from tests.integration.process_stage import Process
 __all__ = ["MIXED", "OF_LEADERS", "PLAYS", "Performance", "Play", "perform"]
 
 RUNS_OF_A_LEADER: Final = 3
+# A KCL worker reports every 30 s, and counts as alive for two such periods.
+KCL_ROW_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ async def _until_led(play: Play, name: str, within_seconds: float) -> None:
 async def _killed(play: Play, victim: Process, what: str, bound_seconds: float) -> None:
     """kill -9, and until others read all that was the victim's; longer than the bound is a finding."""
     fleet = play.fleet
-    shards = fleet.shares()[victim.name]
+    shards = await _something_of(fleet, victim)
     async with play.step(f"kill -9 of {what}", may_repeat=True) as figures:
         killed_at = victim.send(signal.SIGKILL)
         await victim.end()
@@ -134,10 +136,16 @@ async def _killed(play: Play, victim: Process, what: str, bound_seconds: float) 
     play.expect(late <= bound_seconds, f"kill -9 of {what}: {late} s until all was read, promised {bound_seconds:.1f}")
 
 
+async def _something_of(fleet: MixedFleet, member: Process) -> set[str]:
+    """Its shards, once it has some: children may be born with others, and a leader's next run shares them out."""
+    shares = await fleet.until_shared(fleet.timers.patience_seconds)
+    return shares[member.name]
+
+
 async def _stopped(play: Play, leaving: Process, what: str) -> None:
     """SIGTERM, and until others read all that it had."""
     fleet = play.fleet
-    shards = fleet.shares()[leaving.name]
+    shards = await _something_of(fleet, leaving)
     async with play.step(f"SIGTERM to {what}") as figures:
         told_at = leaving.send(signal.SIGTERM)
         await leaving.end(fleet.timers.patience_seconds)
@@ -237,6 +245,11 @@ async def python_first(play: Play) -> None:
     await _stopped(play, java, "the last Java worker")
     async with play.step("Python goes on alone"):
         await _until_all_given(play)
+    if not fleet.has_leader or not timers.is_default:
+        return
+    async with play.step("Java's last signs of life grow old"):
+        await CLOCK.sleep(KCL_ROW_SECONDS + timers.failover_seconds)
+    await _killed(play, await _python_leader(play), "the leader of Python alone", timers.all_python_takeover_seconds())
 
 
 async def _python_leader(play: Play) -> Process:

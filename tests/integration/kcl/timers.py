@@ -32,6 +32,10 @@ class Timers:
         """What is promised after the death of any member, with what a busy machine and one scan may add."""
         return 3 * self.failover_seconds + _ONE_SCAN_SECONDS + _SLACK_SECONDS
 
+    def all_python_takeover_seconds(self) -> float:
+        """The same where all members are ours."""
+        return self.failover_seconds + 2.0 + _SLACK_SECONDS
+
     def java(self, edition: str) -> Mapping[str, object]:
         """Settings of the KCL by name; none of them for the defaults, which are to be the KCL's own."""
         if self.is_default:
