@@ -19,7 +19,6 @@ __all__ = ["Discovery"]
 
 _log = logging.getLogger("leasehold.leasing")
 
-_ASKED_EVERY_SECONDS: Final = 1.0
 _NO_INDEX_SECONDS: Final = 60.0
 _EXPECTED_AT_ONCE: Final = 4
 _EXPECTED_SECONDS: Final = 3.0
@@ -55,13 +54,13 @@ class Discovery:
         while not self._is_over:
             self._ask_now.clear()
             now = leases.clock.monotonic()
-            if not leases.draining and (is_urgent or now >= leases.looked_at + _ASKED_EVERY_SECONDS):
+            period = self._means.row_period_seconds()
+            if not leases.draining and (is_urgent or now >= leases.looked_at + period):
                 if now >= no_index_until and not await self._ask():
                     no_index_until = now + _NO_INDEX_SECONDS
                 if is_urgent and now < no_index_until:
                     self._means.look_now()
-            pause = _ASKED_EVERY_SECONDS * leases.random.uniform(0.8, 1.0)
-            is_urgent = await wait_for(self._ask_now, pause, leases.clock)
+            is_urgent = await wait_for(self._ask_now, period * leases.random.uniform(0.8, 1.0), leases.clock)
 
     async def _ask(self) -> bool:
         """False where the table has no such index."""

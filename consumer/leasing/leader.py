@@ -59,7 +59,7 @@ class LeaderRules:
         self._means = means
         self._leases = means.leases
         self._candidate = LeaderCandidate(
-            means.leases, lambda: self._leases.table.layout.lock_at, means.scan_period_seconds, self._leadership_changed
+            means.leases, lambda: self._leases.table.layout.lock_at, means.row_period_seconds, self._leadership_changed
         )
         self._safety = Taking(means)
         self._safety_left, self._safety_look = _SAFETY_TAKES_A_LOOK, -math.inf

@@ -276,5 +276,6 @@ class LeaderCandidate:
         told = (owner, self.is_leader)
         if told != self._told:
             self._told = told
-            _log.info("Leader of lease table %s: %s.", self._leases.store.name, "this worker" if told[1] else owner)
+            leader = "this worker" if self.is_leader else owner or "nobody"
+            _log.info("Leader of lease table %s: %s.", self._leases.store.name, leader)
             self._leases.hooks(LockSeen("", owner, self.is_leader))

@@ -18,9 +18,10 @@ __all__ = ["Means", "Rules"]
 class Means:
     """What rules act with.
 
-    ``spawn`` starts a task on the lease loop; ``scan_period_seconds`` tells how far apart this worker's looks are now;
-    ``look_now`` has the table scanned before its time, at most once a second; ``follow_row`` reads one row and does
-    what it asks of this worker, as a look does.
+    ``spawn`` starts a task on the lease loop; ``scan_period_seconds`` tells how far apart this worker's looks are now,
+    ``row_period_seconds`` how far apart its reads of a single row or of the index by owner may be; ``look_now`` has the
+    table scanned before its time, at most once a second; ``follow_row`` reads one row and does what it asks of this
+    worker, as a look does.
     """
 
     leases: Leases
@@ -29,6 +30,7 @@ class Means:
     receiver: ReceiverSide
     spawn: Callable[[Coroutine[Any, Any, None]], object]
     scan_period_seconds: Callable[[], float]
+    row_period_seconds: Callable[[], float]
     look_now: Callable[[], None]
     follow_row: Callable[[str], Awaitable[None]]
 

@@ -20,7 +20,7 @@ from consumer.leasing.own_row import OwnRow
 from consumer.leasing.rules import Means, Rules
 from consumer.leasing.table_check import conflict_in
 from consumer.leasing.table_mode import Coordination
-from consumer.leasing.timing import scan_period_seconds
+from consumer.leasing.timing import row_period_seconds, scan_period_seconds
 from consumer.leasing.waiting import wait_for
 from consumer.retry import Backoff
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
@@ -66,6 +66,7 @@ class TableWatch:
             self._receiver,
             spawn,
             lambda: self.scan_period_seconds,
+            lambda: self.row_period_seconds,
             self.look_now,
             self.follow_row,
         )
@@ -88,8 +89,16 @@ class TableWatch:
     @property
     def scan_period_seconds(self) -> float:
         """How long this worker waits between scans now; no KCL scans often enough to be reckoned with."""
-        ours = sum(not self._leases.is_kcl(worker.worker_id) for worker in self._leases.workers())
-        return scan_period_seconds(self._rows, ours, self._read_units_per_second)
+        return scan_period_seconds(self._rows, self._ours, self._read_units_per_second)
+
+    @property
+    def row_period_seconds(self) -> float:
+        """How long it waits between reads of one row, the leader's lock, say."""
+        return row_period_seconds(self._ours, self._read_units_per_second)
+
+    @property
+    def _ours(self) -> int:
+        return sum(not self._leases.is_kcl(worker.worker_id) for worker in self._leases.workers())
 
     @property
     def pause_seconds(self) -> float:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LeaseTiming", "grace_seconds", "scan_period_seconds", "scan_read_units"]
+__all__ = ["LeaseTiming", "grace_seconds", "row_period_seconds", "scan_period_seconds", "scan_read_units"]
 
 _SHORTEST_SCAN_PERIOD_SECONDS: Final = 1.0
 _ROW_BYTES: Final = 600
@@ -109,3 +109,8 @@ def scan_read_units(rows: int) -> float:
 def scan_period_seconds(rows: int, workers: int, read_units_per_second: float) -> float:
     """How long a worker waits between scans, so that the scans of all live workers fit the budget; at least 1 s."""
     return max(_SHORTEST_SCAN_PERIOD_SECONDS, max(1, workers) * scan_read_units(rows) / read_units_per_second)
+
+
+def row_period_seconds(workers: int, read_units_per_second: float) -> float:
+    """How long a worker waits between consistent reads of one row (a unit each), by the same budget; at least 1 s."""
+    return max(_SHORTEST_SCAN_PERIOD_SECONDS, workers / read_units_per_second)
