@@ -10,42 +10,52 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
 
+from consumer.leasing.names import seems_ours
+from consumer.leasing.newcomers import Newcomers
 from consumer.leasing.rules import Means
 from consumer.leasing.shuffle import shuffle_leader
 from consumer.leasing.timing import grace_seconds
 from consumer.leasing.two_x_plan import TwoXPlan, TwoXRow, TwoXView, two_x_plan
+from consumer.streams.shard_graph import done_with
+from lease_store import verbs
 from lease_store.lease import Lease
+from lease_store.store import Applied
 
 __all__ = ["TwoXRules"]
 
 _log = logging.getLogger("leasehold.leasing")
 
 _VERY_OLD_FAILOVERS: Final = 3
+_LET_GO_FAILOVERS: Final = 0.5
+"""In this time a KCL has renewed a row that it just finished, which goes on counting as its load."""
+_ROB_KCL_FAILOVERS: Final = 0.5
+_ROB_OURS_FAILOVERS: Final = 2.0
 
 
 class TwoXRules:
     """``Rules`` beside a KCL 2.x.
 
-    ``resting`` are leases taken from the dead: they are read at once, by whoever comes first, and not let go again
-    before their work has begun in earnest. Where nobody took what was let go, somebody seems to need less than by
+    ``rests_until`` is of leases taken from the dead: they are read at once, by whoever comes first, and not let go
+    again before their work has begun in earnest. Where nobody took what was let go, somebody seems to need less than by
     count: nothing more is let go then until other workers are seen. A KCL that wants it all the same robs it.
     """
 
     def __init__(self, means: Means) -> None:
         self._means = means
         self._leases = means.leases
+        self._failover = means.leases.timing.failover_seconds
         self._taking: set[str] = set()
         self._grace: dict[str, float] = {}
         self._rests_until: dict[str, float] = {}
         self._ended_at: dict[str, int] = {}
-        self._surplus = _Least(means.leases.timing.failover_seconds / 2)
-        self._lacking = _Least(means.leases.timing.failover_seconds)
-        self._unseen = _Least(means.leases.timing.failover_seconds / 2)
+        self._surplus = _Least(_LET_GO_FAILOVERS * self._failover)
+        self._lacking = _Least(_ROB_OURS_FAILOVERS * self._failover)
+        self._newcomers = Newcomers(_VERY_OLD_FAILOVERS * self._failover)
         self._robbed_at = -math.inf
         self._spurned_by: set[str] = set()
         self._is_over = False
@@ -78,15 +88,19 @@ class TwoXRules:
     # -- after each look
 
     def follow(self) -> None:
-        """Let a surplus go where looks have agreed on it for half a failover time, and rob after a whole one.
+        """Let a surplus go, or rob, where looks have agreed on it for long enough; clean up behind my own shards."""
+        now, table = self._leases.clock.monotonic(), {lease.key: lease for lease in self._leases.current_leases()}
+        self._newcomers.see(table.values(), self._living(), now)
+        made = self._plan()
+        self._let_go(made, self._surplus.see(len(made.releases), now))
+        self._lacking.see(made.lacking, now)
+        if made.lacking and table and not self._leases.held:
+            self._say_that_i_came(table)
+        if made.rob is not None and self._has_waited(made.rob, now):
+            self._rob(made.rob)
+        self._clean_up(table)
 
-        In the half a KCL has renewed a row that it just finished, which goes on counting as its load. In the other half
-        a worker of ours ends its batch and lets go what I lack; who holds nothing waits for nobody, being unseen.
-        """
-        made, now = self._plan(), self._leases.clock.monotonic()
-        surplus = self._surplus.see(len(made.releases), now)
-        lacking, other = (self._lacking, self._unseen) if self._leases.held else (self._unseen, self._lacking)
-        other.forget()
+    def _let_go(self, made: TwoXPlan, surplus: int) -> None:
         self._keep_all_but(frozenset(made.releases))
         if surplus and self._living() != self._spurned_by:
             for key in made.releases[:surplus]:
@@ -94,8 +108,36 @@ class TwoXRules:
                 if held is not None and not self._leases.is_releasing(key):
                     _log.info("The lease of shard %s is let go: another worker has less than its share.", key)
                     self._leases.signal(held, "release")
-        if lacking.see(made.lacking, now) and made.rob is not None:
-            self._rob(made.rob)
+
+    def _has_waited(self, key: str, now: float) -> bool:
+        """Whether I have lacked this for so long that its owner will not let it go by itself.
+
+        A KCL never does, and half a failover time is enough for it to count what I won. A worker of ours does after
+        another half, and when its batch has ended.
+        """
+        owner = self._leases.observations[key].lease.owner or ""
+        failovers = _ROB_OURS_FAILOVERS if seems_ours(owner) else _ROB_KCL_FAILOVERS
+        return self._lacking.over(failovers * self._failover, now) > 0
+
+    def _say_that_i_came(self, table: Mapping[str, Lease]) -> None:
+        """Once, in any row, where workers of ours may read it: they let go for me, and I need not rob them."""
+        lease = min(table.values(), key=lambda each: (each.is_finished, each.key))
+        if not self._newcomers.is_announced and any(seems_ours(owner) for owner in self._living()):
+            self._newcomers.is_announced = True
+            announce = partial(self._leases.write, verbs.announce(lease, self._leases.me))
+            self._means.spawn(self._means.writes.run(lease.key, announce))
+
+    def _clean_up(self, table: Mapping[str, Lease]) -> None:
+        """Not left to the next audit: what stands still for three failover times is taken by a KCL, as its load."""
+        mine = {lease.stream for lease in table.values() if lease.is_finished and lease.owner == self._leases.me}
+        for label in mine - {None}:
+            for lease in done_with(table.values(), label or ""):
+                if lease.owner == self._leases.me:
+                    self._means.spawn(self._means.writes.run(lease.key, partial(self._delete, lease)))
+
+    async def _delete(self, lease: Lease) -> None:
+        if isinstance(await self._leases.write(verbs.delete(lease)), Applied):
+            self._leases.observations.forget(lease.key)
 
     def _keep_all_but(self, keys: AbstractSet[str]) -> None:
         for key, held in list(self._leases.held.items()):
@@ -152,7 +194,7 @@ class TwoXRules:
         if is_unwanted:
             self._spurned_by = self._living()
         elif self._leases.observations[key].lease.owner is not None:
-            self._rests_until[key] = now + _VERY_OLD_FAILOVERS * self._leases.timing.failover_seconds
+            self._rests_until[key] = now + _VERY_OLD_FAILOVERS * self._failover
 
     def _start(self, key: str, win: Callable[[], Awaitable[bool]]) -> None:
         self._taking.add(key)
@@ -175,7 +217,8 @@ class TwoXRules:
         rows = [row for lease in leases.current_leases() if (row := self._row(lease, now)) is not None]
         leaving = {key for key in leases.held if leases.is_releasing(key)}
         resting = {key for key, until in self._rests_until.items() if now < until}
-        return two_x_plan(TwoXView(leases.me, rows, leaving, resting, leases.max_leases))
+        newcomers = self._newcomers.waiting(now)
+        return two_x_plan(TwoXView(leases.me, rows, leaving, resting, newcomers, leases.max_leases))
 
     def _row(self, lease: Lease, now: float) -> TwoXRow | None:
         key = lease.key
@@ -194,7 +237,7 @@ class TwoXRules:
 
     def _very_old_at(self, key: str) -> float:
         seen = self._leases.observations.get(key)
-        failovers = _VERY_OLD_FAILOVERS * self._leases.timing.failover_seconds
+        failovers = _VERY_OLD_FAILOVERS * self._failover
         return math.inf if seen is None else seen.seen_at + failovers
 
     def _living(self) -> set[str]:
@@ -205,18 +248,20 @@ class TwoXRules:
 
 
 class _Least:
-    """The least of what was seen during the last ``seconds``; 0 until a look is that old."""
+    """The least of what was seen lately; remembers ``seconds`` of it."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._seen: deque[tuple[float, int]] = deque(maxlen=4 + int(2 * seconds))  # looks are a second apart
 
-    def forget(self) -> None:
-        self._seen.clear()
-
     def see(self, value: int, now: float) -> int:
+        """Note a value; returns the least of all that is remembered, see ``over``."""
         self._seen.append((now, value))
-        began = now - self._seconds
-        while len(self._seen) > 1 and self._seen[1][0] <= began:
+        while len(self._seen) > 1 and self._seen[1][0] <= now - self._seconds:
             self._seen.popleft()
-        return min(each for _, each in self._seen) if self._seen[0][0] <= began else 0
+        return self.over(self._seconds, now)
+
+    def over(self, seconds: float, now: float) -> int:
+        """The least value of the last ``seconds``; 0 until a look is that old."""
+        since = max((at for at, _ in self._seen if at <= now - seconds), default=None)
+        return 0 if since is None else min(value for at, value in self._seen if at >= since)

@@ -39,14 +39,15 @@ class TwoXRow(NamedTuple):
 class TwoXView:
     """All that the plan depends on.
 
-    ``leaving`` are leases of mine that I am letting go, ``resting`` those that I shall not let go yet. ``max_leases``
-    None: no limit.
+    ``leaving`` are leases of mine that I am letting go, ``resting`` those that I shall not let go yet. ``newcomers``
+    are workers known to have come, though no lease names them yet. ``max_leases`` None: no limit.
     """
 
     me: str
     rows: Sequence[TwoXRow]
     leaving: Collection[str] = ()
     resting: Collection[str] = ()
+    newcomers: Collection[str] = ()
     max_leases: int | None = None
 
 
@@ -73,6 +74,8 @@ def two_x_plan(view: TwoXView) -> TwoXPlan:
     held = [row for row in view.rows if row.owner is not None and not row.is_expired]
     count = Counter(row.owner for row in held if row.owner is not None)
     mine = count.setdefault(view.me, 0)
+    for name in view.newcomers:
+        count.setdefault(name, 0)
     share = max(1, -(-(len(held) + len(free)) // len(count)))
     limit = len(view.rows) if view.max_leases is None else view.max_leases
     lacking = max(0, min(share, limit) - mine)

@@ -7,11 +7,15 @@ import random
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
+from zlib import crc32
 
+from consumer.config import InitialPosition
 from consumer.errors import LeaseLost
 from consumer.hooks import Fact, Hooks, LeaseTaken, TenureEnded
+from consumer.leasing.adopted import AdoptedLeases
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
+from consumer.leasing.names import seems_ours
 from consumer.leasing.table_mode import Coordination
 from consumer.leasing.tenure import StopReason
 from consumer.testing.virtual_time import VirtualClock, run_virtual
@@ -27,17 +31,21 @@ BASE = "clicks"
 
 
 class Python:
-    """One worker of ours, its user code reduced to a batch of ``batch_seconds`` that is always under way."""
+    """One worker of ours, its user code reduced to a batch of ``batch_seconds`` that is always under way.
+
+    Its name gets a nonce, as every name of ours has one.
+    """
 
     def __init__(self, name: str, shared: Shared, batch_seconds: float, coordination: Coordination, **settings: Any):
-        self.name = name
+        self.name = f"{name}-{crc32(name.encode()):010x}"
         self.batch_seconds = batch_seconds
         self.facts: list[Fact] = []
         self._shared = shared
         self._reasons: dict[HeldLease, StopReason | None] = {}
+        start = InitialPosition("TRIM_HORIZON")
         self.loop = LeaseLoop(
-            shared.store,
-            LeaseSettings(name, BASE, 10.0, 30.0, 50.0, coordination=coordination, **settings),
+            AdoptedLeases(shared.store, f"{BASE}@1", start, shared.clock.wall),
+            LeaseSettings(self.name, BASE, 10.0, 30.0, 50.0, coordination=coordination, **settings),
             self,
             clock=shared.clock,
             random=random.Random(name),
@@ -119,14 +127,23 @@ class Shared:
         return worker
 
     def kill(self, name: str) -> None:
-        self._tasks.pop(name).cancel()
+        self._tasks.pop(self.known_as(name)).cancel()
 
     def row(self, key: str) -> Lease:
         return next(lease for lease in self.store.rows().leases if lease.key == key)
 
     def loads(self) -> dict[str, int]:
-        """Unfinished leases by owner; "" for nobody."""
-        return dict(Counter(lease.owner or "" for lease in self.store.rows().leases if not lease.is_finished))
+        """Unfinished leases by owner, ours without their nonce; "" for nobody."""
+        return dict(Counter(self.owner(lease) for lease in self.store.rows().leases if not lease.is_finished))
+
+    def owner(self, lease: Lease) -> str:
+        """By the name that it has here."""
+        return self.known_as(lease.owner or "")
+
+    @staticmethod
+    def known_as(worker_id: str) -> str:
+        """Without the nonce."""
+        return worker_id.rpartition("-")[0] if seems_ours(worker_id) else worker_id
 
     async def until(self, holds: Callable[[], bool], *, within: float, every: float = 0.1) -> float:
         """The seconds until ``holds``. Raises where that takes longer than ``within``."""

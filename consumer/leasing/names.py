@@ -1,0 +1,26 @@
+"""Names of workers: a readable part and a nonce, for a name alone is no identity (in containers every process is 1).
+
+Beside a KCL 2.x no worker has a row, and its name is all that a lease tells of its owner. Only costs are judged by it:
+a KCL's own names end in the twelve digits of a UUID, but anybody may be called anything.
+"""
+
+from __future__ import annotations
+
+import re
+from random import Random
+from typing import Final
+
+__all__ = ["made_name", "seems_ours"]
+
+_NONCE_BITS: Final = 40
+_OURS: Final = re.compile(r".+-[0-9a-f]{10}", re.DOTALL)
+
+
+def made_name(readable: str, random: Random) -> str:
+    """A name that no other worker has had."""
+    return f"{readable}-{random.getrandbits(_NONCE_BITS):010x}"
+
+
+def seems_ours(worker_id: str) -> bool:
+    """Whether a worker is called as ours are."""
+    return _OURS.fullmatch(worker_id) is not None
