@@ -5,9 +5,11 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
+from consumer.leasing.relief import Scales, Weights, relieve
 from consumer.leasing.ring import share_out
 
 __all__ = ["HandOff", "LeaseView", "Plan", "PlanView", "Take", "WorkerView", "plan", "spread"]
@@ -50,10 +52,11 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """All that a plan depends on."""
+    """All that a plan depends on. ``weights`` None: leases are balanced by number alone, as among peers."""
 
     leases: Sequence[LeaseView]
     workers: Sequence[WorkerView]
+    weights: Weights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +94,11 @@ class Plan:
 def plan(view: PlanView) -> Plan:
     """Free leases go to the least loaded workers; then leases move from the most loaded until loads differ by one.
 
-    What is balanced stays where it is. How many a worker gets depends on loads alone (ties break by worker id), which
-    free ones on the ring, so that workers whose views differ a little mean the same taker for nearly all of them. A
-    worker that let one of its leases expire is about to be found dead: it is given nothing while there is anybody else.
+    What is balanced stays where it is, unless ``weights`` say that a worker bears too much: then a few of its leases
+    move besides, and are not given back to it for the sake of numbers. How many a worker gets depends on loads alone
+    (ties break by worker id), which free ones on the ring, so that workers whose views differ a little mean the same
+    taker for nearly all of them. A worker that let one of its leases expire is about to be found dead: it is given
+    nothing while there is anybody else.
     """
     suspects = {lease.actual_owner for lease in view.leases if lease.is_free} - {None}
     open_to_more = {worker.worker_id: worker for worker in view.workers if worker.may_receive}
@@ -106,23 +111,43 @@ def plan(view: PlanView) -> Plan:
             slow.append(lease)
         elif not lease.is_free and lease.owner in load:
             load[lease.owner] += 1
-    take_backs = _not_needed(slow, load)
+    take_backs = _not_needed(slow, load, view.weights)
     receivers = _with_places_kept(slow, receivers)
     free = sorted(lease.key for lease in view.leases if lease.is_free)
     soon = [lease.key for lease in view.leases if lease.actual_owner in suspects and lease.owner not in load]
-    placed = _place_free(free, soon, load, receivers)
+    placed = _place_free(free, soon, load, _open_by_weight(receivers, load, view.weights), receivers)
     takes = tuple(Take(key, placed[key]) for key in free if key in placed)
     unplaced = tuple(key for key in free if key not in placed)
     for worker_id in placed.values():
         load[worker_id] += 1
-    hand_offs, later = _balance(view.leases, load, receivers)
+    open_now = _open_by_weight(receivers, load, view.weights)
+    hand_offs, later = _balance(view.leases, load, open_now, view.weights)
+    if view.weights is not None and not (takes or hand_offs or later):
+        hand_offs = _relieve(view.leases, load, open_now, view.weights)
     return Plan(takes, hand_offs, later, unplaced, take_backs)
 
 
-def _not_needed(slow: Iterable[LeaseView], load: Mapping[str, int]) -> tuple[str, ...]:
-    """Slow hand-offs between workers whose loads differ by one at most, the lease being counted where it is."""
+def _not_needed(slow: Iterable[LeaseView], load: Mapping[str, int], weights: Weights | None) -> tuple[str, ...]:
+    """Slow hand-offs between workers whose loads differ by one at most, the lease being counted where it is.
+
+    What leaves a worker that bears too much is not judged by number.
+    """
+    closed: AbstractSet[str] = frozenset() if weights is None else weights.closed
     moves = [(lease.key, lease.actual_owner or "", lease.owner or "") for lease in slow]
-    return tuple(key for key, now, to in moves if now in load and to in load and load[now] - load[to] <= 1)
+    even = [(key, now) for key, now, to in moves if now in load and to in load and load[now] - load[to] <= 1]
+    return tuple(key for key, now in even if now not in closed)
+
+
+def _open_by_weight(
+    receivers: Mapping[str, WorkerView], load: Mapping[str, int], weights: Weights | None
+) -> Mapping[str, WorkerView]:
+    """Who bears too much has as many leases as it may."""
+    if weights is None or not weights.closed:
+        return receivers
+    return {
+        name: replace(worker, max_leases=load[name]) if name in weights.closed else worker
+        for name, worker in receivers.items()
+    }
 
 
 def _with_places_kept(slow: Iterable[LeaseView], receivers: Mapping[str, WorkerView]) -> dict[str, WorkerView]:
@@ -143,18 +168,28 @@ def spread(keys: Iterable[str], load: Mapping[str, int], workers: Iterable[Worke
 
 
 def _place_free(
-    free: Sequence[str], soon: Iterable[str], load: Mapping[str, int], receivers: Mapping[str, WorkerView]
+    free: Sequence[str],
+    soon: Iterable[str],
+    load: Mapping[str, int],
+    open_now: Mapping[str, WorkerView],
+    receivers: Mapping[str, WorkerView],
 ) -> dict[str, str]:
     """A receiver for each free lease, and for those that will be free ``soon``: what else suspects own.
 
     A dead worker's leases expire one after the other, for each peer at other instants. Placed together, each has the
-    same receiver whichever of them a peer sees expired by now.
+    same receiver whichever of them a peer sees expired by now. What those who are ``open_now`` have no room for goes to
+    any of ``receivers``: a lease that waits for nobody is worse than one with whoever bears too much.
     """
     keys = sorted({*free, *soon})
-    placed = _place(keys, load, receivers)
+    placed = _place(keys, load, open_now)
     if len(placed) == len(keys):
         return placed
-    return _place(free, load, receivers)  # limits leave no room for all: what is free already comes first
+    placed = _place(free, load, open_now)  # limits leave no room for all: what is free already comes first
+    left = [key for key in free if key not in placed]
+    if left and open_now is not receivers:
+        given = Counter(placed.values())
+        placed |= _place(left, {name: count + given[name] for name, count in load.items()}, receivers)
+    return placed
 
 
 def _place(keys: Sequence[str], load: Mapping[str, int], receivers: Mapping[str, WorkerView]) -> dict[str, str]:
@@ -171,7 +206,7 @@ def _place(keys: Sequence[str], load: Mapping[str, int], receivers: Mapping[str,
 
 
 def _balance(
-    leases: Sequence[LeaseView], load: dict[str, int], receivers: Mapping[str, WorkerView]
+    leases: Sequence[LeaseView], load: dict[str, int], receivers: Mapping[str, WorkerView], weights: Weights | None
 ) -> tuple[tuple[HandOff, ...], tuple[HandOff, ...]]:
     """The hand-offs to be asked for now, and those that come when fewer are under way."""
     levels = _Levels(load, receivers)
@@ -179,13 +214,17 @@ def _balance(
     if receiver is None or max(load.values()) - load[receiver] <= 1:
         return (), ()  # as nearly always: nothing is to be sorted for it
     under_way, waiting, movable = _in_motion(leases, load)
+    scales = None if weights is None else Scales(weights)
     moves: list[HandOff] = []
     later: list[HandOff] = []
     while True:
         donor, receiver = levels.heaviest(movable), levels.lightest()
         if donor is None or receiver is None or load[donor] - load[receiver] <= 1:
             break
-        key = movable[donor].pop()
+        key = movable[donor].pop() if scales is None else scales.pop(movable[donor], donor, receiver)
+        if key is None:
+            levels.close(receiver)
+            continue
         levels.add(donor, -1)
         levels.add(receiver, 1)
         under_way[receiver] += 1
@@ -193,6 +232,20 @@ def _balance(
         in_time = few and under_way[receiver] + waiting[receiver] <= 2 * HAND_OFFS_TOWARDS_ONE
         (moves if in_time else later).append(HandOff(key, donor, receiver))
     return tuple(moves), tuple(later)
+
+
+def _relieve(
+    leases: Sequence[LeaseView], load: Mapping[str, int], receivers: Mapping[str, WorkerView], weights: Weights
+) -> tuple[HandOff, ...]:
+    """The hand-offs that take from workers which bear too much, numbers being even."""
+    if not weights.excess:
+        return ()
+    under_way, waiting, movable = _in_motion(leases, load)
+    places = {}
+    for name, worker in receivers.items():
+        few = HAND_OFFS_TOWARDS_ONE - under_way[name] - waiting[name]
+        places[name] = few if worker.max_leases is None else min(few, worker.max_leases - load[name])
+    return tuple(HandOff(*move) for move in relieve(movable, places, weights))
 
 
 def _in_motion(
@@ -222,7 +275,7 @@ class _Levels:
 
     def __init__(self, load: dict[str, int], receivers: Mapping[str, WorkerView]) -> None:
         self._load = load
-        self._receivers = receivers
+        self._receivers = dict(receivers)
         self._names = sorted(load)
         self._rank = {worker_id: rank for rank, worker_id in enumerate(self._names)}
         self._light = [(load[worker_id], rank) for worker_id, rank in self._rank.items()]
@@ -236,6 +289,10 @@ class _Levels:
         rank = self._rank[worker_id]
         heapq.heappush(self._light, (self._load[worker_id], rank))
         heapq.heappush(self._heavy, (-self._load[worker_id], -rank))
+
+    def close(self, worker_id: str) -> None:
+        """``worker_id`` gets nothing more."""
+        self._receivers[worker_id] = replace(self._receivers[worker_id], max_leases=0)
 
     def lightest(self) -> str | None:
         """The least loaded worker below its limit, the first by id."""
