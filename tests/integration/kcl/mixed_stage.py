@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -226,12 +226,9 @@ class MixedFleet:
 
         await self.until(reached, f"every lease with {name}", within_seconds)
 
-    @asynccontextmanager
-    async def written_to(self, per_second: float = 40.0) -> AsyncIterator[None]:
-        """Records come, one key after the other, for as long as this is entered; then all must have been delivered."""
-        async with self.stream.written_to(_KEYS, per_second):
-            yield
-        await self.ledger.until_all_delivered(self.timers.patience_seconds)
+    def written_to(self, per_second: float = 40.0) -> AbstractAsyncContextManager[None]:
+        """Records come, one key after the other, for as long as this is entered."""
+        return self.stream.written_to(_KEYS, per_second)
 
     def state(self) -> str:
         """Who has what, for a message."""

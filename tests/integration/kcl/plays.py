@@ -232,6 +232,11 @@ async def python_first(play: Play) -> None:
         java = await fleet.start_java("java1")
         shares = await fleet.until_shared(timers.patience_seconds)
         figures["shares"] = {name: len(shards) for name, shards in shares.items()}
+    if _leader_now(fleet) == "java1":
+        await _killed(play, java, "the Java leader", timers.python_takeover_seconds())
+        async with play.step("Java joins under a Python leader"):
+            java = await fleet.start_java("java3")
+            await fleet.until_shared(timers.patience_seconds)
     leader = await _python_leader(play)
     await _killed(play, leader, "the Python leader", timers.python_takeover_seconds())
     async with play.step("Python joins anew"):
@@ -252,6 +257,11 @@ async def python_first(play: Play) -> None:
     await _killed(play, await _python_leader(play), "the leader of Python alone", timers.all_python_takeover_seconds())
 
 
+def _leader_now(fleet: MixedFleet) -> str:
+    """Who holds the lock, or held it last; nobody before anybody did."""
+    return next((each.name for each in reigns(fleet.exchanges, CLOCK.monotonic())[-1:]), "")
+
+
 async def _python_leader(play: Play) -> Process:
     """Who of them leads, after three runs; where nobody does, the first."""
     fleet = play.fleet
@@ -260,8 +270,8 @@ async def _python_leader(play: Play) -> Process:
     async with play.step("Python leads for three runs") as figures:
 
         def leading() -> str:
-            names = [each.name for each in reigns(fleet.exchanges, CLOCK.monotonic())[-1:]]
-            return names[0] if names and fleet.languages[names[0]] == "python" else ""
+            name = _leader_now(fleet)
+            return name if fleet.languages.get(name) == "python" else ""
 
         name = await fleet.until(leading, "a Python leader", fleet.timers.patience_seconds)
         await _until_led(play, name, fleet.timers.patience_seconds)
@@ -326,10 +336,16 @@ async def perform(fleet: MixedFleet, name: str, progress: Callable[[str], None])
     """Play it with records written all the while, then judge; a step that failed is a finding like the others."""
     performance = Performance(fleet.edition, name)
     play = Play(fleet, performance, progress)
-    try:
-        async with fleet.written_to():
-            await PLAYS[name](play)
-    except AssertionError as error:
-        play.find(str(error).partition("The last notes")[0])
+    async with fleet.written_to():
+        await _attempted(play, PLAYS[name](play))
+    await _attempted(play, fleet.ledger.until_all_delivered(fleet.timers.patience_seconds))
     play.judge()
     return performance
+
+
+async def _attempted(play: Play, happening: Awaitable[None]) -> None:
+    """What did not come about is a finding; the rest of a play is left out then."""
+    try:
+        await happening
+    except AssertionError as error:
+        play.find(str(error).partition("The last notes")[0])

@@ -126,7 +126,7 @@ def _as_base64(value: object) -> str:
 async def _two_peers(fleet: MixedFleet, recorder: Recorder) -> None:
     """Join, split, merge, kill."""
     first = await fleet.start_java("w1")
-    async with fleet.stream.written_to(32, 40.0):
+    async with fleet.written_to():
         await fleet.until_shared(_WITHIN_SECONDS)
         recorder.moment("1-one-worker")
         await fleet.start_java("w2")
@@ -161,7 +161,7 @@ async def _reshard(fleet: MixedFleet) -> None:
 async def _prepared(fleet: MixedFleet, recorder: Recorder) -> None:
     """A worker that only prepares its checkpoints."""
     await fleet.start_java("w1", checkpoint="prepare")
-    async with fleet.stream.written_to(32, 40.0):
+    async with fleet.written_to():
         await fleet.until_shared(_WITHIN_SECONDS)
         await CLOCK.sleep(2.0)
         recorder.moment("5-prepared")
