@@ -284,11 +284,14 @@ async def _until_all_given(play: Play) -> None:
 
 
 async def hot_python(play: Play) -> None:
-    """A Java leader takes leases from a Python worker that becomes busy."""
+    """A Java leader takes leases from a Python worker that becomes busy.
+
+    It balances by CPU where all publish it, and gives a newcomer nothing whose CPU is as busy as its own.
+    """
     fleet, timers = play.fleet, play.fleet.timers
-    async with EcsMetadata(20.0) as metadata:
+    async with EcsMetadata(5.0) as metadata:
         async with play.step("Java starts on an empty table"):
-            await fleet.start_java("java1", cpu_percent=20.0)
+            await fleet.start_java("java1", cpu_percent=50.0)
             await fleet.until_shared(timers.patience_seconds, least=4)
         async with play.step("Python joins"):
             await fleet.start_python("python1", ECS_CONTAINER_METADATA_URI_V4=metadata.url)
