@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -17,9 +15,10 @@ from consumer.streams.source import Shard
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
 from lease_store.item import table_scan
 from lease_store.lease import Lease
+from tests.golden.recordings import Item, tables
 from tests.unit.streams.lineages import BEGUN, HORIZON, LABEL, NEWEST, at
 
-GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "kcl-3.5.1-tables.json").read_text())
+RESHARDED = [(name, items) for name, place, items in tables() if place == "leases" and not name.endswith("workers")]
 NOW = 1_800_000_000.0
 STARTS = [HORIZON, NEWEST, at(9.0)]
 
@@ -41,14 +40,26 @@ def made(listing: Iterable[Shard], rows: Iterable[Lease], start: InitialPosition
 
 
 @pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("moment", ["3-after-reshard", "4-after-leader-killed"])
-def test_what_the_java_kcl_deleted_of_finished_shards_is_not_made_anew(moment: str, start: InitialPosition) -> None:
-    rows = [replace(lease, stream=LABEL) for lease in table_scan(GOLDEN[moment]).leases]
-    listing = tuple(Shard(f"shardId-{number:012}") for number in range(4)) + tuple(
-        Shard(lease.key, lease.parents, hash_range=lease.hash_range) for lease in rows if lease.parents
-    )
-    assert made(listing, rows, start) == {}
+@pytest.mark.parametrize(("moment", "items"), RESHARDED)
+def test_what_a_real_kcl_deleted_of_finished_shards_is_not_made_anew(
+    moment: str, items: list[Item], start: InitialPosition
+) -> None:
+    rows = [replace(lease, stream=LABEL) for lease in table_scan(items).leases]
+    first = {parent for lease in rows for parent in lease.parents} | {lease.key for lease in rows if not lease.parents}
+    listing = [Shard(name) for name in sorted(first)]
+    listing += [Shard(lease.key, lease.parents, hash_range=lease.hash_range) for lease in rows if lease.parents]
+    assert made(listing, rows, start) == {}, moment
     assert audit(listing, rows, LABEL, shared=True) == audit(listing[:1], rows, LABEL)
+
+
+def test_the_recordings_have_clean_ups_in_them() -> None:
+    gone = [
+        name
+        for name, items in RESHARDED
+        if {parent for lease in table_scan(items).leases for parent in lease.parents}
+        - {lease.key for lease in table_scan(items).leases}
+    ]
+    assert any("3.5.1" in name for name in gone)
 
 
 def test_a_chain_of_which_only_the_last_row_is_left_is_done() -> None:
