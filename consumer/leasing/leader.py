@@ -23,6 +23,7 @@ import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -30,8 +31,10 @@ from consumer.hooks import Planned
 from consumer.leasing.assignment import HandOff, PlanView, plan
 from consumer.leasing.discovery import Discovery
 from consumer.leasing.handoff import is_ready
+from consumer.leasing.load import LoadWatch
 from consumer.leasing.lock import LeaderCandidate, is_gone
 from consumer.leasing.observation import Observation
+from consumer.leasing.relief import Weights
 from consumer.leasing.rules import Means
 from consumer.leasing.taking import Taking, held_back
 from consumer.leasing.waiting import wait_for
@@ -64,6 +67,8 @@ class LeaderRules:
         self._safety = Taking(means)
         self._safety_left, self._safety_look = _SAFETY_TAKES_A_LOOK, -math.inf
         self._coming: dict[str, str] = {}
+        self._loads = LoadWatch()
+        self._weights: Weights | None = None
         self._lacking: Mapping[str, int] = {}
         self._wants_index = wants_index
         self._index_at = self._told_at = -math.inf
@@ -110,6 +115,9 @@ class LeaderRules:
         """Lead: even the load out, end what a KCL lets lapse. Follow: keep what need not leave any more."""
         if self._is_over.is_set():
             return
+        leases = self._leases
+        # A follower watches, too: whoever becomes the leader knows at once what has lasted for minutes.
+        self._weights = self._loads.see(leases.current_leases(), leases.cpu(), leases.clock.monotonic())
         if self._candidate.is_leader:
             self._even_out()
             self._force_slow()
@@ -119,7 +127,7 @@ class LeaderRules:
 
     def _even_out(self) -> None:
         """Start the hand-offs on which this look and the one before agree: amid a change, looks show what passes."""
-        made = plan(self._leases.view(self._coming))
+        made = plan(self._view())
         lacking = Counter(move.worker_id for move in (*made.hand_offs, *made.later))
         may_start = {to: min(count, self._lacking.get(to, 0)) for to, count in lacking.items()}
         self._lacking = lacking
@@ -131,6 +139,9 @@ class LeaderRules:
                 self._begin(move.key, move.worker_id, self._hand_off(move))
         self._leases.hooks(Planned("", started))
         self._tell_unplaced(made.unplaced)
+
+    def _view(self) -> PlanView:
+        return replace(self._leases.view(self._coming), weights=self._weights)
 
     def _hand_off(self, move: HandOff) -> Callable[[], Awaitable[object]]:
         async def start() -> None:
@@ -195,7 +206,7 @@ class LeaderRules:
         new = [key for key in free if leases.observations[key].lease.is_new]
         waits = held_back(leases, new, self._means.scan_period_seconds(), began_at=self._began_at)
         if len(waits) < len(free):
-            made = plan(leases.view(self._coming))
+            made = plan(self._view())
             for take in made.takes:
                 if take.key in open_at and open_at[take.key] <= now and take.key not in waits:
                     self._begin(take.key, take.worker_id, self._placement(take.key, take.worker_id))

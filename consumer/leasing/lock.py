@@ -117,6 +117,7 @@ class LeaderCandidate:
         self._look_seconds = look_seconds
         self._on_change = on_change
         self._held: _Sent | None = None
+        self._former: str | None = None
         self._sent: deque[_Sent] = deque(maxlen=_MOST_UNSETTLED)
         self._trusted_until = -math.inf
         self._backoff = Backoff(leases.random, 0.1, leases.timing.lock_heartbeat_seconds)
@@ -178,6 +179,10 @@ class LeaderCandidate:
                     duration_seconds=self._leases.timing.lock_seconds,
                 )
                 await self._write(verbs.acquire_lock(self.seen.lock, lock, place), lock)
+                if self._held is not None and self._former is not None:
+                    # It died or stopped, though the last row of a KCL looks fresh for a minute.
+                    self._leases.peers.see_still(self._former, is_led=True)
+                    self._former = None
 
     def _may_acquire(self, place: Place) -> bool:
         looked = self._seen_at == place and self.seen.since > -math.inf
@@ -226,6 +231,8 @@ class LeaderCandidate:
     def _note(self, lock: LeaderLock | None, place: Place) -> None:
         before = self.seen if self._seen_at == place else SeenLock()
         self.seen, self._seen_at = see_lock(before, lock, self._now()), place
+        if lock is not None and lock.owner != self._leases.me:
+            self._former = lock.owner
 
     def _now(self) -> float:
         return self._leases.clock.monotonic()

@@ -197,8 +197,8 @@ class Peers:
             has_moved = peer.has_moved or peer.is_kcl
             self._by_id[peer.row.worker_id] = peer._replace(moved_at=now, has_moved=has_moved, is_doubted=False)
 
-    def see_lease_still(self, owner: str, *, is_led: bool = False) -> None:
-        """A lease of ``owner`` stood still for a failover time.
+    def see_still(self, owner: str, *, is_led: bool = False) -> None:
+        """A lease of ``owner`` stood still for a failover time, or its leader's lock ran out.
 
         A KCL's would go on being given leases for the rest of a minute. A worker of ours falls silent in its own row as
         soon, or a beat later: among peers, who ask for leases themselves, that will do; where a leader gives them

@@ -144,4 +144,6 @@ class OwnRow:
             # A KCL knows no draining mark, and would give back what was just handed over.
             updated_at=wall - (_GONE_SECONDS if leases.draining else 0),
         )
-        return replace(self._filled(row), support_updated_at=wall)
+        filled = replace(self._filled(row), support_updated_at=wall)
+        leases.own_samples = filled.samples
+        return filled

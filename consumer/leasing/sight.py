@@ -12,6 +12,7 @@ from typing import Final
 from consumer.clock import Clock
 from consumer.leasing.assignment import LeaseView, PlanView, WorkerView
 from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.load import cpu_of
 from consumer.leasing.observation import Observation, Observations, Peers
 from consumer.leasing.table_mode import TableMode
 from consumer.leasing.timing import LeaseTiming
@@ -28,8 +29,8 @@ class Sight:
     """One worker's knowledge of rows and peers, by its own clock. Lives on the lease loop.
 
     ``held`` are the tenures that are not over; ``table`` is what the last look told of the table's mode and layout;
-    ``looked_at`` is when, by my clock, the last complete scan was begun; ``moved`` is set when a lease may be free now,
-    ``finished`` when a row reached SHARD_END.
+    ``own_samples`` is what my own row last said of my load; ``looked_at`` is when, by my clock, the last complete scan
+    was begun; ``moved`` is set when a lease may be free now, ``finished`` when a row reached SHARD_END.
     """
 
     def __init__(self, *, me: str, timing: LeaseTiming, clock: Clock, max_leases: int | None = None) -> None:
@@ -42,6 +43,7 @@ class Sight:
         self.peers = Peers(me)
         self.table = TableMode(mode="peer", because="nobody has looked yet", layout=Layout())
         self.draining = False
+        self.own_samples: Mapping[str, tuple[float, ...]] = {}
         self.looked_at = float("-inf")
         self.moved = asyncio.Event()
         self.finished = asyncio.Event()
@@ -176,6 +178,12 @@ class Sight:
             [*views, WorkerView(self.me, not self.draining, self.max_leases)], key=lambda view: view.worker_id
         )
 
+    def cpu(self) -> dict[str, float | None]:
+        """The CPU in use (percent) that each live worker publishes, mine too; None where it publishes none."""
+        alive = self.peers.alive(self.witnessed_until, self.timing.failover_seconds)
+        published = {peer.row.worker_id: peer.row.samples for peer in alive} | {self.me: self.own_samples}
+        return {worker_id: cpu_of(samples.get("C", ())) for worker_id, samples in published.items()}
+
     def view(self, coming: Mapping[str, str] = _NONE) -> PlanView:
         """What a plan depends on, as this worker sees it now; what is ``coming`` to a worker is its own already."""
         now = self.clock.monotonic()
@@ -194,7 +202,7 @@ class Sight:
             may_be_free = held is None and (owner is None or now >= observation.seen_at + failover)
             is_free = may_be_free and now >= self.free_at(observation)
             if is_free and owner is not None:
-                self.peers.see_lease_still(owner, is_led=self.table.mode == "leader")
+                self.peers.see_still(owner, is_led=self.table.mode == "leader")
             taken_back_at = observation.taken_back_at
             rests = taken_back_at is not None and now < taken_back_at + _TAKEN_BACK_REST_SECONDS
             is_pending = lease.is_pending

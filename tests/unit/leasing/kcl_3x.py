@@ -21,8 +21,7 @@ from lease_store.verbs import Absent, Is, Write
 
 __all__ = ["Kcl3x"]
 
-_LOCK_SECONDS: Final = 120.0
-_BEAT_SECONDS: Final = 30.0
+_REPORT_SECONDS: Final = 30.0
 
 
 @dataclass(slots=True)
@@ -38,6 +37,8 @@ class Kcl3x:
     leads: bool = False
     failover_seconds: float = 10.0
     batch_seconds: float = 1.0
+    lock_seconds: float = 120.0
+    beat_seconds: float = 30.0
     samples: tuple[float, ...] = ()
     places: tuple[Place, Place] = ("leases", "leases")
     held: dict[str, int] = field(default_factory=dict)
@@ -49,11 +50,11 @@ class Kcl3x:
         if lock_at == "leases":
             self.store.put_item(coordination_to_item(ClientVersion(state="CLIENT_VERSION_3X", modified_by=self.name)))
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._every(_BEAT_SECONDS, self._report))
+            tasks.create_task(self._every(_REPORT_SECONDS, self._report))
             tasks.create_task(self._every(self.failover_seconds / 3 - 0.025, self._renew))
             tasks.create_task(self._every(self.failover_seconds - 0.025, self._discover))
             if self.leads:
-                tasks.create_task(self._every(_BEAT_SECONDS, self._hold_lock))
+                tasks.create_task(self._every(self.beat_seconds, self._hold_lock))
 
     async def _every(self, seconds: float, work: object) -> None:
         while True:
@@ -75,7 +76,7 @@ class Kcl3x:
 
     def _hold_lock(self) -> None:
         version = f"{self.name}-{self.clock.monotonic()}"
-        lock = LeaderLock(owner=self.name, version=version, duration_seconds=_LOCK_SECONDS)
+        lock = LeaderLock(owner=self.name, version=version, duration_seconds=self.lock_seconds)
         self.store.put_item(coordination_to_item(lock, self.places[0]), self.places[0])
 
     def _rows(self) -> dict[str, Lease]:

@@ -52,7 +52,7 @@ def test_whoever_dies_its_leases_are_held_elsewhere_within_a_failover_time_and_2
         rest = [worker for worker in workers if worker is not dead]
         shared.kill(dead.name)
         await shared.until(lambda: held_by(rest) == 12, within=F + 2.0, every=0.05)
-        await shared.stays(lambda: shared.loads() == {worker.name: 6 for worker in rest}, seconds=30.0)
+        await shared.stays(lambda: shared.loads() == {shared.known_as(worker.name): 6 for worker in rest}, seconds=30.0)
 
     main()
 
@@ -65,7 +65,7 @@ async def test_a_row_of_the_leader_turns_peers_into_followers_that_take_nothing(
     await shared.clock.sleep(20.0)
     assert {peer.loop.leases.table.mode for peer in peers} == {"peer"}
     joins = shared.python("py-3", coordination="leader")
-    await shared.until(lambda: leader_of(shared) == "py-3", within=3.0)
+    await shared.until(lambda: leader_of(shared) == joins.name, within=3.0)
     await shared.until(lambda: {each.loop.leases.table.mode for each in peers} == {"leader"}, within=1.1)
     for peer in peers:
         peer.facts.clear()

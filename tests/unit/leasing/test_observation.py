@@ -189,7 +189,7 @@ def test_a_kcl_worker_whose_lease_stood_still_is_dead_until_something_of_it_move
         peers = Peers("me")
         peers.see_scan([], 0.0)
         peers.see_scan([kcl(1_000)], 1.0)
-        peers.see_lease_still("java")
+        peers.see_still("java")
         assert not peers.alive(12.0, 10.0)
         peers.see_scan([kcl(1_000)], 12.0)
         assert not peers.alive(12.0, 10.0)
@@ -204,7 +204,7 @@ def test_a_kcl_worker_whose_lease_stood_still_is_dead_until_something_of_it_move
 def test_a_worker_of_ours_is_judged_by_its_own_row_though_a_lease_of_its_stood_still() -> None:
     peers = Peers("me")
     peers.see(WorkerRow(worker_id="a", beat=1), 0.0)
-    peers.see_lease_still("a")
+    peers.see_still("a")
     assert peers.alive(5.0, 10.0)
 
 
