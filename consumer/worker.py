@@ -169,7 +169,7 @@ class Worker:
     async def _adopt(self, store: AdoptedLeases, stream: StreamIdentity) -> None:
         """Whose table is it? Nothing has been written yet."""
         leases = (await self._seam.call(self._loop.look())).leases
-        store.ahead_seconds = await adopt(leases, self._source, stream, table=store.name, now=self._clock.wall())
+        store.ahead_seconds = await adopt(leases, self._source, stream, table=store.name, clock=self._clock)
 
     def _check_enabled(self, stream: StreamIdentity, scan: TableScan) -> None:
         """A stream that is switched off is still drained by a group that had begun it, and of no use to a new group."""

@@ -125,6 +125,8 @@ def _is_another(lease: Lease, shard: Shard) -> str | None:
         return f"it covers the hash keys {lease.hash_range}, the stream's shard of that id {shard.hash_range}"
     if lease.parents and shard.parents and not {*lease.parents} & {*shard.parents}:
         return f"its parents are {lease.parents}, those of the stream's shard {shard.parents}"
+    if lease.is_finished and shard.is_open:
+        return "its row says SHARD_END, and the stream's shard of that id is open"
     first = shard.first_sequence_number
     if first is not None and lease.checkpoint.is_number and int(lease.checkpoint.sequence_number) < int(first):
         return f"its checkpoint {lease.checkpoint} lies before the shard's first sequence number {first}"

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from consumer.clock import Clock
 from consumer.errors import DataTrimmed, LeaseTableConflict, PositionRefused, ShardNotFound
 from consumer.leasing.table_check import stranger_in
 from consumer.streams.source import Position, RecordSource, StreamIdentity
@@ -15,23 +16,26 @@ __all__ = ["adopt"]
 
 _log = logging.getLogger("leasehold.shards")
 _ASKED_ABOUT: Final = 3
+_LATE_SECONDS: Final = 3.0
 
 
 async def adopt(
-    leases: Sequence[Lease], source: RecordSource, stream: StreamIdentity, *, table: str, now: float
+    leases: Sequence[Lease], source: RecordSource, stream: StreamIdentity, *, table: str, clock: Clock
 ) -> float:
     """Judge the rows among ``leases`` that a KCL made, where there are any.
 
-    Returns by how many seconds ``now`` (epoch seconds, this machine's clock) is ahead of the stream's service; 0 where
-    that is not known. Raises LeaseTableConflict where they are of another stream, StreamError.
+    Returns by how many seconds this machine's clock is ahead of the stream's service; 0 where that is not known. Raises
+    LeaseTableConflict where they are of another stream, StreamError.
     """
     adopted = [lease for lease in leases if lease.created_at is None]
     if not adopted:
         return 0.0
-    listing = await source.list_shards(stream)
-    conflict = stranger_in(
-        leases, listing.shards, table=table, stream_label=stream.label, server_time=listing.server_time
-    ) or await _refused(adopted, source, stream, table)
+    conflict, server_time = await _judged(leases, source, stream, table)
+    if conflict is not None:
+        # A listing may be late with what has just been split: two of them, some seconds apart, are not.
+        await clock.sleep(_LATE_SECONDS)
+        conflict, server_time = await _judged(leases, source, stream, table)
+    conflict = conflict or await _refused(adopted, source, stream, table)
     if conflict is not None:
         raise LeaseTableConflict(conflict)
     _log.info(
@@ -40,7 +44,16 @@ async def adopt(
         len(adopted),
         stream.label,
     )
-    return 0.0 if listing.server_time is None else max(0.0, now - listing.server_time)
+    return 0.0 if server_time is None else max(0.0, clock.wall() - server_time)
+
+
+async def _judged(
+    leases: Sequence[Lease], source: RecordSource, stream: StreamIdentity, table: str
+) -> tuple[str | None, float | None]:
+    """What the stream's listing says against the rows, and the service's clock."""
+    listing = await source.list_shards(stream)
+    now = listing.server_time
+    return stranger_in(leases, listing.shards, table=table, stream_label=stream.label, server_time=now), now
 
 
 async def _refused(adopted: Sequence[Lease], source: RecordSource, stream: StreamIdentity, table: str) -> str | None:

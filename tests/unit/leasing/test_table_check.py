@@ -114,6 +114,7 @@ def test_where_rows_of_ours_vouch_for_the_table_old_rows_of_a_kcl_are_no_reason(
         ({"hash_range": ("0", "4")}, listed(0), "hash keys"),
         ({"parents": ("shardId-000000000008",)}, listed(0, "shardId-000000000005"), "parents"),
         ({"checkpoint": Checkpoint("49")}, listed(0, first="50"), "first sequence number 50"),
+        ({"checkpoint": SHARD_END}, listed(0), "is open"),
     ],
 )
 def test_a_shard_of_the_same_id_that_is_another_shard_is_told(row: dict[str, Any], shard: Shard, why: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from consumer.errors import LeaseTableConflict, PositionRefused, ShardNotFound, StreamError
 from consumer.shards.adoption import adopt
 from consumer.streams.source import Opened, Position, Shard, ShardListing, StreamIdentity
+from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store.checkpoint import Checkpoint
 from lease_store.lease import Lease
 from tests.unit.shards.shard_fakes import DYNAMODB, KINESIS
@@ -23,10 +23,12 @@ class Service:
         self.server_time = server_time
         self.asked: list[tuple[str, Position]] = []
         self.listings = 0
+        self.late = 0
 
     async def list_shards(self, stream: StreamIdentity) -> ShardListing:
         self.listings += 1
-        return ShardListing((Shard("a"), Shard("b")), self.server_time)
+        shards = (Shard("a"), Shard("b")) if self.listings > self.late else (Shard("a"),)
+        return ShardListing(shards, self.server_time)
 
     async def iterator(self, stream: StreamIdentity, shard_id: str, position: Position) -> Opened:
         self.asked.append((shard_id, position))
@@ -41,7 +43,10 @@ def kcl(key: str, number: str = "7") -> Lease:
 
 
 def join(service: Any, *leases: Lease, stream: StreamIdentity = KINESIS, now: float = NOW) -> float:
-    return asyncio.run(adopt(leases, service, stream, table="t", now=now))
+    async def main() -> float:
+        return await adopt(leases, service, stream, table="t", clock=VirtualClock(wall_start=now))
+
+    return run_virtual(main(), limit_seconds=60)
 
 
 def test_a_table_without_a_kcls_rows_costs_no_listing() -> None:
@@ -76,3 +81,10 @@ def test_a_clock_ahead_of_the_services_is_noticed_one_behind_does_no_harm() -> N
     assert join(Service(), kcl("a"), now=NOW + 90) == 90.0
     assert join(Service(), kcl("a"), now=NOW - 90) == 0.0
     assert join(Service(server_time=None), kcl("a"), now=NOW + 90) == 0.0
+
+
+def test_a_listing_that_is_late_once_refuses_nobody() -> None:
+    service = Service()
+    service.late = 1
+    join(service, kcl("b"), stream=DYNAMODB)
+    assert service.listings == 2
