@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lease_store.attributes import KEY_ATTRIBUTES, Place
 from lease_store.checkpoint import SHARD_END, TRIM_HORIZON, Checkpoint
-from lease_store.coordination import ClientVersion, LeaderLock
+from lease_store.coordination import ClientVersion, LeaderLock, coordination_to_item
 from lease_store.errors import InvalidRow
 from lease_store.item import canonical, from_item, item_of, table_scan, to_item, worker_to_item
 from lease_store.lease import ForeignRow, Lease, PendingCheckpoint, WorkerRow
@@ -86,9 +86,12 @@ attributes = st.recursive(
     max_leaves=5,
 )
 extras = st.dictionaries(names.map(lambda name: f"x-{name}"), attributes, max_size=3)
+# What a KCL calls its own rows, no lease and no worker can be called.
+own_names = names.filter(lambda key: key not in ("Leader", "Migration3.0", "TableMigration3.5"))
+series = st.dictionaries(names, st.lists(st.floats(-1, 100)).map(tuple), max_size=3)
 leases = st.builds(
     Lease,
-    key=names.filter(lambda key: key not in ("Leader", "Migration3.0", "TableMigration3.5")),
+    key=own_names,
     counter=st.integers(0, 10**18),
     owner=st.none() | names,
     checkpoint_owner=st.none() | names,
@@ -105,17 +108,31 @@ leases = st.builds(
     created_at=st.none() | names,
     taken_back=st.none() | st.integers(0, 10**18),
     app=st.none() | names,
+    rules=st.none() | names,
     entity_type=st.sampled_from(["LEASE", None]),
     extra=extras,
 )
 workers = st.builds(
     WorkerRow,
-    worker_id=names,
-    beat=st.integers(0, 10**18),
+    worker_id=own_names,
+    beat=st.none() | st.integers(0, 10**18),
     draining=st.booleans(),
     failover_seconds=st.none() | st.floats(0.001, 1e6),
     max_leases=st.none() | st.integers(1, 10**6),
     updated_at=st.integers(0, 10**11),
+    samples=series,
+    ranges=series,
+    support=st.none() | st.integers(0, 10),
+    support_updated_at=st.none() | st.integers(0, 10**11),
+    extra=extras,
+)
+locks = st.builds(
+    LeaderLock,
+    owner=names,
+    version=names,
+    duration_seconds=st.integers(0, 10**9).map(lambda ms: ms / 1000),
+    is_released=st.booleans(),
+    entity_type=st.sampled_from(["LEADER", None]),
     extra=extras,
 )
 
@@ -125,9 +142,14 @@ def test_any_lease_round_trips(lease: Lease) -> None:
     assert from_item(to_item(lease)) == lease
 
 
-@given(workers)
-def test_any_worker_round_trips(worker: WorkerRow) -> None:
-    assert from_item(worker_to_item(worker)) == worker
+@given(workers, st.sampled_from(["leases", "metrics"]))
+def test_any_worker_round_trips(worker: WorkerRow, place: Place) -> None:
+    assert from_item(worker_to_item(worker, place), place) == worker
+
+
+@given(locks, st.sampled_from(["leases", "coordinator"]))
+def test_any_lock_round_trips(lock: LeaderLock, place: Place) -> None:
+    assert from_item(coordination_to_item(lock, place), place) == lock
 
 
 @given(leases)
@@ -223,6 +245,24 @@ def test_null_and_empty_count_as_absent_and_are_kept(attribute: str, nothing: di
     assert lease.actual_owner is None
     assert (lease.parents, lease.throughput_kbps, lease.entity_type) == ((), None, None)
     assert to_item(lease) == row
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"S": "12"},
+        {"M": {"C": {"N": "12"}}},
+        {"M": {"C": {"L": [{"S": "12"}]}}},
+        {"M": {"C": {"L": [{"N": "12"}]}, "M": {"L": [{"N": "0.12345678901234567890123"}]}}},
+    ],
+    ids=str,
+)
+def test_samples_that_say_nothing_certain_are_kept_and_count_for_nothing(odd: dict[str, Any]) -> None:
+    row = {"leaseKey": {"S": "w"}, "entityType": {"S": "WORKER_METRIC_STATS"}, "lut": {"N": "5"}, "sts": odd}
+    worker = from_item(row | {"opr": {"M": {}}})
+    assert isinstance(worker, WorkerRow)
+    assert worker.samples == {}
+    assert worker_to_item(worker) == row | {"opr": {"M": {}}}
 
 
 def test_a_row_without_a_switch_count_is_still_a_lease() -> None:
