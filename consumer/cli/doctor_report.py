@@ -36,7 +36,8 @@ def _sections(found: Diagnosis) -> Iterator[tuple[str, Sequence[str]]]:
     yield "index", [_INDEX[found.has_index]]
     yield "leases", list(_leases(found.leases))
     is_long = found.watched_seconds >= _ROWS_MOVE_SECONDS
-    yield "workers", [_worker(each, is_long=is_long) for each in found.workers] or ["none"]
+    rowless = "no row, as nobody in mode 2x" if found.mode == "2x" else "no row (a KCL 2.x writes none)"
+    yield "workers", [_worker(each, rowless=rowless, is_long=is_long) for each in found.workers] or ["none"]
     if found.hand_offs:
         yield (
             "hand-offs",
@@ -97,9 +98,9 @@ def _leases(leases: LeasesFound) -> Iterator[str]:
             yield f"{number} {what}"
 
 
-def _worker(worker: WorkerFound, *, is_long: bool) -> str:
+def _worker(worker: WorkerFound, *, rowless: str, is_long: bool) -> str:
     """``is_long``: the table was watched for long enough to see every worker's row move that is written at all."""
-    whose = "no row (a KCL 2.x writes none)" if worker.library == "unknown" else worker.library
+    whose = rowless if worker.library == "unknown" else worker.library
     parts = [f"{worker.worker_id}: {whose}", _number(worker.leases)]
     if worker.receiving:
         parts.append(f"{len(worker.receiving)} on the way to it")

@@ -17,8 +17,8 @@ FROM_NOW_ON: Final[Mapping[str, str]] = {
         "metric row, begins what is assigned to it, finishes the hand-offs under way, and is a candidate for the lock"
     ),
     "2x": (
-        "the KCL 2.x's rules hold: this worker writes lease rows only (a row of any other kind stops a KCL 2.x), takes "
-        "by counter what expired or what is too much elsewhere, and hands over by releasing"
+        "this worker goes by the rules of KCL 2.x: it writes lease rows only (a row of any other kind stops a KCL "
+        "2.x), takes by counter what expired or what is too much elsewhere, and hands over by releasing"
     ),
 }
 """Mode to what this worker does under it; no full stop, so that it may be part of a sentence."""

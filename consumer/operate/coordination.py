@@ -18,8 +18,9 @@ class Coordination:
     """A worker's place among the others, at one instant.
 
     ``mode`` is peer, leader or 2x, None before the first look at the table; ``because`` is what was seen that makes it
-    so. ``lock_owner`` holds the leader lock, None where nobody does. ``workers`` and ``kcl_workers`` live, by our
-    library and by the Java KCL, this one included. ``planned_seconds_ago``: None where this worker has not planned.
+    so. ``lock_owner`` holds the leader lock, None where nobody does. ``workers`` and ``kcl_workers`` live by their
+    rows, of our library (this one included) and of the Java KCL; in mode 2x nobody has a row.
+    ``planned_seconds_ago``: None where this worker has not planned.
     """
 
     mode: str | None = None

@@ -136,7 +136,11 @@ class PrometheusHook:
         self._gauge(
             "workers", "Live workers of this library, this one included, as it sees them.", lambda: now().workers
         )
-        self._gauge("kcl_workers", "Live workers of the Java KCL, as this worker sees them.", lambda: now().kcl_workers)
+        self._gauge(
+            "kcl_workers",
+            "Live workers of the Java KCL, as this worker sees them by their rows (a KCL 2.x has none).",
+            lambda: now().kcl_workers,
+        )
         self._plans = self._counter("plans", "Times that this worker planned: for all as the leader, else for itself.")
         self._planned_moves = self._counter("planned_moves", "Moves of leases that these plans asked for.")
         self._gauge(

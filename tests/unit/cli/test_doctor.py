@@ -103,7 +103,7 @@ def test_a_table_of_kcl_2x_may_be_joined_with_lease_rows_only():
     found = diagnose([Look(at=0.0, scan=TableScan((KCL_2X,)))], table="app7", has_index=False)
     assert (found.mode, found.is_joinable) == ("2x", True)
     assert "writes lease rows only" in found.joining[0]
-    assert told(found, "workers") == ["java-1: no row (a KCL 2.x writes none), 1 lease"]
+    assert told(found, "workers") == ["java-1: no row, as nobody in mode 2x, 1 lease"]
 
 
 def test_a_2x_worker_in_a_table_of_ours_is_noticed_when_its_leases_move():
