@@ -52,6 +52,10 @@ def _among_peers(leases: LeasesFound, workers: Sequence[WorkerFound]) -> Iterato
         yield "There is no lease yet: the first worker makes a row for each shard, from its --initial-position on."
     elif workers:
         yield f"{len(workers)} other workers have rows; those that live hand it its share within seconds."
+        yield (
+            "A KCL 3.5 or later may join this table as it is. A KCL 2.x or 3.0 to 3.4 does not start on a table with "
+            "rows of workers: first run `leasehold table prepare-2x`."
+        )
 
 
 def _under_a_leader(
