@@ -40,8 +40,8 @@ _ROB_OURS_FAILOVERS: Final = 2.0
 class TwoXRules:
     """``Rules`` beside a KCL 2.x.
 
-    ``rests_until`` is of leases taken from the dead: they are read at once, by whoever comes first, and not let go
-    again before their work has begun in earnest. Where nobody took what was let go, somebody seems to need less than by
+    ``rests_until`` is of leases taken from the dead: they are read at once, by whoever comes first, and are no surplus
+    before their work has begun in earnest. Where nobody took what was let go, somebody seems to need less than by
     count: nothing more is let go then until other workers are seen. A KCL that wants it all the same robs it.
     """
 

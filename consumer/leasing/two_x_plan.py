@@ -13,10 +13,12 @@ surplus go without asking anybody, and a free lease that nobody owned last is le
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
+
+from consumer.leasing.names import seems_ours
 
 __all__ = ["TwoXPlan", "TwoXRow", "TwoXView", "two_x_plan"]
 
@@ -87,26 +89,37 @@ def two_x_plan(view: TwoXView) -> TwoXPlan:
         spare=tuple(row.key for row in rest if row.owner is not None)[:room],
         unwanted=tuple(row.key for row in rest if row.owner is None and row.is_very_old)[:room],
         rob=None if free or not lacking else _robbed(view.me, held, count, share, lacking),
-        releases=_released(view, held, mine - share),
+        releases=_released(view, held, mine - share or (not free and _is_to_give(view.me, count, share))),
         lacking=lacking,
     )
 
 
 def _robbed(me: str, held: Sequence[TwoXRow], count: Counter[str], share: int, lacking: int) -> str | None:
     """One lease of the most loaded, if it has more than its share, or just its share while I lack two at least."""
-    most, victim = max((leases, owner) for owner, leases in count.items() if owner != me) if len(count) > 1 else (0, me)
+    others = {owner: leases for owner, leases in count.items() if owner != me}
+    most, _, victim = max(_loads(others), default=(0, False, me))
     if most < share or (most == share and lacking < 2):
         return None
     keys = [row.key for row in held if row.owner == victim and not row.is_finished]
     return min(keys, key=lambda key: _rank(me, key), default=None)
 
 
+def _loads(count: Mapping[str, int]) -> Iterator[tuple[int, bool, str]]:
+    """Workers to be ordered by load; of those with the same, ours after a KCL's, since they let go when it is seen."""
+    return ((leases, seems_ours(owner), owner) for owner, leases in count.items())
+
+
+def _is_to_give(me: str, count: Mapping[str, int], share: int) -> int:
+    """1 where somebody lacks two at least and I am whom it would rob, having just my share."""
+    return int(min(count.values()) <= share - 2 and max(_loads(count))[2] == me)
+
+
 def _released(view: TwoXView, held: Sequence[TwoXRow], surplus: int) -> tuple[str, ...]:
-    """My surplus: first what is leaving already, so that no two batches are stopped for one lease."""
-    if surplus <= 0:
-        return ()
-    keys = [row.key for row in held if row.owner == view.me and not row.is_finished and row.key not in view.resting]
-    return tuple(sorted(keys, key=lambda key: (key not in view.leaving, key))[:surplus])
+    """My surplus but for what rests: first what is leaving already, so that no two batches are stopped for one."""
+    mine = [row.key for row in held if row.owner == view.me and not row.is_finished]
+    keys = [key for key in mine if key not in view.resting]
+    surplus -= len(mine) - len(keys)
+    return tuple(sorted(keys, key=lambda key: (key not in view.leaving, key))[: max(0, surplus)])
 
 
 def _rank(me: str, key: str) -> tuple[int, str]:

@@ -40,6 +40,7 @@ class Kcl2x:
     took: list[tuple[float, str, str | None]] = field(default_factory=list)
     lost: list[tuple[float, str]] = field(default_factory=list)
     errors: int = 0
+    looked_at: float = -math.inf
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
 
     async def run(self) -> None:
@@ -61,7 +62,7 @@ class Kcl2x:
     async def _take_forever(self) -> None:
         await self.clock.sleep(self.looks_first_at)
         while True:
-            scan = self.store.rows()
+            scan, self.looked_at = self.store.rows(), self.clock.monotonic()
             if scan.workers or scan.foreign:
                 self.errors += 1
             else:

@@ -64,8 +64,21 @@ def test_a_surplus_is_let_go_once_somebody_with_less_is_seen() -> None:
     assert planned(rows(me=5, java_1=4)).releases == ()  # nine over two: five is a share
 
 
-def test_what_is_leaving_goes_first_and_what_rests_stays() -> None:
-    assert planned(rows(me=7, java_1=1), leaving={"s06"}, resting={"s00"}).releases == ("s06", "s01", "s02")
+def test_who_lacks_two_where_nobody_has_too_much_is_given_one_by_whom_it_would_rob() -> None:
+    """Seen on the real thing: two, two and a newcomer, and the newcomer robbed one of ours."""
+    ours = "py-2-0123456789"
+    four = [TwoXRow(f"s{number}", owner) for number, owner in enumerate(["java-1", "java-1", ours, ours])]
+    assert two_x_plan(TwoXView(ours, four, newcomers=["py-3-0123456789"])).releases == ("s2",)
+    assert two_x_plan(TwoXView("py-3-0123456789", four)).rob in {"s2", "s3"}  # its last way, and the same victim
+    assert two_x_plan(TwoXView("java-1", four, newcomers=["py-3-0123456789"])).releases == ()
+    given = [row._replace(owner=None) if row.key == "s2" else row for row in four]
+    assert two_x_plan(TwoXView(ours, given, newcomers=["py-3-0123456789"])).releases == ()
+
+
+def test_what_is_leaving_goes_first_and_for_what_rests_nothing_else_goes() -> None:
+    assert planned(rows(me=7, java_1=1), leaving={"s06"}).releases == ("s06", "s00", "s01")
+    assert planned(rows(me=7, java_1=1), leaving={"s06"}, resting={"s00"}).releases == ("s06", "s01")
+    assert planned(rows(me=7, java_1=1), resting={"s00", "s01", "s02"}).releases == ()
 
 
 def test_what_was_let_go_is_left_to_who_lacks_it_until_it_is_very_old() -> None:
