@@ -18,7 +18,7 @@ from pathlib import Path
 from consumer.testing.ministack import Ministack, MinistackMissing
 from tests.integration.kcl.java import EDITIONS, JavaMissing
 from tests.integration.kcl.mixed_stage import mixed_fleet
-from tests.integration.kcl.plays import MIXED, OF_LEADERS, PLAYS, Performance, perform
+from tests.integration.kcl.plays import MIXED, ONLY, PLAYS, Performance, perform
 from tests.integration.kcl.timers import DEFAULT, QUICK, Timers
 
 __all__ = ["main", "table"]
@@ -31,7 +31,7 @@ async def _perform_all(
     with Ministack.start() as ministack:
         for edition in editions:
             for play in plays:
-                if play in OF_LEADERS and edition == "kcl-2.7.2":
+                if edition not in ONLY.get(play, EDITIONS):
                     continue
                 logs = folder / f"{edition} {play}"
                 logs.mkdir(parents=True, exist_ok=True)

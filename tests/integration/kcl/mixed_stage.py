@@ -111,8 +111,9 @@ class MixedFleet:
         cpu_percent: float | None = None,
         settings: Mapping[str, object] | None = None,
     ) -> Process:
-        """A Java member; ``settings`` are added to those of the fleet's timers."""
+        """A Java member, of another edition where one is named; ``settings`` are added to those of the timers."""
         edition = edition or self.edition
+        java.build(edition)
         proxy = await self._proxy(name, "java")
         options = java.JavaOptions(
             app=self.app,
@@ -161,6 +162,10 @@ class MixedFleet:
         except self.table.exceptions.ResourceNotFoundException:
             return []
         return found
+
+    def other_rows(self) -> list[str]:
+        """The keys of the lease table's rows that are no leases."""
+        return [row["leaseKey"]["S"] for row in self.rows() if "leaseCounter" not in row]
 
     def leases(self) -> dict[str, Held]:
         """Every lease by its key, with the members' names."""

@@ -17,7 +17,7 @@ from tests.integration.kcl.mixed_stage import MixedFleet
 from tests.integration.ledger import CLOCK, Note, disorder, early_children, lost, repeats, repeats_within_tenures
 from tests.integration.process_stage import Process
 
-__all__ = ["MIXED", "OF_LEADERS", "PLAYS", "Performance", "Play", "perform"]
+__all__ = ["MIXED", "ONLY", "PLAYS", "Performance", "Play", "perform"]
 
 RUNS_OF_A_LEADER: Final = 3
 # A KCL worker reports every 30 s, and counts as alive for two such periods.
@@ -309,6 +309,32 @@ async def hot_python(play: Play) -> None:
     play.expect(leaders == {"java1"}, f"java1 should have led all the while, not {leaders}")
 
 
+async def upgrade(play: Play) -> None:
+    """KCL 2.7.2 beside a 3.3.0 in 2.x-compatible mode with tables of its own, and Python in the midst of it."""
+    fleet, timers = play.fleet, play.fleet.timers
+    async with play.step("KCL 2.7.2 starts on an empty table"):
+        old = await fleet.start_java("java1")
+        await fleet.until_shared(timers.patience_seconds, least=4)
+    async with play.step("Python joins"):
+        python = await fleet.start_python("python1")
+        await fleet.until_shared(timers.patience_seconds)
+    async with play.step("KCL 3.3.0 joins, compatible with 2.x") as figures:
+        compatible = {"coordinator.clientVersionConfig": "CLIENT_VERSION_CONFIG_COMPATIBLE_WITH_2X"}
+        await fleet.start_java("java2", edition="kcl-3.3.0", settings=compatible)
+        shares = await fleet.until_shared(timers.patience_seconds)
+        figures["shares"] = {name: len(shards) for name, shards in shares.items()}
+    async with play.step("Python's metrics stand where the 3.3.0 looks for them"):
+        await fleet.until(lambda: _reports(fleet, "python1"), "its row in the legacy table", timers.patience_seconds)
+    play.expect(not fleet.other_rows(), f"rows that are no leases stand in the lease table: {fleet.other_rows()}")
+    await _killed(play, old, "the KCL 2.7.2", timers.python_takeover_seconds())
+    await _stopped(play, python, "the Python worker")
+
+
+def _reports(fleet: MixedFleet, name: str) -> bool:
+    """Whether this member's metric row stands in the table that a KCL before 3.5 keeps for them."""
+    return any(fleet.name_of(row["wid"]["S"]) == name for row in fleet.rows("-WorkerMetricStats"))
+
+
 async def java_only(play: Play) -> None:
     """What the KCL does by itself, to compare with: a second joins, shards change, the leader is killed."""
     fleet, timers = play.fleet, play.fleet.timers
@@ -328,11 +354,16 @@ PLAYS: Final[Mapping[str, Callable[[Play], Awaitable[None]]]] = {
     "java-first": java_first,
     "python-first": python_first,
     "hot-python": hot_python,
+    "upgrade": upgrade,
     "java-only": java_only,
 }
 
-OF_LEADERS: Final = frozenset({"hot-python"})
-MIXED: Final = ("java-first", "python-first", "hot-python")
+MIXED: Final = ("java-first", "python-first", "hot-python", "upgrade")
+# The plays that are not for all editions.
+ONLY: Final[Mapping[str, frozenset[str]]] = {
+    "hot-python": frozenset({"kcl-3.5.1", "kcl-3.3.0", "adapter"}),
+    "upgrade": frozenset({"kcl-2.7.2"}),
+}
 
 
 async def perform(fleet: MixedFleet, name: str, progress: Callable[[str], None]) -> Performance:
