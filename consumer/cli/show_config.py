@@ -8,9 +8,9 @@ from typing import Final
 
 from consumer.cli.settings import Settings
 from consumer.config import WorkerConfig
-from consumer.leasing.timing import LeaseTiming, scan_period_seconds, scan_read_units
+from consumer.leasing.timing import LeaseTiming, row_period_seconds, scan_period_seconds, scan_read_units
 
-__all__ = ["Cost", "estimate", "report"]
+__all__ = ["Cost", "estimate", "led_read_units", "report"]
 
 # On-demand prices of us-east-1 since November 2024; elsewhere the order of magnitude holds.
 _READ_DOLLARS: Final = 0.125e-6
@@ -18,6 +18,9 @@ _WRITE_DOLLARS: Final = 0.625e-6
 _MONTH_SECONDS: Final = 30 * 86_400
 # A DynamoDB shard is closed every 4 h or so, and its row stays until the stream forgets it after 24 h.
 _FINISHED_DYNAMODB_SHARDS: Final = 6
+# Looks at the leader's lock are drawn from half a period to a whole one; each is one unit, the index is asked for half.
+_LOCK_UNITS_A_PERIOD: Final = 1 / 0.75
+_INDEX_UNITS_A_PERIOD: Final = 0.5
 _FLEETS: Final = ((10, 2), (100, 4), (1_000, 10), (10_000, 20))
 
 
@@ -56,6 +59,12 @@ def estimate(config: WorkerConfig, shards: int, workers: int, *, finished: int =
     )
 
 
+def led_read_units(config: WorkerConfig, workers: int) -> float:
+    """Read units a second of one worker, besides scans, where a leader plans: for its lock, and what is assigned."""
+    period = row_period_seconds(workers, config.scan_read_units_per_second)
+    return (_LOCK_UNITS_A_PERIOD + _INDEX_UNITS_A_PERIOD) / period
+
+
 def report(processor: str, settings: Settings) -> Iterable[str]:
     """The lines to print."""
     rows = [("processor", processor, "argument")]
@@ -82,6 +91,11 @@ def report(processor: str, settings: Settings) -> Iterable[str]:
     yield (
         f"Rows: {finished} of finished shards for each open one, and the workers'. Takeover: the longest that a dead "
         "worker's shards wait."
+    )
+    units = led_read_units(config, 1)
+    yield (
+        "Under a leader (in a KCL 3.x's table, or with --coordination leader) each worker also reads the lock and the "
+        f"index by owner: at most {units:.1f} read units/s, {units * _MONTH_SECONDS * _READ_DOLLARS:.2f} USD/month."
     )
     yield "Prices: on-demand in us-east-1; checkpoints and the stream's own reads are not in them."
 

@@ -10,7 +10,7 @@ import pytest
 
 from consumer.cli import entry, run
 from consumer.cli.main import main
-from consumer.cli.show_config import estimate
+from consumer.cli.show_config import estimate, led_read_units
 from consumer.config import InitialPosition, WorkerConfig
 
 PROCESSOR = """
@@ -126,7 +126,9 @@ def test_show_config_prints_each_value_with_its_origin_and_what_scanning_costs(
 ):
     monkeypatch.setenv("LEASEHOLD_FAILOVER_SECONDS", "6")
     assert main(["run", "main_test_orders:Orders", *GOOD, "--show-config"]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = capsys.readouterr().out
+    assert "the lock and the index by owner: at most 1.8 read units/s, 0.59 USD/month." in told
+    rows = [line.split() for line in told.splitlines()]
     assert ["app", "orders-audit", "--app"] in rows
     assert ["failover_seconds", "6", "LEASEHOLD_FAILOVER_SECONDS"] in rows
     assert ["lease_table", "-", "default"] in rows
@@ -156,6 +158,12 @@ def test_the_estimate_follows_from_the_prices_and_stays_within_the_budget():
     large = estimate(config, 10_000, 20)
     assert large.read_units_per_second == pytest.approx(50.0)
     assert large.scan_period_seconds > 100
+
+
+def test_reads_under_a_leader_keep_to_the_fleets_budget():
+    config = WorkerConfig(app="orders", initial_position=InitialPosition("LATEST"), scan_read_units_per_second=50.0)
+    assert led_read_units(config, 10) == led_read_units(config, 1)
+    assert led_read_units(config, 500) == pytest.approx(led_read_units(config, 1) / 10)
 
 
 def test_the_estimate_says_how_long_a_takeover_takes_with_the_rows_that_will_be_there():
