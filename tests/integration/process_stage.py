@@ -40,6 +40,8 @@ class Orders(RecordProcessor):
     def initialize(self, shard):
         self.shard = shard
         self.tell(["initialize"])
+        if shard.pending_checkpoint is not None:
+            self.tell(["pending", int(shard.pending_checkpoint.checkpoint.sequence_number)])
 
     def process_records(self, records, checkpointer):
         self.tell(["batch"])

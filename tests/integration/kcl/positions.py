@@ -1,0 +1,137 @@
+"""Places that a KCL left, found by Python: ``python -m tests.integration.kcl.positions [--edition E] [--quick]``.
+
+Leases at LATEST of which nothing was ever read, and checkpoints that were prepared and not committed. Before Java's end
+nothing is written to the first: a record would turn the word into a number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from consumer.testing.ministack import Ministack
+from tests.integration.kcl.java import EDITIONS
+from tests.integration.kcl.mixed_stage import MixedFleet, mixed_fleet
+from tests.integration.kcl.plays import Performance, Play
+from tests.integration.kcl.timers import DEFAULT, QUICK, Timers
+from tests.integration.ledger import CLOCK
+
+__all__ = ["POSITIONS", "main"]
+
+_WRITING_SECONDS: Final = 10.0
+_SHARDS: Final = 4
+_LOOKS: Final = 5
+
+
+def _words(fleet: MixedFleet) -> list[str]:
+    """The checkpoints of the leases that this fleet's members own."""
+    rows = [row for row in fleet.rows() if "leaseCounter" in row]
+    return [row["checkpoint"]["S"] for row in rows if fleet.name_of(row.get("leaseOwner", {}).get("S"))]
+
+
+def _looks(fleet: MixedFleet, name: str) -> int:
+    return sum(each.request.operation == "Scan" for member, each in fleet.exchanges if member == name)
+
+
+async def latest(play: Play) -> None:
+    """Java starts at LATEST and is killed before there was a record; what is written until Python takes over comes."""
+    fleet, patience = play.fleet, play.fleet.timers.patience_seconds
+    async with play.step("Java starts at LATEST, and nothing is written"):
+        java = await fleet.start_java("java1", position="LATEST")
+        await fleet.until(lambda: _words(fleet) == ["LATEST"] * _SHARDS, "four leases at LATEST", patience)
+    async with play.step("Python joins"):
+        await fleet.start_python("python1")
+        # A Java leader balances throughput, and moves no lease of which nothing is read.
+        await fleet.until(lambda: _looks(fleet, "python1") >= _LOOKS, "looks at the table by Python", patience)
+    java.send(signal.SIGKILL)
+    await java.end()
+    async with play.step("what is written after Java's death is read") as figures:
+        async with fleet.written_to():
+            await CLOCK.sleep(_WRITING_SECONDS)
+        await fleet.ledger.until_all_delivered(patience)
+        figures["records"] = len(fleet.ledger.written)
+
+
+async def prepared(play: Play) -> None:
+    """Java only prepares its checkpoints and is killed; Python is handed each, and reads from the checkpoint."""
+    fleet, patience = play.fleet, play.fleet.timers.patience_seconds
+    async with play.step("Java prepares"):
+        java = await fleet.start_java("java1", checkpoint="prepare")
+        await fleet.until(lambda: len(_words(fleet)) == _SHARDS, "four leases", patience)
+        async with fleet.written_to():
+            await CLOCK.sleep(_WRITING_SECONDS)
+            pending = [row for row in fleet.rows() if "pendingCheckpoint" in row]
+    play.expect(len(pending) == _SHARDS, f"Java prepared {len(pending)} checkpoints, not {_SHARDS}")
+    java.send(signal.SIGKILL)
+    await java.end()
+    told = {row["leaseKey"]["S"]: int(row["pendingCheckpoint"]["S"]) for row in fleet.rows() if "leaseCounter" in row}
+    async with play.step("Python is handed what was prepared", may_repeat=True):
+        await fleet.start_python("python1")
+        await fleet.until(
+            lambda: len(fleet.ledger.of("pending", worker="python1")) >= _SHARDS, "it in each shard", patience
+        )
+        handed = {note.shard_id: note.number for note in fleet.ledger.of("pending", worker="python1")}
+        play.expect(handed == told, f"Python was handed {handed}, Java had prepared {told}")
+    async with play.step("Python reads all from the checkpoints on", may_repeat=True):
+        written = set(fleet.ledger.written)
+
+        def read() -> bool:
+            return written <= {(note.key, note.version) for note in fleet.ledger.of("record", worker="python1")}
+
+        await fleet.until(read, "each record given by Python", patience)
+        await fleet.until(
+            lambda: not [row for row in fleet.rows() if "pendingCheckpoint" in row], "no more pending", patience
+        )
+
+
+POSITIONS: Final[Mapping[str, Callable[[Play], Awaitable[None]]]] = {"latest": latest, "prepared": prepared}
+
+
+async def _perform_all(editions: Sequence[str], names: Sequence[str], timers: Timers, folder: Path) -> list[str]:
+    findings = []
+    with Ministack.start() as ministack:
+        for edition in editions:
+            for name in names:
+                logs = folder / f"{edition} {name}"
+                logs.mkdir(parents=True, exist_ok=True)
+                async with mixed_fleet(logs, ministack, edition, timers) as fleet:
+                    play = Play(fleet, Performance(edition, name), lambda line: print(line, flush=True))
+                    try:
+                        await POSITIONS[name](play)
+                    except AssertionError as error:
+                        play.find(str(error))
+                    play.judge()
+                    fleet.keep(logs)
+                    findings += [f"{edition} {name}: {finding}" for finding in play.performance.findings]
+    return findings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Play and judge."""
+    parser = argparse.ArgumentParser(prog="python -m tests.integration.kcl.positions", description=__doc__)
+    parser.add_argument("--edition", action="append", choices=EDITIONS, help="may repeat (default: all)")
+    parser.add_argument("--play", action="append", choices=tuple(POSITIONS), help="may repeat (default: both)")
+    parser.add_argument("--quick", action="store_true", help="shortened timers in place of the KCL's own")
+    parser.add_argument("--keep", type=Path, help="a folder for the members' logs")
+    told = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        findings = asyncio.run(
+            _perform_all(
+                told.edition or tuple(EDITIONS),
+                told.play or tuple(POSITIONS),
+                QUICK if told.quick else DEFAULT,
+                told.keep or Path(folder),
+            )
+        )
+    print("\n".join(findings or ["Nothing was found."]))
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
