@@ -33,7 +33,7 @@ class Lease:
     sorted bare shard ids. ``start_at`` (epoch seconds) is the instant for which LATEST or AT_TIMESTAMP stands,
     ``stream`` names the stream's incarnation, ``created_at`` tells two rows of one key apart, ``taken_back`` is the
     counter at the last refused hand-off, ``app`` the group whose row it is, ``rules`` the protocol that a group made
-    its table for ("2.x"), ``newcomer`` a worker that said here that it had come and held nothing: the seven are
+    its table for ("2.x"), ``newcomer`` what a worker said here that had come and held nothing: the seven are
     Leasehold's own attributes, absent in rows a KCL made.
     ``entity_type`` is None in a row made before KCL 3.5, and stays so. ``extra`` keeps what we do not know, byte for
     byte.

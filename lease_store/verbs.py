@@ -172,9 +172,9 @@ def mark_rules(lease: Lease, rules: str | None) -> Write:
     return Write("mark_rules", lease.key, sets={"leaseholdRules": {"S": rules}})
 
 
-def announce(lease: Lease, me: str) -> Write:
+def announce(lease: Lease, announcement: str) -> Write:
     """Say in anybody's row that I have come and hold nothing: where workers have no rows, nobody would know."""
-    return Write("announce", lease.key, sets={"leaseholdNewcomer": {"S": me}})
+    return Write("announce", lease.key, sets={"leaseholdNewcomer": {"S": announcement}})
 
 
 def start_hand_off(lease: Lease, to: str) -> Write:

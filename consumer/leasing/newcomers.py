@@ -13,21 +13,28 @@ class Newcomers:
     """Who has said in some row that it came, since I look; counted for ``seconds`` or until a lease names it.
 
     What stands in the rows at my first look is old: its writer has a lease by now, or is gone. ``is_announced``:
-    whether I have said so myself.
+    whether I have said so myself, since I last held a lease.
     """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._said: dict[str, str] | None = None
         self._came_at: dict[str, float] = {}
+        self._announcements = 0
         self.is_announced = False
+
+    def announcement(self, me: str) -> str:
+        """What I am to write into a row: my name, and a number, for what stands there already is no news."""
+        self.is_announced = True
+        self._announcements += 1
+        return f"{me}/{self._announcements}"
 
     def see(self, table: Iterable[Lease], living: Collection[str], now: float) -> None:
         """Note a look at the table; ``living`` are the owners of leases."""
         said = {lease.key: lease.newcomer for lease in table if lease.newcomer is not None}
-        for key, name in said.items():
-            if self._said is not None and self._said.get(key) != name:
-                self._came_at[name] = now
+        for key, announcement in said.items():
+            if self._said is not None and self._said.get(key) != announcement:
+                self._came_at[announcement.rpartition("/")[0]] = now
         self._said = said
         expired = [name for name, at in self._came_at.items() if name in living or now >= at + self._seconds]
         for name in expired:

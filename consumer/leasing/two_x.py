@@ -54,7 +54,7 @@ class TwoXRules:
         self._rests_until: dict[str, float] = {}
         self._ended_at: dict[str, int] = {}
         self._surplus = _Least(_LET_GO_FAILOVERS * self._failover)
-        self._lacking = _Least(_ROB_OURS_FAILOVERS * self._failover)
+        self._robbing = _Least(_ROB_OURS_FAILOVERS * self._failover)
         self._newcomers = Newcomers(_VERY_OLD_FAILOVERS * self._failover)
         self._robbed_at = -math.inf
         self._spurned_by: set[str] = set()
@@ -93,8 +93,10 @@ class TwoXRules:
         self._newcomers.see(table.values(), self._living(), now)
         made = self._plan()
         self._let_go(made, self._surplus.see(len(made.releases), now))
-        self._lacking.see(made.lacking, now)
-        if made.lacking and table and not self._leases.held:
+        self._robbing.see(made.lacking if made.rob is not None else 0, now)
+        if self._leases.held:
+            self._newcomers.is_announced = False
+        elif made.lacking and table:
             self._say_that_i_came(table)
         if made.rob is not None and self._has_waited(made.rob, now):
             self._rob(made.rob)
@@ -110,21 +112,20 @@ class TwoXRules:
                     self._leases.signal(held, "release")
 
     def _has_waited(self, key: str, now: float) -> bool:
-        """Whether I have lacked this for so long that its owner will not let it go by itself.
+        """Whether I have had to rob for so long that its owner will not let it go by itself.
 
         A KCL never does, and half a failover time is enough for it to count what I won. A worker of ours does after
         another half, and when its batch has ended.
         """
         owner = self._leases.observations[key].lease.owner or ""
         failovers = _ROB_OURS_FAILOVERS if seems_ours(owner) else _ROB_KCL_FAILOVERS
-        return self._lacking.over(failovers * self._failover, now) > 0
+        return self._robbing.over(failovers * self._failover, now) > 0
 
     def _say_that_i_came(self, table: Mapping[str, Lease]) -> None:
-        """Once, in any row, where workers of ours may read it: they let go for me, and I need not rob them."""
+        """Once, in one row, where workers of ours may read it: they let go for me, and I need not rob them."""
         lease = min(table.values(), key=lambda each: (each.is_finished, each.key))
         if not self._newcomers.is_announced and any(seems_ours(owner) for owner in self._living()):
-            self._newcomers.is_announced = True
-            announce = partial(self._leases.write, verbs.announce(lease, self._leases.me))
+            announce = partial(self._leases.write, verbs.announce(lease, self._newcomers.announcement(self._leases.me)))
             self._means.spawn(self._means.writes.run(lease.key, announce))
 
     def _clean_up(self, table: Mapping[str, Lease]) -> None:

@@ -16,23 +16,31 @@ def rows(said: Mapping[str, str | None]) -> list[Lease]:
 
 def test_what_stood_in_rows_at_my_first_look_is_old() -> None:
     newcomers = Newcomers(30.0)
-    newcomers.see(rows({"a": "long-gone", "b": None}), (), 0.0)
+    newcomers.see(rows({"a": "long-gone/1", "b": None}), (), 0.0)
     assert newcomers.waiting(0.0) == ()
-    newcomers.see(rows({"a": "long-gone", "b": "w2"}), (), 1.0)
-    newcomers.see(rows({"a": "w1", "b": "w2"}), (), 2.0)
+    newcomers.see(rows({"a": "long-gone/1", "b": "w2/1"}), (), 1.0)
+    newcomers.see(rows({"a": "w1/1", "b": "w2/1"}), (), 2.0)
     assert newcomers.waiting(2.0) == ("w1", "w2")
 
 
 def test_a_newcomer_is_counted_until_it_owns_a_lease_or_its_time_is_over() -> None:
     newcomers = Newcomers(30.0)
     newcomers.see(rows({"a": None}), (), 0.0)
-    newcomers.see(rows({"a": "w1"}), (), 1.0)
+    newcomers.see(rows({"a": "w1/1"}), (), 1.0)
     assert newcomers.waiting(30.9) == ("w1",)
     assert newcomers.waiting(31.0) == ()
-    newcomers.see(rows({"a": "w1"}), {"w1"}, 5.0)
+    newcomers.see(rows({"a": "w1/1"}), {"w1"}, 5.0)
     assert newcomers.waiting(5.0) == ()
-    newcomers.see(rows({"a": "w1"}), (), 6.0)  # what it said is no news, whoever else lost its leases
+    newcomers.see(rows({"a": "w1/1"}), (), 6.0)  # what it said is no news, though it may hold nothing again
     assert newcomers.waiting(6.0) == ()
+    newcomers.see(rows({"a": "w1/2"}), (), 7.0)
+    assert newcomers.waiting(7.0) == ("w1",)
+
+
+def test_each_announcement_is_another() -> None:
+    newcomers = Newcomers(30.0)
+    assert [newcomers.announcement("a/b") for _ in range(2)] == ["a/b/1", "a/b/2"]
+    assert newcomers.is_announced
 
 
 def test_a_name_of_ours_is_known_by_its_nonce_and_no_kcl_s_by_its_uuid() -> None:

@@ -217,6 +217,22 @@ async def test_one_of_ours_that_joins_a_mixed_fleet_robs_the_kcl_only(shared: Sh
 
 
 @in_shared_table
+async def test_who_loses_its_only_lease_by_a_merge_waits_as_a_newcomer_does(shared: Shared) -> None:
+    """It lacked one all the while, rightly: three leases for two. What counts is how long it had to rob."""
+    shared.make(3)
+    first = shared.python("py-1")
+    await shared.until(lambda: len(first.held) == 3, within=5.0)
+    second = shared.python("py-2")
+    await shared.until(lambda: at_rest(shared, 1, 2), within=20.0)
+    await shared.clock.sleep(60.0)
+    (key,) = second.held
+    await second.loop.end_shard(second.loop.leases.held[key], [])
+    await shared.until(lambda: at_rest(shared, 1, 1), within=20.0)
+    assert (first.ends()["lost"], first.ends()["released"]) == (0, 2)
+    assert first.takes() == 3
+
+
+@in_shared_table
 async def test_what_a_newcomer_that_died_was_to_have_is_taken_back(shared: Shared) -> None:
     shared.make(4)
     first = shared.python("py-1", batch_seconds=3.0)
