@@ -6,8 +6,22 @@ import pytest
 
 from consumer.errors import CheckpointBackwards
 from consumer.processor import RecordProcessor
+from consumer.shards.position import fresh, start_position
+from consumer.streams.source import Position
 from lease_store.checkpoint import Checkpoint
-from tests.unit.shards.shard_fakes import KINESIS, FakeTenure, Recorder, at, numbers, records, stored, virtual_stage
+from lease_store.item import table_scan
+from tests.golden.recordings import tables
+from tests.unit.shards.shard_fakes import (
+    KINESIS,
+    FakeRecord,
+    FakeTenure,
+    Recorder,
+    at,
+    numbers,
+    records,
+    stored,
+    virtual_stage,
+)
 
 MIDDLE = Checkpoint("5", 3)
 
@@ -54,3 +68,23 @@ def test_a_begun_aggregate_may_be_checkpointed_by_its_record_which_changes_nothi
     )
     assert stored(stage) == ["6"]
     assert refused, "once a later record is done, the aggregate's is as far back as any other"
+
+
+LEFT = [
+    lease
+    for _, place, items in tables()
+    for lease in (table_scan(items).leases if place == "leases" else ())
+    if lease.checkpoint.sub_sequence_number > 0
+]
+
+
+@pytest.mark.parametrize("row", LEFT, ids=lambda lease: lease.key)
+def test_where_a_real_kcl_stopped_inside_an_aggregate_nothing_of_it_is_left_out(row):
+    carrier = FakeRecord(row.checkpoint.sequence_number)
+    later = FakeRecord(str(int(carrier.sequence_number) + 1))
+    assert start_position(row, aggregates=True) == Position("AT_SEQUENCE_NUMBER", carrier.sequence_number)
+    assert fresh([carrier, later], above=row.checkpoint, drop_before=None) == [carrier, later]
+
+
+def test_the_recordings_have_such_rows():
+    assert len(LEFT) >= 4

@@ -11,7 +11,9 @@ from consumer.errors import CheckpointBackwards, CheckpointBeyondDelivered, Chec
 from consumer.processor import RecordProcessor
 from consumer.shards.lifecycle import Event
 from lease_store.checkpoint import Checkpoint
+from lease_store.item import table_scan
 from lease_store.lease import PendingCheckpoint
+from tests.golden.recordings import tables
 from tests.unit.shards.shard_fakes import FakeRecord, FakeTenure, at, manual, page, records, stored, virtual_stage
 
 
@@ -179,3 +181,33 @@ def test_who_owns_the_shard_next_is_given_what_was_prepared_and_told_when_it_goe
     (line,) = [each.getMessage() for each in caplog.records if "prepared and not committed" in each.getMessage()]
     assert "2/1" in line
     assert "half done" not in line
+
+
+PREPARED = [
+    (f"{name} {lease.key}", lease)
+    for name, place, items in tables()
+    for lease in (table_scan(items).leases if place == "leases" else ())
+    if lease.pending_checkpoint is not None
+]
+
+
+@pytest.mark.parametrize(("name", "row"), PREPARED, ids=lambda each: each if isinstance(each, str) else "")
+def test_what_a_real_kcl_prepared_is_handed_over(name, row):
+    given = []
+
+    class User(RecordProcessor):
+        async def initialize(self, shard):
+            given.append((shard.checkpoint, shard.pending_checkpoint))
+
+    async def act(stage, task):
+        await at(1)
+
+    fields = {"key": row.key, "checkpoint": row.checkpoint, "pending_checkpoint": row.pending_checkpoint}
+    virtual_stage([], User, act, tenure=lambda: FakeTenure(**fields))
+    ((checkpoint, pending),) = given
+    assert (checkpoint.sequence_number, pending.state) == ("TRIM_HORIZON", b"half way"), name
+    assert pending.checkpoint.is_number
+
+
+def test_the_recordings_have_some_of_each_kcl():
+    assert {name.split()[0] for name, _ in PREPARED} >= {"kcl-2.7.2", "kcl-3.3.0", "adapter-2.0.1"}
