@@ -16,6 +16,7 @@ __all__ = ["InitialPosition", "Problem", "WorkerConfig", "describe_fields", "fin
 PositionKind = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
 Checkpointing = Literal["automatic", "manual"]
 OnTrimmed = Literal["skip", "stop"]
+PublishedMetrics = Literal["auto", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,12 @@ class WorkerConfig:
         "auto: by what the lease table's rows tell. leader: one worker plans for all, also where no KCL asks for it. "
         "2x: keep a new table fit for a KCL 2.x.",
         choices=("auto", "leader", "2x"),
+    )
+    worker_metrics: PublishedMetrics = _setting(
+        "auto",
+        "auto: publish this worker's CPU in its row, for a leader that balances by load. none: publish none, and the "
+        "leader goes by throughput.",
+        choices=("auto", "none"),
     )
     drain_timeout_seconds: float = _seconds(
         25.0, 1, 3600, "How long a stopping worker may take to hand over its shards."

@@ -27,6 +27,7 @@ from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
 from consumer.leasing.seam import LeaseSeam, LeasesInThread
 from consumer.leasing.tenure import StopReason
 from consumer.operate.coordination import CoordinationHook
+from consumer.operate.cpu import CpuReader, MachineCpu
 from consumer.operate.status import WorkerStatus, health
 from consumer.processor import ProcessorFactory
 from consumer.retry import retrying
@@ -60,8 +61,8 @@ class Worker:
     """Claims shards of ``source`` through ``lease_store`` and runs one processor over each.
 
     ``processor_factory`` is a RecordProcessor class or any callable that makes one, called once for each tenure of
-    each shard. Clock, randomness, the lease loop's place (``seam``) and user code's threads come in for simulation;
-    the defaults are the real ones.
+    each shard. Clock, randomness, the lease loop's place (``seam``), user code's threads and what measures CPU come in
+    for simulation; the defaults are the real ones.
 
     Use it as ``async with Worker(...) as worker: await worker.run()``. Entering raises StreamError, LeaseStoreError,
     LeaseTableConflict or ViewTypeMismatch where this worker can't do its work. Two workers may live in one process.
@@ -79,6 +80,7 @@ class Worker:
         hooks: Sequence[Hook] = (),
         seam: LeaseSeam | None = None,
         threads: UserThreads | None = None,
+        cpu: CpuReader | None = None,
     ) -> None:
         if not callable(processor_factory):
             raise ConfigError(
@@ -91,6 +93,7 @@ class Worker:
         self._config = config
         self._clock = clock or SystemClock()
         self._random = random or Random()
+        self._cpu = None if config.worker_metrics == "none" else cpu or MachineCpu(self._clock)
         self._coordination = CoordinationHook(self._clock)
         self._hooks = Hooks((self._coordination, *hooks))
         self._seam = seam or LeasesInThread()
@@ -133,8 +136,9 @@ class Worker:
         self._stack.push_async_callback(self._seam.stop)
         await self._soon(lambda: self._seam.start(self._store.open()))
         store = AdoptedLeases(self._store, stream.label, self._config.initial_position, self._clock.wall)
+        settings = self._lease_settings(stream)
         self._loop = LeaseLoop(
-            store, self._lease_settings(stream), self, clock=self._clock, random=self._fork(), hooks=self._hooks
+            store, settings, self, clock=self._clock, random=self._fork(), hooks=self._hooks, cpu=self._cpu
         )
         await self._soon(lambda: self._adopt(store, stream))
         scan = await self._soon(lambda: self._seam.call(self._loop.start()))

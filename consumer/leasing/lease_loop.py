@@ -29,12 +29,14 @@ from consumer.leasing.table_watch import TableWatch
 from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
 from consumer.leasing.waiting import wait_for
+from consumer.leasing.worker_metrics import WorkerMetrics
+from consumer.operate.cpu import CpuReader
 from consumer.retry import Backoff
 from consumer.streams.incarnations import precedes
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
-from lease_store.lease import Lease, TableScan
+from lease_store.lease import Lease, TableScan, WorkerRow
 from lease_store.store import Applied, LeaseStore, Refused
 
 __all__ = ["LeaseLoop", "LeaseSettings", "TableState"]
@@ -85,6 +87,7 @@ class LeaseLoop:
         clock: Clock,
         random: random.Random,
         hooks: Hooks,
+        cpu: CpuReader | None = None,
     ) -> None:
         self.leases = Leases(
             store,
@@ -102,7 +105,8 @@ class LeaseLoop:
         self._clock = clock
         self._random = random
         self._owner = OwnerSide(self.leases, settings.hand_off_timeout_seconds)
-        self._own_row = OwnRow(self.leases)
+        self._metrics = None if cpu is None else WorkerMetrics(cpu, clock)
+        self._own_row = OwnRow(self.leases, self._with_metrics)
         self._watch = TableWatch(
             self.leases,
             self._spawn,
@@ -140,6 +144,8 @@ class LeaseLoop:
     async def run(self) -> None:
         """Lease until cancelled. An error out of the ordinary ends it, and with it the worker."""
         async with asyncio.TaskGroup() as self._tasks:
+            if self._metrics is not None:
+                self._spawn(self._metrics.run())
             self._spawn(self._own_row.beat_forever())
             self._spawn(self._watch.scan_forever())
             self._spawn(self._watch.take_forever())
@@ -156,6 +162,13 @@ class LeaseLoop:
             self._tasks.create_task(work)
         except RuntimeError:  # the group is shutting down or gone, and leasing with it
             work.close()
+
+    def _with_metrics(self, row: WorkerRow) -> WorkerRow:
+        leases = self.leases
+        if self._metrics is None:
+            return row
+        alive = leases.peers.alive(leases.witnessed_until, leases.timing.failover_seconds)
+        return self._metrics.filled(row, alive)
 
     async def drain(self, within_seconds: float) -> None:
         """Hand over or release everything; returns when no row names this worker, however long that takes.

@@ -20,7 +20,7 @@ def smoothed_kbps(before: float | None, size_bytes: int, seconds: float, interva
         return size_bytes / _KB / max(seconds, interval_seconds)
     if seconds <= 0.0:
         return before
-    weight = 1.0 - 0.5 ** (seconds / interval_seconds)
+    weight: float = 1.0 - 0.5 ** (seconds / interval_seconds)
     return before + weight * (size_bytes / _KB / seconds - before)
 
 

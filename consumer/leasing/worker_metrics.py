@@ -56,9 +56,9 @@ class CpuAverages:
 
 
 class WorkerMetrics:
-    """Samples ``cpu`` (None: publishes nothing) on the lease loop, and puts its averages into this worker's row."""
+    """Samples ``cpu`` on the lease loop, and puts its averages into this worker's row."""
 
-    def __init__(self, cpu: CpuReader | None, clock: Clock) -> None:
+    def __init__(self, cpu: CpuReader, clock: Clock) -> None:
         self._cpu = cpu
         self._clock = clock
         self._averages = CpuAverages()
@@ -66,18 +66,16 @@ class WorkerMetrics:
 
     async def run(self) -> None:
         """Sample until cancelled, every few seconds: the counters behind a sample lose nothing between two."""
-        if self._cpu is None:
-            return
         pause = _FIRST_PAUSE_SECONDS
         while True:
-            self._averages.add(await self._sample(self._cpu), self._clock.monotonic())
+            self._averages.add(await self._sample(), self._clock.monotonic())
             await self._clock.sleep(pause)
             pause = _PAUSE_SECONDS
 
-    async def _sample(self, cpu: CpuReader) -> float | None:
+    async def _sample(self) -> float | None:
         try:
             async with self._clock.timeout(_READ_SECONDS):
-                return await cpu.read()
+                return await self._cpu.read()
         except Exception as error:  # somebody else's code, and no lease depends on it
             if not self._is_told:
                 self._is_told = True

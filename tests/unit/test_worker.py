@@ -109,3 +109,31 @@ async def test_its_threads_end_with_it() -> None:
     for thread in ours:
         await asyncio.to_thread(thread.join, 10)
         assert not thread.is_alive()
+
+
+class Busy:
+    async def read(self) -> float | None:
+        return 42.5
+
+
+@pytest.mark.parametrize("metrics", ["auto", "none"])
+def test_its_row_says_how_busy_it_is_and_a_leases_row_what_its_shard_carries(metrics: str) -> None:
+    @staged
+    async def play(stage: Stage) -> None:
+        async with stage.worker(stage.reader, cpu=Busy(), worker_metrics=metrics) as worker:
+            run = asyncio.ensure_future(worker.run())
+            await stage.seen.wait()
+            await stage.clock.sleep(10.0)
+            (lease,) = stage.table.rows().leases
+            assert lease.throughput_kbps is not None
+            assert lease.throughput_kbps > 0
+            item = stage.table.get(worker.worker_id)
+            assert item is not None
+            assert item["sts"] == {"M": {"C": {"L": [{"N": "42.5"}]}} if metrics == "auto" else {}}
+            assert item["opr"] == {"M": {"C": {"L": [{"N": "100"}]}} if metrics == "auto" else {}}
+            assert item["sup"] == {"N": "1"}
+            assert item["slu"] == item["lut"]
+            worker.stop()
+            await run
+
+    play()

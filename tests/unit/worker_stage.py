@@ -15,6 +15,7 @@ from consumer.delivery.threads import InlineThreads
 from consumer.errors import LeaseTableThrottled
 from consumer.hooks import Fact
 from consumer.leasing.seam import LeasesInline
+from consumer.operate.cpu import CpuReader
 from consumer.processor import RecordProcessor
 from consumer.testing.memory_source import MemoryRecordSource
 from consumer.testing.shard_log import ShardLog
@@ -57,7 +58,7 @@ class Stage:
     def put(self, total: int) -> None:
         self.log.put_item("orders", new_image={"pk": {"S": "a"}, "total": {"N": str(total)}})
 
-    def worker(self, factory: Callable[[], RecordProcessor], **config: Any) -> Worker:
+    def worker(self, factory: Callable[[], RecordProcessor], *, cpu: CpuReader | None = None, **config: Any) -> Worker:
         return Worker(
             MemoryRecordSource(self.log, "dynamodb:orders", clock=self.clock),
             self.table,
@@ -68,6 +69,7 @@ class Stage:
             hooks=[self.facts.append],
             seam=LeasesInline(),
             threads=InlineThreads(),
+            cpu=cpu,
         )
 
     def reader(self) -> RecordProcessor:

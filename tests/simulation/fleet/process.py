@@ -114,6 +114,7 @@ class Process:
             retry_limit_seconds=3.0,
             audit_interval_seconds=draw.audit_interval,
             child_wait_seconds=draw.child_wait,
+            worker_metrics="none",  # what this machine does has no place in a seed
         )
 
     def _make_code(self) -> RecordProcessor:
