@@ -81,9 +81,8 @@ def two_x_plan(view: TwoXView) -> TwoXPlan:
     share = max(1, -(-(len(held) + len(free)) // len(count)))
     limit = len(view.rows) if view.max_leases is None else view.max_leases
     lacking = max(0, min(share, limit) - mine)
-    free.sort(key=lambda row: _rank(view.me, row.key))
-    takes = tuple(row.key for row in free[:lacking])
-    rest, room = free[lacking:], max(0, limit - mine - len(takes))
+    takes = _taken(view.me, free, lacking, sum(max(0, mine - leases) for leases in count.values()))
+    rest, room = [row for row in free if row.key not in takes], max(0, limit - mine - len(takes))
     return TwoXPlan(
         takes=takes,
         spare=tuple(row.key for row in rest if row.owner is not None)[:room],
@@ -92,6 +91,16 @@ def two_x_plan(view: TwoXView) -> TwoXPlan:
         releases=_released(view, held, mine - share or (not free and _is_to_give(view.me, count, share))),
         lacking=lacking,
     )
+
+
+def _taken(me: str, free: list[TwoXRow], lacking: int, kept: int) -> tuple[str, ...]:
+    """As many as I lack: what a death left, then what was let go, but for what others lack more than I do (``kept``).
+
+    Or who gives one to somebody that lacks two would take it back, lacking one then.
+    """
+    free.sort(key=lambda row: (row.owner is None, _rank(me, row.key)))
+    let_go = sum(row.owner is None for row in free)
+    return tuple(row.key for row in free[: min(lacking, len(free) - min(let_go, kept))])
 
 
 def _robbed(me: str, held: Sequence[TwoXRow], count: Counter[str], share: int, lacking: int) -> str | None:

@@ -217,6 +217,22 @@ async def test_one_of_ours_that_joins_a_mixed_fleet_robs_the_kcl_only(shared: Sh
 
 
 @in_shared_table
+async def test_where_all_have_just_their_share_one_of_ours_gives_to_who_lacks_two(shared: Shared) -> None:
+    """On the real thing it took back at once what it had let go, lacking one then, and was robbed after all."""
+    shared.make(4)
+    java = shared.java("java-1")
+    await shared.clock.sleep(1.0)
+    first = shared.python("py-1")
+    await shared.until(lambda: at_rest(shared, 2, 2), within=40.0)
+    await shared.clock.sleep(15.0)
+    lost = len(java.lost)
+    second = shared.python("py-2")
+    await shared.until(lambda: at_rest(shared, 1, 1, 2), within=20.0)
+    await rests(shared, first, second)
+    assert (first.ends(), len(java.lost)) == ({"released": 1}, lost)
+
+
+@in_shared_table
 async def test_who_loses_its_only_lease_by_a_merge_waits_as_a_newcomer_does(shared: Shared) -> None:
     """It lacked one all the while, rightly: three leases for two. What counts is how long it had to rob."""
     shared.make(3)

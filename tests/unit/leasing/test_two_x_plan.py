@@ -72,7 +72,9 @@ def test_who_lacks_two_where_nobody_has_too_much_is_given_one_by_whom_it_would_r
     assert two_x_plan(TwoXView("py-3-0123456789", four)).rob in {"s2", "s3"}  # its last way, and the same victim
     assert two_x_plan(TwoXView("java-1", four, newcomers=["py-3-0123456789"])).releases == ()
     given = [row._replace(owner=None) if row.key == "s2" else row for row in four]
-    assert two_x_plan(TwoXView(ours, given, newcomers=["py-3-0123456789"])).releases == ()
+    after = two_x_plan(TwoXView(ours, given, newcomers=["py-3-0123456789"]))
+    assert (after.releases, after.takes) == ((), ())  # it lacks one now, and takes back nothing
+    assert two_x_plan(TwoXView("py-3-0123456789", given)).takes == ("s2",)
 
 
 def test_what_is_leaving_goes_first_and_for_what_rests_nothing_else_goes() -> None:
