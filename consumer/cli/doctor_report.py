@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from consumer.operate.diagnosis import Diagnosis, StreamFound
-from consumer.operate.findings import LeasesFound, LockFound, WorkerFound
+from consumer.operate.findings import LeasesFound, LockFound, WorkerFound, counted
 from consumer.operate.prospects import PLACES
 
 __all__ = ["report"]
@@ -86,7 +86,8 @@ def _lock(lock: LockFound) -> str:
 
 
 def _leases(leases: LeasesFound) -> Iterator[str]:
-    yield f"{leases.total} rows, {leases.finished} finished, {leases.free} free, {leases.not_begun} not begun"
+    rows = counted(leases.total, "row")
+    yield f"{rows}, {leases.finished} finished, {leases.free} free, {leases.not_begun} not begun"
     for number, what in (
         (leases.at_latest, "at LATEST, without an instant"),
         (leases.at_timestamp, "at AT_TIMESTAMP, without the instant"),
@@ -101,7 +102,7 @@ def _leases(leases: LeasesFound) -> Iterator[str]:
 def _worker(worker: WorkerFound, *, rowless: str, is_long: bool) -> str:
     """``is_long``: the table was watched for long enough to see every worker's row move that is written at all."""
     whose = rowless if worker.library == "unknown" else worker.library
-    parts = [f"{worker.worker_id}: {whose}", _number(worker.leases)]
+    parts = [f"{worker.worker_id}: {whose}", counted(len(worker.leases), "lease")]
     if worker.receiving:
         parts.append(f"{len(worker.receiving)} on the way to it")
     if worker.cpu_percent is not None:
@@ -113,10 +114,6 @@ def _worker(worker: WorkerFound, *, rowless: str, is_long: bool) -> str:
     return ", ".join(parts)
 
 
-def _number(leases: Sequence[str]) -> str:
-    return "1 lease" if len(leases) == 1 else f"{len(leases)} leases"
-
-
 def _moved(moved: bool | None) -> str:
     return "" if moved is None else ", moved" if moved else ", did not move"
 
@@ -124,8 +121,8 @@ def _moved(moved: bool | None) -> str:
 def _stream(stream: StreamFound) -> str:
     switched = "" if stream.enabled else ", switched off"
     return (
-        f"{stream.name}{switched}: {stream.shards} shards; of the {stream.unfinished} leases that are not finished it "
-        f"lists {stream.listed}"
+        f"{stream.name}{switched}: {counted(stream.shards, 'shard')}, among them {stream.listed} of the "
+        f"{counted(stream.unfinished, 'lease')} that are not finished"
     )
 
 

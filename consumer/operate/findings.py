@@ -22,6 +22,7 @@ __all__ = [
     "LockFound",
     "Look",
     "WorkerFound",
+    "counted",
     "hand_offs_in",
     "leases_in",
     "locks_in",
@@ -140,13 +141,13 @@ def makers_of(look: Look) -> tuple[str, ...]:
     newer = sum(lease.entity_type is not None for lease in by_kcl)
     found = []
     if made_here:
-        found.append(f"Leasehold: {_count(made_here, 'lease row')}")
+        found.append(f"Leasehold: {counted(made_here, 'lease row')}")
     if newer:
-        found.append(f"KCL 3.5 or later: {_count(newer, 'lease row')} with an entityType")
+        found.append(f"KCL 3.5 or later: {counted(newer, 'lease row')} with an entityType")
     if older := len(by_kcl) - newer:
-        found.append(f"{_older_kcl(look)}: {_count(older, 'lease row')} without an entityType")
+        found.append(f"{_older_kcl(look)}: {counted(older, 'lease row')} without an entityType")
     if adapter := sum(lease.hash_range == _ADAPTER_RANGE for lease in by_kcl):
-        found.append(f"the KCL's adapter for DynamoDB Streams: {_count(adapter, 'lease row')} of hash range 0..1")
+        found.append(f"the KCL's adapter for DynamoDB Streams: {counted(adapter, 'lease row')} of hash range 0..1")
     if not leases and (look.worker_rows or look.locks):
         found.append("nobody: rows of workers or a lock, and no lease")
     return tuple(found)
@@ -282,5 +283,6 @@ def _kinds(lease: Lease) -> Iterator[str]:
         yield "prepared"
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """``1 lease``, ``2 leases``."""
     return f"{number} {noun}" + ("" if number == 1 else "s")

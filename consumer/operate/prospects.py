@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from consumer.leasing.mode_words import FROM_NOW_ON
-from consumer.operate.findings import HandOffFound, LeasesFound, LockFound, WorkerFound
+from consumer.operate.findings import HandOffFound, LeasesFound, LockFound, WorkerFound, counted
 from lease_store.attributes import Place
 
 __all__ = ["PLACES", "of_joining"]
@@ -51,7 +51,7 @@ def _among_peers(leases: LeasesFound, workers: Sequence[WorkerFound]) -> Iterato
     if not leases.total:
         yield "There is no lease yet: the first worker makes a row for each shard, from its --initial-position on."
     elif workers:
-        yield f"{len(workers)} other workers have rows; those that live hand it its share within seconds."
+        yield f"{counted(len(workers), 'worker')} named in its rows: whoever lives hands it its share within seconds."
         yield (
             "A KCL 3.5 or later may join this table as it is. A KCL 2.x or 3.0 to 3.4 does not start on a table with "
             "rows of workers: first run `leasehold table prepare-2x`."
@@ -112,25 +112,25 @@ def _beside_2x(client_version: str | None, workers_at: Place) -> Iterator[str]:
 def _of_rows(leases: LeasesFound) -> Iterator[str]:
     if leases.at_latest:
         yield (
-            f"{leases.at_latest} leases have not begun and stand at LATEST, as a KCL stores it: a Java worker that "
+            f"Not begun, and at LATEST: {counted(leases.at_latest, 'lease')}, as a KCL stores it: a Java worker that "
             "opens one begins at what is then the end of the shard. A Python worker notes an instant in the row when "
             "it first gets it, and keeps to it."
         )
     if leases.at_timestamp:
         yield (
-            f"{leases.at_timestamp} leases have not begun and stand at AT_TIMESTAMP, whose instant only the KCL's "
+            f"Not begun, and at AT_TIMESTAMP: {counted(leases.at_timestamp, 'lease')}, whose instant only the KCL's "
             "configuration knows: start the worker with --initial-position AT_TIMESTAMP=<that instant>, with any other "
             "position it refuses the table."
         )
     if leases.prepared:
         yield (
-            f"{leases.prepared} leases carry a prepared checkpoint: the processor that gets one is told of it in "
-            "initialize (shard.pending_checkpoint)."
+            f"With a prepared checkpoint: {counted(leases.prepared, 'lease')}; the processor that gets one is told of "
+            "it in initialize (shard.pending_checkpoint)."
         )
     if leases.inside_aggregates:
         yield (
-            f"{leases.inside_aggregates} checkpoints lie inside a record that the KPL aggregated. Leasehold gives such "
-            "a record to the processor as it is, in one piece, and one that was begun comes again, whole."
+            f"Inside a record that the KPL aggregated: {counted(leases.inside_aggregates, 'checkpoint')}. Leasehold "
+            "gives such a record to the processor as it is, in one piece, and one that was begun comes again, whole."
         )
     if leases.adapter:
         yield (

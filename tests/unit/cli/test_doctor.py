@@ -75,7 +75,7 @@ def test_each_recorded_kcl_is_known_at_every_moment(edition: str, maker: str, mo
 def test_a_checkpoint_that_java_prepared_is_told(edition: str):
     found = diagnose(recorded(edition)[-1:], table="app7")
     assert found.leases.prepared
-    assert any("carry a prepared checkpoint" in line for line in found.joining)
+    assert any(line.startswith("With a prepared checkpoint: ") for line in found.joining)
 
 
 def test_a_table_of_kcl_3_5_may_be_joined_under_its_leader():
@@ -179,7 +179,7 @@ def test_leases_that_the_stream_does_not_list_are_of_another():
     found = diagnose([look], table="app7", stream=clicks("z"))
     assert not found.is_joinable
     assert "it belongs to another stream" in found.refusals[0]
-    assert told(found, "stream") == ["kinesis:clicks: 1 shards; of the 1 leases that are not finished it lists 0"]
+    assert told(found, "stream") == ["kinesis:clicks: 1 shard, among them 0 of the 1 lease that are not finished"]
     assert diagnose([look], table="app7", stream=clicks("a", "b")).is_joinable
     assert diagnose([look], table="app7").is_joinable
 
