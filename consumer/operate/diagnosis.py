@@ -162,11 +162,6 @@ def _refusals(
     """What a worker that starts now would end with, by its own judgements."""
     if told.conflict:
         yield told.conflict
-    elif last.legacy is not None and last.legacy.denied and _may_be_led_elsewhere(last.scan):
-        yield (
-            "The leases were made by a KCL before 3.5, and whether its leader keeps its lock in a table of its own may "
-            f"not be read: {last.legacy.denied} Without that, a worker could take leases that a leader assigns."
-        )
     stray = [lock for lock in locks if lock.place != told.layout.lock_at and lock.moved]
     if stray:
         yield (
@@ -187,13 +182,6 @@ def _refusals(
         )
     if conflict:
         yield conflict
-
-
-def _may_be_led_elsewhere(scan: TableScan) -> bool:
-    """Whether rows are such as a KCL 3.0 to 3.4 leaves in its lease table: leases of an older kind, and no state."""
-    return scan.client_version is None and any(
-        lease.created_at is None and lease.entity_type is None for lease in scan.leases
-    )
 
 
 def _begun(scan: TableScan) -> TableScan:
