@@ -18,7 +18,8 @@ from pathlib import Path
 from consumer.testing.ministack import Ministack, MinistackMissing
 from tests.integration.kcl.java import EDITIONS, JavaMissing
 from tests.integration.kcl.mixed_stage import mixed_fleet
-from tests.integration.kcl.plays import MIXED, ONLY, PLAYS, Performance, perform
+from tests.integration.kcl.play import Performance
+from tests.integration.kcl.plays import MIXED, ONLY, PLAYS, perform
 from tests.integration.kcl.timers import DEFAULT, QUICK, Timers
 
 __all__ = ["main", "table"]

@@ -1,28 +1,19 @@
-"""Places that a KCL left, found by Python: ``python -m tests.integration.kcl.positions [--edition E] [--quick]``.
+"""Places that a KCL left, found by Python: leases at LATEST of which nothing was ever read, and checkpoints that were
+prepared and not committed.
 
-Leases at LATEST of which nothing was ever read, and checkpoints that were prepared and not committed. Before Java's end
-nothing is written to the first: a record would turn the word into a number.
+Nothing is written while Java starts: a record would turn the word into a number.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import signal
-import sys
-import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
-from consumer.testing.ministack import Ministack
-from tests.integration.kcl.java import EDITIONS
-from tests.integration.kcl.mixed_stage import MixedFleet, mixed_fleet
-from tests.integration.kcl.plays import Performance, Play
-from tests.integration.kcl.timers import DEFAULT, QUICK, Timers
+from tests.integration.kcl.mixed_stage import MixedFleet
+from tests.integration.kcl.play import Play
 from tests.integration.ledger import CLOCK
 
-__all__ = ["POSITIONS", "main"]
+__all__ = ["latest", "prepared"]
 
 _WRITING_SECONDS: Final = 10.0
 _SHARDS: Final = 4
@@ -88,50 +79,3 @@ async def prepared(play: Play) -> None:
         await fleet.until(
             lambda: not [row for row in fleet.rows() if "pendingCheckpoint" in row], "no more pending", patience
         )
-
-
-POSITIONS: Final[Mapping[str, Callable[[Play], Awaitable[None]]]] = {"latest": latest, "prepared": prepared}
-
-
-async def _perform_all(editions: Sequence[str], names: Sequence[str], timers: Timers, folder: Path) -> list[str]:
-    findings = []
-    with Ministack.start() as ministack:
-        for edition in editions:
-            for name in names:
-                logs = folder / f"{edition} {name}"
-                logs.mkdir(parents=True, exist_ok=True)
-                async with mixed_fleet(logs, ministack, edition, timers) as fleet:
-                    play = Play(fleet, Performance(edition, name), lambda line: print(line, flush=True))
-                    try:
-                        await POSITIONS[name](play)
-                    except AssertionError as error:
-                        play.find(str(error))
-                    play.judge()
-                    fleet.keep(logs)
-                    findings += [f"{edition} {name}: {finding}" for finding in play.performance.findings]
-    return findings
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Play and judge."""
-    parser = argparse.ArgumentParser(prog="python -m tests.integration.kcl.positions", description=__doc__)
-    parser.add_argument("--edition", action="append", choices=EDITIONS, help="may repeat (default: all)")
-    parser.add_argument("--play", action="append", choices=tuple(POSITIONS), help="may repeat (default: both)")
-    parser.add_argument("--quick", action="store_true", help="shortened timers in place of the KCL's own")
-    parser.add_argument("--keep", type=Path, help="a folder for the members' logs")
-    told = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        findings = asyncio.run(
-            _perform_all(
-                told.edition or tuple(EDITIONS),
-                told.play or tuple(POSITIONS),
-                QUICK if told.quick else DEFAULT,
-                told.keep or Path(folder),
-            )
-        )
-    print("\n".join(findings or ["Nothing was found."]))
-    return 1 if findings else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
