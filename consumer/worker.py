@@ -24,6 +24,7 @@ from consumer.leasing.adopted import AdoptedLeases
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.held_tenure import HeldTenure
 from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
+from consumer.leasing.names import made_name
 from consumer.leasing.seam import LeaseSeam, LeasesInThread
 from consumer.leasing.tenure import StopReason
 from consumer.operate.coordination import CoordinationHook
@@ -103,7 +104,7 @@ class Worker:
             self._stack.callback(pool.close)
         self._threads = threads
         self._budget = ByteBudget(config.prefetch_bytes)
-        self.worker_id = f"{worker_name(config.worker_id)}-{self._random.getrandbits(40):010x}"
+        self.worker_id = made_name(worker_name(config.worker_id), self._random)
         self._stopping = asyncio.Event()
         self._stop_asked = False
         self._own_loop: asyncio.AbstractEventLoop | None = None

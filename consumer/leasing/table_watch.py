@@ -16,6 +16,8 @@ from consumer.leasing.guarded_writes import GuardedWrites
 from consumer.leasing.handoff import OwnerSide, ReceiverSide, settle_mine
 from consumer.leasing.leases import Leases
 from consumer.leasing.mode_watch import ModeWatch
+from consumer.leasing.names import seems_ours
+from consumer.leasing.observation import Peer
 from consumer.leasing.own_row import OwnRow
 from consumer.leasing.rules import Means, Rules
 from consumer.leasing.table_check import conflict_in
@@ -33,6 +35,7 @@ _log = logging.getLogger("leasehold.leasing")
 _LONGEST_SCAN_SECONDS: Final = 60.0
 _STALE_FAILOVERS: Final = 10
 _STALE_SECONDS: Final = 60.0
+_STALE_BESIDE_2X_FAILOVERS: Final = 2
 _TOLD_EVERY_SECONDS: Final = 60.0
 
 
@@ -73,6 +76,7 @@ class TableWatch:
         self._mode = ModeWatch(self._means, coordination)
         self._told: frozenset[tuple[str, str]] = frozenset()
         self._rows = 0
+        self._named_as_ours: frozenset[str] = frozenset()
         self._workers: WorkersSeen | None = None
         self._look = asyncio.Event()
         self._look_ended_at = self._sweep_at = -math.inf
@@ -98,7 +102,10 @@ class TableWatch:
 
     @property
     def _ours(self) -> int:
-        return sum(not self._leases.is_kcl(worker.worker_id) for worker in self._leases.workers())
+        """How many workers of ours look at the table; where they have no rows, they are told by their names."""
+        leases = self._leases
+        ours = {worker.worker_id for worker in leases.workers() if not leases.is_kcl(worker.worker_id)}
+        return len(ours) if leases.table.publishes else len(ours | self._named_as_ours)
 
     @property
     def pause_seconds(self) -> float:
@@ -174,6 +181,8 @@ class TableWatch:
         self._tell_workers()
         if self._own_row is not None:
             self._own_row.look(scan, legacy)
+        owners = {lease.owner for lease in scan.leases if lease.owner is not None and not lease.is_finished}
+        self._named_as_ours = frozenset(filter(seems_ours, owners))
         self._rows = len(scan.leases) + len(leases.table.layout.workers)
         self.writes.forget_all_but(present := {lease.key for lease in scan.leases})
         self.rules.forget_all_but(present)
@@ -210,8 +219,7 @@ class TableWatch:
         for peer in leases.peers:
             if peer.is_kcl:
                 continue  # a KCL's leader deletes those, after a day
-            stale = max(_STALE_SECONDS, _STALE_FAILOVERS * (peer.row.failover_seconds or 0.0))
-            if now >= peer.moved_at + stale and self.rules.is_describer():
+            if self._is_stale(peer, now):
                 try:
                     await leases.delete_worker(peer.row)
                 except LeaseStoreError as error:
@@ -224,6 +232,15 @@ class TableWatch:
                         error,
                     )
                     return
+
+    def _is_stale(self, peer: Peer, now: float) -> bool:
+        """Whether I delete the row of a worker that died: soon, whoever I am, where it keeps a KCL 2.x from working."""
+        failover = peer.row.failover_seconds or 0.0
+        if not self._leases.table.publishes:
+            return now >= peer.moved_at + _STALE_BESIDE_2X_FAILOVERS * max(
+                failover, self._leases.timing.failover_seconds
+            )
+        return now >= peer.moved_at + max(_STALE_SECONDS, _STALE_FAILOVERS * failover) and self.rules.is_describer()
 
     async def follow_row(self, key: str) -> None:
         """Read one row and do what it asks of me, without waiting for the next look. Raises LeaseStoreError."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from consumer.hooks import LeaseTaken
+from consumer.leasing.names import made_name
+from consumer.leasing.timing import scan_period_seconds
 from lease_store import verbs
 from lease_store.checkpoint import SHARD_END, Checkpoint
-from lease_store.lease import Lease
+from lease_store.lease import Lease, WorkerRow
 from tests.unit.leasing.two_x_stage import Python, Shared, in_shared_table
 
 TAKER_SECONDS = 20.05  # how often a KCL 2.x looks, at a failover time of 10 s
@@ -281,6 +283,28 @@ async def test_a_finished_row_goes_once_its_children_have_begun_and_no_kcl_hoard
     await shared.until(lambda: at_rest(shared, 2, 2), within=60.0)
     assert len(java.held) == 2
     assert (await loop.state()).shared
+
+
+@in_shared_table
+async def test_the_row_of_a_dead_worker_of_ours_does_not_stop_the_kcls_for_long(shared: Shared) -> None:
+    shared.make(2)
+    await shared.store.write_worker(WorkerRow(worker_id="dead", beat=9, failover_seconds=10.0))
+    java = shared.java("java-1")
+    python = shared.python("py-1")
+    await shared.until(lambda: not shared.store.rows().workers, within=22.0)
+    await shared.until(lambda: at_rest(shared, 1, 1), within=45.0)
+    assert java.errors > 0
+    await shared.until(lambda: len(python.held) == 1, within=4.0)
+
+
+@in_shared_table
+async def test_scans_of_ours_keep_to_their_budget_though_nobody_has_a_row(shared: Shared) -> None:
+    owners = [made_name("py", shared.random) for _ in range(40)] + [f"java-{number}" for number in range(40)]
+    for number, owner in enumerate(owners):
+        shared.store.apply(verbs.create(Lease(key=f"shard-{number:02d}", owner=owner, entity_type=None)))
+    python = shared.python("py-1")
+    await shared.clock.sleep(3.0)
+    assert python.loop._watch.scan_period_seconds == scan_period_seconds(80, 41, 50.0) > 4.0
 
 
 @in_shared_table
