@@ -141,7 +141,13 @@ def test_c89_a_run_needs_no_right_beyond_the_policy(ran: Evidence) -> None:
     (stream,) = {call.fields["StreamArn"] for call in ran.calls if "StreamArn" in call.fields}
     tables, _, _ = stream.partition("orders/stream/")
     _, _, _, region, account, _ = tables.split(":")
-    names = {"REGION": region, "ACCOUNT": account, "SOURCE_TABLE": "orders", "LEASE_TABLE": "orders-audit"}
+    names = {
+        "REGION": region,
+        "ACCOUNT": account,
+        "SOURCE_TABLE": "orders",
+        "LEASE_TABLE": "orders-audit",
+        "APP": "orders-audit",
+    }
     policy = (ROOT / "deploy/iam-policy.json").read_text()
     for placeholder, name in names.items():
         policy = policy.replace(placeholder, name)
