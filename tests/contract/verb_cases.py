@@ -146,6 +146,12 @@ CASES = {
         C8 | {"leaseOwner": {"S": "w1"}, "ownerSwitchesSinceCheckpoint": {"N": "2"}},
         removed=("checkpointOwner",),
     ),
+    "assign a row that names one worker twice": Case(
+        replace(OWNED, checkpoint_owner="w1"),
+        verbs.assign(replace(OWNED, checkpoint_owner="w1"), "w1"),
+        C8 | {"ownerSwitchesSinceCheckpoint": {"N": "2"}},
+        removed=("checkpointOwner",),
+    ),
     "mark_rules": Case(OWNED, verbs.mark_rules(OWNED, "2.x"), {"leaseholdRules": {"S": "2.x"}}),
     "mark_rules no longer": Case(
         replace(OWNED, rules="2.x"), verbs.mark_rules(OWNED, None), {}, removed=("leaseholdRules",)
@@ -244,6 +250,7 @@ REFUSED_BY: Mapping[str, tuple[Mapping[str, Any], ...]] = {
     "assign a lapsed hand-off to its receiver": (*COUNTER, *NOT_NEXT_OR_NOW),
     "assign a lapsed hand-off to a third": (*COUNTER, *NOT_NEXT_OR_NOW),
     "assign a lapsed hand-off back": (*COUNTER, *NOT_NEXT_OR_NOW),
+    "assign a row that names one worker twice": (*COUNTER, *NOT_NEXT_OR_NOW),
     "mark_rules": (),
     "mark_rules no longer": (),
     "announce": (),
