@@ -11,6 +11,7 @@ from consumer.errors import LeaseLost
 from consumer.leasing.handoff import OwnerSide, choose_receivers, next_owner, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases
+from consumer.leasing.timing import notice_seconds
 from lease_store.errors import LeaseStoreError
 
 __all__ = ["Drain"]
@@ -22,7 +23,6 @@ _SCANS_AFTER_MARK: Final = 2
 _STALE_SCAN_SECONDS: Final = 1.0
 _NAMED_PAUSE_SECONDS: Final = 1.0
 _MOST_AT_ONCE: Final = 16
-_LONGEST_NOTICE_SECONDS: Final = 10.0
 
 
 class Drain:
@@ -149,7 +149,7 @@ class Drain:
             return  # nothing is left to hand over
         # A KCL heeds a hand-off only once it is finished.
         is_kcl = held.hand_off_to is not None and leases.is_kcl(held.hand_off_to)
-        notice = 0.0 if is_kcl else min(_LONGEST_NOTICE_SECONDS, 1.2 * self._scan_period_seconds() + 0.2)
+        notice = 0.0 if is_kcl else notice_seconds(self._scan_period_seconds())
         self._noticed_by[held] = min(self._stop_by, leases.clock.monotonic() + notice)
 
     def _watch_hand_offs(self) -> None:

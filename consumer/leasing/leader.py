@@ -37,9 +37,11 @@ from consumer.leasing.observation import Observation
 from consumer.leasing.relief import Weights
 from consumer.leasing.rules import Means
 from consumer.leasing.taking import Taking, held_back
+from consumer.leasing.timing import notice_seconds
 from consumer.leasing.waiting import wait_for
 from lease_store import verbs
 from lease_store.errors import LeaseStoreError
+from lease_store.store import Applied, Refused
 
 __all__ = ["LeaderRules"]
 
@@ -49,6 +51,7 @@ _SAFETY_FAILOVERS: Final = 3
 _SAFETY_TAKES_A_LOOK: Final = 16
 _INDEX_AGAIN_SECONDS: Final = 60.0
 _NOT_READY_SECONDS: Final = 0.5
+_ACCEPTED_SECONDS: Final = 1.0
 _TOLD_EVERY_SECONDS: Final = 60.0
 
 
@@ -91,6 +94,13 @@ class LeaderRules:
     def forget_all_but(self, keys: AbstractSet[str]) -> None:
         self._safety.forget_all_but(keys)
         self._discovery.forget_all_but(keys)
+        given = self._leases.given
+        for key in [key for key, (counter, _) in given.items() if key not in keys or self._has_moved(key, counter)]:
+            del given[key]
+
+    def _has_moved(self, key: str, counter: int) -> bool:
+        seen = self._leases.observations.get(key)
+        return seen is None or seen.lease.counter != counter
 
     async def run(self) -> None:
         """The candidate's looks and heartbeats, and asking the index what is mine; at the end the lock is given up."""
@@ -101,6 +111,7 @@ class LeaderRules:
     def stop(self) -> None:
         """Plan nothing more; ``run`` gives the lock up at once, since others wait for it."""
         self._is_over.set()
+        self._leases.given.clear()
         self._discovery.stop()
         self._safety.stop()
         self._candidate.stop()
@@ -154,7 +165,9 @@ class LeaderRules:
             if held is not None:
                 await held.start_hand_off(move.worker_id)
             elif self._candidate.is_leader:
-                await leases.write(verbs.start_hand_off(lease, move.worker_id))
+                result = await leases.write(verbs.start_hand_off(lease, move.worker_id))
+                if move.worker_id == leases.me and not isinstance(result, Refused):
+                    self._means.spawn(self._means.receiver.poll(move.key))
 
         return start
 
@@ -227,8 +240,13 @@ class LeaderRules:
 
     def _assignment(self, seen: Observation, to: str) -> Callable[[], Awaitable[object]]:
         async def assign() -> None:
-            if self._candidate.is_leader:
-                await self._leases.write(verbs.assign(seen.lease, to))
+            if not self._candidate.is_leader:
+                return
+            result = await self._leases.write(verbs.assign(seen.lease, to))
+            if isinstance(result, Applied) and result.lease is not None and not self._leases.is_kcl(to):
+                patience = notice_seconds(self._means.scan_period_seconds()) + _ACCEPTED_SECONDS
+                self._leases.given[seen.lease.key] = (result.lease.counter, self._leases.clock.monotonic() + patience)
+                self._leases.moved.set()
 
         return assign
 

@@ -27,7 +27,7 @@ from consumer.leasing.own_row import OwnRow
 from consumer.leasing.table_mode import RULES_2X, Coordination
 from consumer.leasing.table_watch import TableWatch
 from consumer.leasing.tenure import StopReason
-from consumer.leasing.timing import LeaseTiming
+from consumer.leasing.timing import LeaseTiming, notice_seconds
 from consumer.leasing.waiting import wait_for
 from consumer.leasing.worker_metrics import WorkerMetrics
 from consumer.operate.cpu import CpuReader
@@ -328,7 +328,22 @@ class LeaseLoop:
     def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
         if reason == "hand_off":
             self._spawn(self._owner.watch(held))
+            if self.leases.table.mode == "leader":
+                self._spawn(self._stop_once_noticed(held))
+                return
         self._outer.stop_changed(held, reason)
+
+    async def _stop_once_noticed(self, held: HeldLease) -> None:
+        """Who was named by a leader has not asked, and hears of it by its next look: until then the work goes on here.
+
+        A KCL heeds a hand-off only once it is finished.
+        """
+        to = held.hand_off_to
+        if to is not None and not self.leases.is_kcl(to):
+            notice = min(notice_seconds(self._watch.scan_period_seconds), self._settings.hand_off_timeout_seconds / 4)
+            await wait_for(held.ended, notice, self._clock)
+        if held.over is None and held.hand_off_to is not None:
+            self._outer.stop_changed(held, "hand_off")
 
     # -- loops
 

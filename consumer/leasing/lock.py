@@ -35,13 +35,14 @@ _log = logging.getLogger("leasehold.leasing")
 _MOST_UNSETTLED: Final = 8
 _RELEASE_ATTEMPTS: Final = 5
 _JUST_AFTER_SECONDS: Final = 0.01
-_AGAIN_SECONDS: Final = 0.1
+_AGAIN_SECONDS: Final = 0.2
+_DEFERS_SECONDS: Final = 2.0
 _QUIET_LEADER_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class SeenLock:
-    """The lock as last read (None: there is none), and since when, by my clock, its version has stood still.
+    """The lock as last read (None: there is none), and since when, by my clock, it is so or its version stands still.
 
     ``has_moved``: another version was seen before this one, so that somebody was alive to write it.
     """
@@ -53,11 +54,14 @@ class SeenLock:
 
 def see_lock(seen: SeenLock, lock: LeaderLock | None, now: float) -> SeenLock:
     """What is known after a read whose reply came at ``now``."""
-    if lock is None or lock.is_released:
-        return SeenLock(lock, now)
-    if seen.lock is not None and seen.lock.version == lock.version:
+    is_same = (seen.lock is None) == (lock is None) and (seen.lock is None or lock is None or _same(seen.lock, lock))
+    if is_same and seen.since > -math.inf:
         return replace(seen, lock=lock)
     return SeenLock(lock, now, has_moved=seen.lock is not None)
+
+
+def _same(one: LeaderLock, other: LeaderLock) -> bool:
+    return (one.version, one.is_released) == (other.version, other.is_released)
 
 
 def may_acquire(seen: SeenLock, me: str, now: float) -> bool:
@@ -116,6 +120,7 @@ class LeaderCandidate:
         self._place = place
         self._look_seconds = look_seconds
         self._on_change = on_change
+        self._began_at = leases.clock.monotonic()
         self._held: _Sent | None = None
         self._former: str | None = None
         self._sent: deque[_Sent] = deque(maxlen=_MOST_UNSETTLED)
@@ -154,7 +159,7 @@ class LeaderCandidate:
         if self._held is not None:
             return self._held.at + self._leases.timing.lock_heartbeat_seconds - now
         if self._may_acquire(self._place()):
-            return _AGAIN_SECONDS  # the reply to an acquisition was lost, and it did not come to anything
+            return _AGAIN_SECONDS  # the reply to an acquisition was lost, or it is left to others for a moment
         pause = self._leases.random.uniform(0.5, 1.0) * self._look_seconds()
         lock = self.seen.lock
         return (
@@ -170,9 +175,9 @@ class LeaderCandidate:
             lock = replace(held.lock, version=version)
             await self._write(verbs.heartbeat_lock(held.lock, version, place), lock)
         else:
-            if not self._may_acquire(place):  # one that has just expired is taken without another look
+            if not self._may_acquire(place) or self._defers():  # one that has just expired is taken without a look
                 await self._look(place)
-            if self._held is None and self._may_acquire(place):
+            if self._held is None and self._may_acquire(place) and not self._defers():
                 lock = LeaderLock(
                     owner=self._leases.me,
                     version=self._fresh_version(),
@@ -187,6 +192,20 @@ class LeaderCandidate:
     def _may_acquire(self, place: Place) -> bool:
         looked = self._seen_at == place and self.seen.since > -math.inf
         return looked and may_acquire(self.seen, self._leases.me, self._now())
+
+    def _defers(self) -> bool:
+        """Whether the free lock is left, for a moment, to whoever has watched the leases for longer than I.
+
+        Who has just begun sees what is free a failover time after the others.
+        """
+        leases, now, lock = self._leases, self._now(), self.seen.lock
+        if now >= self._began_at + leases.timing.failover_seconds:
+            return False
+        free_since = self.seen.since
+        if lock is not None and not lock.is_released and lock.owner != leases.me:
+            free_since += lock.duration_seconds
+        has_owners = any(seen.lease.actual_owner not in (None, leases.me) for seen in leases.observations)
+        return has_owners and now < free_since + _DEFERS_SECONDS
 
     def _fresh_version(self) -> str:
         """Shaped as Java's are, and drawn from the worker's own generator."""

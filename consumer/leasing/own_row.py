@@ -21,10 +21,8 @@ __all__ = ["OwnRow"]
 _log = logging.getLogger("leasehold.leasing")
 
 _FAST_BEATS: Final = 3
-_LONGEST_SECONDS: Final = 20.0
-"""A KCL's leader gives nothing to a worker whose row is 60 s old by its clock, whatever the failover time."""
 _GONE_SECONDS: Final = 3600
-"""Beyond those 60 s, and well below the day after which it deletes the row."""
+"""Beyond the 60 s for which a KCL's leader believes a row, and well below the day after which it deletes it."""
 
 
 class OwnRow:
@@ -60,7 +58,7 @@ class OwnRow:
             await wait_for(self._moved, pause, leases.clock)
 
     def _pause(self) -> float:
-        seconds = min(self._leases.timing.beat_seconds, _LONGEST_SECONDS)
+        seconds = self._leases.timing.beat_seconds
         # The first beats come fast: peers hand nothing to a worker whose row they have not seen move.
         return min(1.0, seconds) if self._beat <= _FAST_BEATS else seconds
 

@@ -13,7 +13,7 @@ from consumer.clock import Clock
 from consumer.leasing.assignment import LeaseView, PlanView, WorkerView
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.load import cpu_of
-from consumer.leasing.observation import Observation, Observations, Peers
+from consumer.leasing.observation import Observation, Observations, Peer, Peers
 from consumer.leasing.table_mode import TableMode
 from consumer.leasing.timing import LeaseTiming
 from lease_store.layout import Layout
@@ -29,8 +29,9 @@ class Sight:
     """One worker's knowledge of rows and peers, by its own clock. Lives on the lease loop.
 
     ``held`` are the tenures that are not over; ``table`` is what the last look told of the table's mode and layout;
-    ``own_samples`` is what my own row last said of my load; ``looked_at`` is when, by my clock, the last complete scan
-    was begun; ``moved`` is set when a lease may be free now, ``finished`` when a row reached SHARD_END.
+    ``given`` is, by key, what I as the leader gave to one of ours: the counter that it left, and when it ought to have
+    been accepted; ``own_samples`` is what my own row last said of my load; ``looked_at`` is when, by my clock, the last
+    complete scan was begun; ``moved`` is set when a lease may be free now, ``finished`` when a row reached SHARD_END.
     """
 
     def __init__(self, *, me: str, timing: LeaseTiming, clock: Clock, max_leases: int | None = None) -> None:
@@ -43,6 +44,7 @@ class Sight:
         self.peers = Peers(me)
         self.table = TableMode(mode="peer", because="nobody has looked yet", layout=Layout())
         self.draining = False
+        self.given: dict[str, tuple[int, float]] = {}
         self.own_samples: Mapping[str, tuple[float, ...]] = {}
         self.looked_at = float("-inf")
         self.moved = asyncio.Event()
@@ -132,14 +134,21 @@ class Sight:
     def free_at(self, observation: Observation) -> float:
         """When the lease may be taken, by the longer failover time of mine and its actual owner's.
 
-        A KCL that was just given it may not know yet. Infinity where only the next look can tell.
+        A KCL that was just given it may not know yet; one of ours to which I gave it has no tenure before it wrote the
+        next counter, and need not be waited for that long. Infinity where only the next look can tell.
         """
+        if (unheeded_at := self._unheeded_at(observation.lease)) is not None:
+            return unheeded_at
         owner = observation.lease.actual_owner
         failover = self.peers.failover_of(owner, self.timing.failover_seconds)
         if owner is not None and observation.moved_by_owner is False and self.is_kcl(owner):
             failover += self.timing.kcl_discovery_seconds
         at = observation.free_at(failover)
         return at if owner is None or at <= self.looked_at + self.timing.look_seconds else math.inf
+
+    def _unheeded_at(self, lease: Lease) -> float | None:
+        counter, at = self.given.get(lease.key, (None, 0.0))
+        return at if counter == lease.counter else None
 
     def takeable(self) -> dict[str, float]:
         """When each lease that I do not hold may be taken, by key; without those of which only the next look can tell.
@@ -150,7 +159,7 @@ class Sight:
         known = {}
         for observation in self.observations:
             key = observation.lease.key
-            lately = observation.seen_at + self.timing.failover_seconds > witnessed
+            lately = observation.seen_at + self.timing.failover_seconds > witnessed and key not in self.given
             if (lately and observation.lease.actual_owner is not None) or key in self.held:
                 continue
             if not observation.lease.is_finished and (at := self.free_at(observation)) < math.inf:
@@ -166,17 +175,23 @@ class Sight:
         """Live workers by id, myself among them."""
         alive = self.peers.alive(self.witnessed_until, self.timing.failover_seconds)
         views = [
-            WorkerView(
-                peer.row.worker_id,
-                peer.may_receive if peer.is_kcl else not peer.row.draining,
-                peer.row.max_leases,
-                peer.is_kcl,
-            )
-            for peer in alive
+            WorkerView(peer.row.worker_id, self._may_receive(peer), peer.row.max_leases, peer.is_kcl) for peer in alive
         ]
         return sorted(
             [*views, WorkerView(self.me, not self.draining, self.max_leases)], key=lambda view: view.worker_id
         )
+
+    def _may_receive(self, peer: Peer) -> bool:
+        """Peers ask for themselves, so whoever asks lives; what a leader gives to the dead waits a failover time more.
+
+        So one of ours is given nothing once it has missed a beat: who dies falls silent long before it is known to be
+        dead.
+        """
+        if self.table.mode != "leader" or peer.is_kcl:
+            return peer.may_receive if peer.is_kcl else not peer.row.draining
+        its_timing = LeaseTiming(peer.row.failover_seconds or self.timing.failover_seconds)
+        silent_seconds = self.witnessed_until - peer.moved_at
+        return peer.may_receive and silent_seconds < its_timing.beat_seconds + self.timing.look_seconds
 
     def cpu(self) -> dict[str, float | None]:
         """The CPU in use (percent) that each live worker publishes, mine too; None where it publishes none."""
@@ -199,7 +214,8 @@ class Sight:
                 continue
             owner = lease.actual_owner
             # What moved lately, as nearly all does, is free for nobody: asked first, for every row comes by here.
-            may_be_free = held is None and (owner is None or now >= observation.seen_at + failover)
+            is_silent = owner is None or now >= observation.seen_at + failover or lease.key in self.given
+            may_be_free = held is None and is_silent
             is_free = may_be_free and now >= self.free_at(observation)
             if is_free and owner is not None:
                 self.peers.see_still(owner, is_led=self.table.mode == "leader")

@@ -6,11 +6,20 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["LeaseTiming", "grace_seconds", "row_period_seconds", "scan_period_seconds", "scan_read_units"]
+__all__ = [
+    "LeaseTiming",
+    "grace_seconds",
+    "notice_seconds",
+    "row_period_seconds",
+    "scan_period_seconds",
+    "scan_read_units",
+]
 
 _SHORTEST_SCAN_PERIOD_SECONDS: Final = 1.0
 _ROW_BYTES: Final = 600
 _READ_UNIT_BYTES: Final = 4096
+_LONGEST_NOTICE_SECONDS: Final = 10.0
+_LONGEST_BEAT_SECONDS: Final = 20.0
 _KCL_HAND_OFF_SECONDS: Final = 30.0
 _KCL_DISCOVERY_SECONDS: Final = 10.0
 
@@ -76,7 +85,8 @@ class LeaseTiming:
 
     @property
     def beat_seconds(self) -> float:
-        return self.failover_seconds / 3
+        """A KCL's leader gives nothing to a worker whose row is 60 s old by its clock, whatever the failover time."""
+        return min(self.failover_seconds / 3, _LONGEST_BEAT_SECONDS)
 
     @property
     def look_seconds(self) -> float:
@@ -99,6 +109,11 @@ class LeaseTiming:
 def grace_seconds(scan_period_seconds: float) -> float:
     """How long at most a free lease is left to the peer whose it is by plan: it looks within a period, or late."""
     return 2 * scan_period_seconds - 1.0
+
+
+def notice_seconds(scan_period_seconds: float) -> float:
+    """Within how long one of our workers has noticed a row that names it, by its next look: ten seconds are enough."""
+    return min(_LONGEST_NOTICE_SECONDS, 1.2 * scan_period_seconds + 0.2)
 
 
 def scan_read_units(rows: int) -> float:

@@ -70,6 +70,7 @@ class Judge(Trace):
         self._let_go: dict[str, _LetGo] = {}
         self._named: dict[str, tuple[float, str]] = {}
         self._moved_at: dict[str, float] = {}
+        self._given: dict[str, tuple[str, str] | None] = {}
         self._tenures_of: dict[str, int] = {}
         self._sent: dict[int, tuple[Write, int]] = {}
         self._workers: dict[str, SimWorker] = {}
@@ -109,6 +110,7 @@ class Judge(Trace):
         self._follow_hand_off(worker, write, before, after)
         if before is None or after.counter != before.counter:
             self._moved_at[write.key] = self._now
+            self._given[write.key] = (worker, after.actual_owner or "") if write.verb == "assign" else None
 
     def _check_step(self, worker: str, write: Write, before: Lease, after: Lease) -> None:
         """From one state of a row to the next."""
@@ -135,10 +137,19 @@ class Judge(Trace):
         if gone and self.is_calm() and self._draw.network.stale_seconds <= _USUAL_LAG_SECONDS:
             self.breach(f"{verb} of {key} by {worker} names {after.owner}, which has left")
 
+    def _was_never_heeded(self, leader: str, key: str) -> bool:
+        """Whether the last move was this leader's own gift to a worker of ours: who has written nothing since has no
+        tenure.
+        """
+        given = self._given.get(key)
+        return given is not None and given[0] == leader and given[1] in self._workers
+
     def _check_idle(self, worker: str, write: Write, before: Lease) -> None:
         """A live owner's lease is left to it; a clock that runs fast by 0.5 % sees F pass in 99.5 % of it."""
         idle = self._now - self._moved_at.get(write.key, 0.0)
-        if before.actual_owner is not None and idle < 0.99 * self._draw.failover and not self._draw.is_wild:
+        if before.actual_owner is None or self._draw.is_wild or self._was_never_heeded(worker, write.key):
+            return
+        if idle < 0.99 * self._draw.failover:
             owner = before.actual_owner
             self.breach(f"{write.verb} by {worker} of {write.key} from {owner} {idle:.2f} s after it had moved")
 

@@ -101,6 +101,54 @@ async def test_what_has_no_place_within_the_limits_is_told_and_placed_when_someb
     await shared.until(lambda: shared.loads() == {"py-0": 3, "py-1": 3}, within=15.0)
 
 
+@in_shared_table
+async def test_what_a_leader_moves_is_silent_for_a_poll_only(shared: Shared) -> None:
+    """The receiver has not asked: named and let go of between two of its looks, a shard would be read by nobody."""
+    workers = await fleet_of(shared, 2, 36)
+    late = shared.python("py-2")
+    silent = longest = 0.0
+    while len(late.held) < 12:
+        await shared.clock.sleep(0.02)
+        silent = silent + 0.02 if held_by([*workers, late]) < 36 else 0.0
+        longest = max(longest, silent)
+    assert longest <= 0.3
+
+
+@in_shared_table
+async def test_who_has_missed_a_beat_is_given_nothing_and_a_gift_to_the_dead_is_taken_up_at_once(
+    shared: Shared,
+) -> None:
+    """A worker that dies within a failover time of another looks alive when that one's leases are given away."""
+    workers = await fleet_of(shared, 4, 12)
+    alive = [worker for worker in workers if worker.name == leader_of(shared)]
+    alive += [worker for worker in workers if worker not in alive][:1]
+    first, second = [worker for worker in workers if worker not in alive]
+    shared.kill(first.name)
+    await shared.clock.sleep(F - 3.0)
+    shared.kill(second.name)
+    gone = {shared.known_as(first.name)}
+    await shared.until(lambda: not shared.loads().keys() & gone, within=5.0)
+    await shared.until(lambda: held_by(alive) == 12, within=F - 3.0)
+
+
+@in_shared_table
+async def test_who_has_just_begun_leaves_the_lock_to_whoever_has_watched_for_longer(shared: Shared) -> None:
+    """It would see what is free a failover time after it was."""
+    workers = await fleet_of(shared, 3, 6)
+    leader = next(worker for worker in workers if worker.name == leader_of(shared))
+    other, dead = [worker for worker in workers if worker is not leader]
+    shared.kill(dead.name)
+    died_at = shared.clock.monotonic()
+    await shared.clock.sleep(6.0)
+    newcomers = [shared.python(f"new-{number}") for number in range(4)]
+    await shared.clock.sleep(1.0)
+    shared.begin(leader.loop.drain(25.0))
+    await shared.until(lambda: leader_of(shared) not in (None, leader.name), within=2.0)
+    assert leader_of(shared) == other.name
+    left = [other, *newcomers]
+    await shared.until(lambda: held_by(left) == 6, within=F + 2.0 - (shared.clock.monotonic() - died_at))
+
+
 # -- a KCL among them
 
 
