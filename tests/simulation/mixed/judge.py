@@ -55,7 +55,7 @@ class MixedJudge(Trace):
         self._workers: dict[str, Any] = {}
         self._moved_at: dict[str, float] = {}
         self._pending_since: dict[str, float] = {}
-        self._lock_moved_at = 0.0
+        self._lock_moved_at = self._acquired_at = 0.0
         self._lock: tuple[str | None, float] = (None, 0.0)
         self._open: dict[str, list[tuple[Any, Any]]] = {}
 
@@ -73,6 +73,11 @@ class MixedJudge(Trace):
 
     def is_java(self, worker: str | None) -> bool:
         return isinstance(self._workers.get(worker or ""), KclProcess)
+
+    @property
+    def lock_left_seconds(self) -> float:
+        """For how long the leader's lock lasts, if it is not heartbeaten again."""
+        return max(0.0, self._lock_moved_at + self._lock[1] - self._now)
 
     # -- the table
 
@@ -92,7 +97,7 @@ class MixedJudge(Trace):
         return self.marked_at is not None and self._now >= self.marked_at + since_seconds
 
     def _check_planner(self, worker: str, write: Write) -> None:
-        """In a fleet with a leader only the leader plans; a lease is taken by others only where there is none."""
+        """In a fleet with a leader only the leader plans, and an owner that leaves hands over what is its own."""
         row, lock = self.table.lease(write.key), self.table.get("Leader")
         holder = None if lock is None else lock["ownerName"]["S"]
         if write.verb in _PLANS and worker not in (
@@ -101,10 +106,24 @@ class MixedJudge(Trace):
             row.owner if row else None,
         ):
             self.breach(f"{worker} plans ({write.verb} of {write.key}), while {holder} leads")
-        if write.verb == "take" and lock is not None and holder != worker:
-            silent = self._now - self._lock_moved_at
-            if silent < int(lock["leaseDuration"]["S"]) / 1000 and silent < 0.99 * 3 * self._draw.failover:
-                self.breach(f"{worker} takes {write.key}, while {holder} leads")
+
+    def _check_take(self, worker: str, key: str) -> None:
+        """A lease is taken by others than the leader only where there is none."""
+        holder = self._lock[0]
+        led = self._draw.protocol == "3x" and self._is_led(since_seconds=self._notice_seconds())
+        led = led and self._now >= self._acquired_at + self._notice_seconds()
+        if led and holder not in (None, worker) and not self._may_take(key, holder):
+            self.breach(f"{worker} takes {key}, while {holder} leads")
+
+    def _may_take(self, key: str, holder: str | None) -> bool:
+        """Where the lock is somebody's: what stood still for 3 F, under a leader that shows no life either.
+
+        In a fleet where calls are lost a leader may live and show none.
+        """
+        idle = self._now - self._moved_at.get(key, 0.0)
+        leader = self._workers.get(holder or "")
+        lives = leader is not None and leader.is_up and not leader.is_troubled
+        return idle >= 0.99 * 3 * self._draw.failover and not (lives and self.is_calm())
 
     def put(self, worker: str, item: Item) -> None:
         """A Python worker put its own row."""
@@ -154,6 +173,8 @@ class MixedJudge(Trace):
             if idle < 0.99 * seconds:
                 self.breach(f"{worker} takes the leader's lock {idle:.2f} s after it had moved, of {seconds:g} s")
         self._lock_moved_at = self._now
+        if write.verb == "acquire_lock":
+            self._acquired_at = self._now
         self._lock = (None, 0.0) if item is None else (item["ownerName"]["S"], int(item["leaseDuration"]["S"]) / 1000)
 
     def _check_step(self, worker: str, write: Write, before: Lease, after: Lease) -> None:
@@ -169,6 +190,8 @@ class MixedJudge(Trace):
             return
         if before.is_finished:
             self.breach(f"{verb} of {key} after its SHARD_END")
+        if verb == "take":
+            self._check_take(worker, key)
         owner = before.actual_owner
         if step and owner not in (None, worker) and not self._draw.is_wild:
             self._check_idle(worker, write, before)

@@ -123,6 +123,10 @@ class MixedWorld(LeaseWorld):
         self.judge.died(worker)
         self.judge.due_anew(self.due_seconds())
 
+    def drain(self, worker: Any, timeout_seconds: float | None = None) -> None:
+        super().drain(worker, timeout_seconds)
+        self.judge.due_anew(self.due_seconds())  # what it had seen stand still goes with it
+
     def due_seconds(self) -> float | None:
         """Within how long of a death now the dead one's leases are to be held elsewhere; None: it is not said.
 
@@ -139,14 +143,14 @@ class MixedWorld(LeaseWorld):
             return failover + 2.0
         leader, reached = self.leader(), times.discovery_seconds + 4.0
         chosen_wrongly = _HAND_OFF_SECONDS + failover + reached
+        by_kcl = failover + _STALE_REPORT_SECONDS + 3 * times.assignment_seconds + reached
         if leader is None:
-            if python:
-                return 3 * failover + 3.0 + (chosen_wrongly if self.kcl_is_in_sight() else 0.0)
-            alone = times.lock_seconds + 3 * times.heartbeat_seconds + 2 * times.assignment_seconds
-            return alone + _STALE_REPORT_SECONDS + failover + reached
+            if python and self.judge.lock_left_seconds > 3 * failover + 5.0:
+                return 3 * failover + 3.0  # before anybody may lead
+            return times.lock_seconds + 3 * times.heartbeat_seconds + by_kcl
         if isinstance(leader, SimWorker):
             return failover + 3.0 + (chosen_wrongly if self.kcl_is_in_sight() else 0.0)
-        return failover + _STALE_REPORT_SECONDS + 3 * times.assignment_seconds + reached
+        return by_kcl
 
     # -- the run
 
