@@ -1,0 +1,41 @@
+"""The IAM policy of `deploy/`, as a deployer fills it in: whether it allows a call that was made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+from consumer.testing.proxy import Exchange
+from tests.house.tree import ROOT
+
+__all__ = ["Policy"]
+
+
+class Policy:
+    """``names`` fills the placeholders: REGION, ACCOUNT, LEASE_TABLE and so on."""
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        text = (ROOT / "deploy/iam-policy.json").read_text()
+        for placeholder, name in names.items():
+            text = text.replace(placeholder, name)
+        statements = [(each["Action"], each["Resource"]) for each in json.loads(text)["Statement"]]
+        self._allowed = [
+            (action, resource)
+            for actions, resources in statements
+            for action in ([actions] if isinstance(actions, str) else actions)
+            for resource in ([resources] if isinstance(resources, str) else resources)
+        ]
+
+    def lacks(self, call: Exchange, *, tables: str, otherwise: str = "") -> str | None:
+        """The right that a DynamoDB call needs and is not given, with what it was about; None where it is allowed.
+
+        ``tables`` is the ARN that table names are put behind; ``otherwise`` what a call without one is about.
+        """
+        right = f"dynamodb:{call.request.operation}"
+        of = tables + call.fields["TableName"] if "TableName" in call.fields else otherwise
+        if "IndexName" in call.fields:
+            of += f"/index/{call.fields['IndexName']}"
+        if any(right == action and fnmatchcase(of, pattern) for action, pattern in self._allowed):
+            return None
+        return f"{right} of {of}"

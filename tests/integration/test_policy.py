@@ -1,0 +1,106 @@
+"""The IAM policy allows all that a worker asks for where it shares a table with a KCL: lock, index, older tables."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from consumer.clock import SystemClock
+from consumer.config import InitialPosition, WorkerConfig
+from consumer.processor import RecordProcessor
+from consumer.testing.memory_source import MemoryRecordSource
+from consumer.testing.ministack import Ministack
+from consumer.testing.proxy import Exchange, Proxy
+from consumer.testing.shard_log import ShardLog
+from consumer.worker import Outcome, Worker
+from lease_store.coordination import ClientVersion, coordination_to_item
+from lease_store.dynamodb import DynamoDBLeaseStore
+from tests.integration.policy import Policy
+
+pytestmark = pytest.mark.integration
+
+CLOCK = SystemClock()
+TABLES = "arn:aws:dynamodb:us-east-1:000000000000:table/"
+
+
+class Reads(RecordProcessor):
+    """Reads, and does nothing with it."""
+
+    async def process_records(self, records: Any, checkpointer: Any) -> None:
+        return None
+
+
+@pytest.fixture
+def dynamodb(ministack: Ministack) -> Iterator[Any]:
+    session = boto3.Session("local", "local", region_name="us-east-1")
+    client = session.client("dynamodb", endpoint_url=ministack.endpoint_url)
+    yield client
+    client.close()
+
+
+def make_older_tables(dynamodb: Any, app: str) -> None:
+    """What a KCL 3.0 to 3.4 makes beside its lease table when it first starts, but for the lease table's own rows."""
+    for suffix, key in (("CoordinatorState", "key"), ("WorkerMetricStats", "wid")):
+        dynamodb.create_table(
+            TableName=f"{app}-{suffix}",
+            KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+    row = ClientVersion(state="CLIENT_VERSION_3X", modified_by="java-1", modified_at_ms=1, entity_type=None)
+    dynamodb.put_item(TableName=f"{app}-CoordinatorState", Item=coordination_to_item(row, "coordinator"))
+
+
+async def calls_of_two(ministack: Ministack, monkeypatch: pytest.MonkeyPatch, app: str) -> list[Exchange]:
+    """Everything that a leader and one that follows it ask of DynamoDB, from their starts to their ends."""
+    for name, value in ministack.environment.items():
+        monkeypatch.setenv(name, value)
+    log = ShardLog(CLOCK.wall)
+    log.create_table("orders")
+    log.put_item("orders", new_image={"pk": "a"})
+    config = WorkerConfig(
+        app=app, initial_position=InitialPosition("TRIM_HORIZON"), coordination="leader", failover_seconds=2.0
+    )
+    async with Proxy(ministack.endpoint_url) as proxy:
+
+        def worker() -> Worker:
+            store = DynamoDBLeaseStore(app, endpoint_url=proxy.endpoint_url, application=app)
+            return Worker(MemoryRecordSource(log, "dynamodb:orders", clock=CLOCK), store, Reads, config)
+
+        async with CLOCK.timeout(40.0), worker() as leader:
+            leads = asyncio.ensure_future(leader.run())
+            while not leader.status().coordination.planned_seconds_ago or not leader.status().records_processed:
+                assert not leads.done()
+                await CLOCK.sleep(0.1)
+            async with worker() as follower:
+                follows = asyncio.ensure_future(follower.run())
+                await CLOCK.sleep(2.5)  # a heartbeat, a renewal, a look at the index and at everything
+                assert leader.status().coordination.is_leader
+                for one, running in ((leader, leads), (follower, follows)):
+                    one.stop()
+                    assert await running is Outcome.CLEAN
+        # In a small table a look is as quick; in a large one workers ask the index between looks.
+        index = DynamoDBLeaseStore(app, endpoint_url=proxy.endpoint_url)
+        async with index.open():
+            await index.owned_by("anybody")
+        return list(proxy.exchanges)
+
+
+async def test_a_leader_and_its_follower_need_no_right_beyond_the_policy(
+    ministack: Ministack, monkeypatch: pytest.MonkeyPatch, dynamodb: Any
+):
+    app = f"app-{uuid4().hex[:8]}"
+    make_older_tables(dynamodb, app)
+    calls = await calls_of_two(ministack, monkeypatch, app)
+    policy = Policy({"REGION": "us-east-1", "ACCOUNT": "000000000000", "LEASE_TABLE": app, "APP": app})
+    assert {policy.lacks(call, tables=TABLES) for call in calls} == {None}
+    # The evidence is worth something: one led, where the layout says, and had the index made.
+    asked = {(call.request.operation, call.fields["TableName"]) for call in calls}
+    locks, metrics = f"{app}-CoordinatorState", f"{app}-WorkerMetricStats"
+    assert {("PutItem", locks), ("UpdateItem", locks), ("DeleteItem", locks), ("PutItem", metrics)} <= asked
+    assert {("UpdateTable", app), ("Query", app)} <= asked
