@@ -1,0 +1,76 @@
+"""The KCL's own way from 2.x to 3.x and back, state by state, as a Python fleet follows it."""
+
+from __future__ import annotations
+
+from consumer.hooks import ModeChanged
+from lease_store import verbs
+from lease_store.coordination import ClientVersion
+from lease_store.item import item_of
+from lease_store.layout import LegacyRows
+from tests.unit.leasing.two_x_stage import Python, Shared, in_shared_table
+
+
+def set_state(shared: Shared, state: str) -> None:
+    row = ClientVersion(state=f"CLIENT_VERSION_{state}", modified_by="a-migration")
+    shared.store.put_item(item_of(row, "coordinator"), "coordinator")
+
+
+def modes(python: Python) -> list[str]:
+    return [fact.mode for fact in python.facts if isinstance(fact, ModeChanged)]
+
+
+def legacy(shared: Shared) -> LegacyRows:
+    rows = shared.store.legacy_rows()
+    assert rows is not None
+    return rows
+
+
+def reporters(shared: Shared) -> int:
+    """Workers with a metric row where a KCL 3.0 to 3.4 keeps them; none may lie in the lease table."""
+    assert not shared.store.rows().workers
+    return len(legacy(shared).workers)
+
+
+@in_shared_table
+async def test_each_state_is_followed_in_both_directions_and_no_lease_is_left(shared: Shared) -> None:
+    shared.store.add_legacy_tables()
+    set_state(shared, "UPGRADE_FROM_2X")
+    shared.make(6)
+    pythons = [shared.python("py-1"), shared.python("py-2")]
+
+    async def even() -> None:
+        await shared.until(lambda: sorted(shared.loads().values()) == [3, 3], within=60.0)
+
+    await even()
+    assert reporters(shared) == 2, "without their metric rows the Java fleet could never leave 2.x"
+    set_state(shared, "3X_WITH_ROLLBACK")
+    await shared.until(lambda: all(modes(each) == ["2x", "leader"] for each in pythons), within=5.0)
+    await shared.until(lambda: legacy(shared).lock is not None, within=30.0)
+    await even()
+    assert reporters(shared) == 2
+    set_state(shared, "2X")
+    await shared.until(lambda: all(modes(each)[-1] == "2x" for each in pythons), within=5.0)
+    await shared.until(lambda: reporters(shared) == 0, within=5.0)
+    await shared.until(lambda: legacy(shared).lock is None, within=5.0)
+    await even()
+    java = shared.java("java-1")
+    await shared.until(lambda: sorted(shared.loads().values()) == [2, 2, 2], within=90.0)
+    assert java.errors == 0
+
+
+@in_shared_table
+async def test_a_hand_off_that_the_roll_back_met_half_way_comes_to_an_end(shared: Shared) -> None:
+    """Its receiver may be a KCL that works as a 2.x by now, and knows nothing of hand-offs any more."""
+    shared.store.add_legacy_tables()
+    set_state(shared, "3X_WITH_ROLLBACK")
+    shared.make(2)
+    python = shared.python("py-1", batch_seconds=8.0)
+    await shared.until(lambda: len(python.held) == 2, within=60.0)
+    lease = shared.row("shard-00")
+    shared.store.apply(verbs.start_hand_off(lease, "java-1"))
+    await shared.clock.sleep(2.0)
+    set_state(shared, "2X")
+    await shared.until(lambda: not shared.row("shard-00").is_pending, within=40.0)
+    shared.java("java-1")
+    await shared.until(lambda: shared.loads() == {"java-1": 1, "py-1": 1}, within=60.0)
+    assert not any(lease.is_pending for lease in shared.store.rows().leases)
