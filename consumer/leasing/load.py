@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -30,7 +30,7 @@ _LEAST_CPU: Final = 50.0
 _STAYS_SECONDS: Final = 120.0
 _COOL: Final = 0.75
 _COOLS_SECONDS: Final = 900.0
-_RESTS_SECONDS: Final = 900.0
+_RESTS_SECONDS: Final = 300.0
 _HALF_LIFE_SECONDS: Final = 60.0
 _QUIET_KBPS: Final = 1.0
 
@@ -49,7 +49,7 @@ def cpu_of(samples: Sequence[float]) -> float | None:
 
 @dataclass(slots=True)
 class _Seen:
-    """A lease: its owner, since when as far as I saw, and its throughput smoothed by my clock."""
+    """A lease: its owner, when it came from another that lives, and its throughput smoothed by my clock."""
 
     owner: str | None
     moved_at: float
@@ -71,7 +71,7 @@ class LoadWatch:
         None where the load of no lease is known, or there is nobody to compare with.
         """
         unfinished = [lease for lease in leases if not lease.is_finished]
-        kbps = self._smoothed(unfinished, now)
+        kbps = self._smoothed(unfinished, cpu, now)
         carried: dict[str, float] = defaultdict(float)
         for lease in unfinished:
             if lease.owner is not None and lease.owner in cpu:
@@ -94,7 +94,7 @@ class LoadWatch:
             resting=frozenset(key for key, seen in self._seen.items() if now < seen.moved_at + _RESTS_SECONDS),
         )
 
-    def _smoothed(self, leases: Sequence[Lease], now: float) -> dict[str, float]:
+    def _smoothed(self, leases: Sequence[Lease], alive: Container[str | None], now: float) -> dict[str, float]:
         """Throughput by key; of a lease that nothing is known of, the average of the others (as the KCL reckons)."""
         known = [float(lease.throughput_kbps) for lease in leases if lease.throughput_kbps is not None]
         usual = sum(known) / len(known) if known else 0.0
@@ -106,7 +106,8 @@ class LoadWatch:
                 seen[lease.key] = _Seen(lease.owner, -math.inf, stored, now)
                 continue
             weight = 1.0 - 0.5 ** (max(0.0, now - before.at) / _HALF_LIFE_SECONDS)
-            moved_at = before.moved_at if before.owner == lease.owner else now
+            is_moved = before.owner != lease.owner and before.owner in alive
+            moved_at = now if is_moved else before.moved_at
             seen[lease.key] = _Seen(lease.owner, moved_at, before.kbps + weight * (stored - before.kbps), now)
         self._seen = seen
         return {key: each.kbps for key, each in seen.items()}

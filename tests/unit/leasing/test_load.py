@@ -101,13 +101,16 @@ def test_while_leases_come_and_go_the_time_begins_anew() -> None:
     assert watch.see(UNEVEN, NO_CPU, 221.0).excess  # type: ignore[union-attr]
 
 
-def test_a_lease_that_moved_rests_for_a_quarter_of_an_hour() -> None:
+def test_a_lease_that_moved_rests_for_five_minutes() -> None:
     watch = LoadWatch()
     assert watch.see(UNEVEN, NO_CPU, 0.0).resting == frozenset()  # type: ignore[union-attr]
     moved = [row("1", "b", 3_000.0), UNEVEN[1]]
     assert watch.see(moved, NO_CPU, 10.0).resting == {"1"}  # type: ignore[union-attr]
-    assert watch.see(moved, NO_CPU, 909.0).resting == {"1"}  # type: ignore[union-attr]
-    assert watch.see(moved, NO_CPU, 911.0).resting == frozenset()  # type: ignore[union-attr]
+    assert watch.see(moved, NO_CPU, 309.0).resting == {"1"}  # type: ignore[union-attr]
+    assert watch.see(moved, NO_CPU, 311.0).resting == frozenset()  # type: ignore[union-attr]
+    assert watch.see(moved, {"a": None, "c": None}, 400.0).resting == frozenset()  # type: ignore[union-attr]
+    taken_over = [row("1", "c", 3_000.0), row("2", "c", 1_000.0)]
+    assert watch.see(taken_over, {"a": None, "c": None}, 401.0).resting == frozenset()  # type: ignore[union-attr]
 
 
 def test_who_bore_too_much_is_given_nothing_until_it_has_been_cool_for_a_quarter_of_an_hour() -> None:

@@ -18,6 +18,7 @@ from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
 from consumer.leasing.names import seems_ours
 from consumer.leasing.table_mode import Coordination
 from consumer.leasing.tenure import StopReason
+from consumer.operate.cpu import CpuReader
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
@@ -36,7 +37,15 @@ class Python:
     Its name gets a nonce, as every name of ours has one.
     """
 
-    def __init__(self, name: str, shared: Shared, batch_seconds: float, coordination: Coordination, **settings: Any):
+    def __init__(
+        self,
+        name: str,
+        shared: Shared,
+        batch_seconds: float,
+        coordination: Coordination,
+        cpu: CpuReader | None = None,
+        **settings: Any,
+    ) -> None:
         self.name = f"{name}-{crc32(name.encode()):010x}"
         self.batch_seconds = batch_seconds
         self.facts: list[Fact] = []
@@ -50,6 +59,7 @@ class Python:
             clock=shared.clock,
             random=random.Random(name),
             hooks=Hooks([self.facts.append]),
+            cpu=cpu,
         )
 
     @property
