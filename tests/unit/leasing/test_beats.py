@@ -6,9 +6,11 @@ import logging
 
 import pytest
 
+from consumer.leasing.own_row import OwnRow
+from consumer.leasing.timing import LeaseTiming
 from lease_store.attributes import Place
 from lease_store.lease import WorkerRow
-from tests.unit.leasing.loop_stage import loop_on
+from tests.unit.leasing.loop_stage import leases_on, loop_on
 from tests.unit.leasing.scripted_store import ME, Bench, on_bench
 
 
@@ -46,3 +48,16 @@ def test_a_row_that_somebody_else_wrote_is_beaten_and_told(caplog: pytest.LogCap
     assert caplog.messages == [
         "Could not write this worker's own row, trying again: This worker's own row is at beat 40 already."
     ]
+
+
+@on_bench
+async def test_however_long_the_failover_time_a_beat_comes_every_20_s(bench: Bench) -> None:
+    """A KCL's leader gives nothing to a worker whose row is a minute old by its clock."""
+    leases = leases_on(bench)
+    leases.timing = LeaseTiming(3600.0)
+    bench.begin(OwnRow(leases).beat_forever())
+    await bench.clock.sleep(5.0)
+    for _ in range(100):
+        await bench.clock.sleep(1.0)
+        (row,) = bench.rows().workers
+        assert bench.clock.wall() - row.updated_at < 22.0

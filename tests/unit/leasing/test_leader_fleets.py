@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ async def fleet_of(shared: Shared, count: int, leases: int, **settings: Any) -> 
 
 
 @pytest.mark.parametrize("who", ["leader", "follower"])
-@pytest.mark.parametrize("phase", [0.0, 0.9, 1.7, 2.4, 3.2])
+@pytest.mark.parametrize("phase", [0.0, 1.7, 3.2])
 def test_whoever_dies_its_leases_are_held_elsewhere_within_a_failover_time_and_2_s(phase: float, who: str) -> None:
     @in_shared_table
     async def main(shared: Shared) -> None:
@@ -90,15 +91,23 @@ async def test_a_leader_that_drains_gives_up_its_lock_at_once_and_its_leases_wit
     assert set(leaver.ends()) == {"handed_off"}
 
 
-@in_shared_table
-async def test_what_has_no_place_within_the_limits_is_told_and_placed_when_somebody_comes(shared: Shared) -> None:
-    make(shared, 6)
-    shared.python("py-0", coordination="leader", max_leases=4)
-    await shared.clock.sleep(20.0)
-    assert shared.loads() == {"py-0": 4, "": 2}
-    late = shared.python("py-1")
-    await shared.until(lambda: len(late.held) >= 2, within=8.0)
-    await shared.until(lambda: shared.loads() == {"py-0": 3, "py-1": 3}, within=15.0)
+def test_what_has_no_place_within_the_limits_is_told_and_placed_when_somebody_comes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    @in_shared_table
+    async def main(shared: Shared) -> None:
+        make(shared, 6)
+        shared.python("py-0", coordination="leader", max_leases=4)
+        await shared.clock.sleep(20.0)
+        assert shared.loads() == {"py-0": 4, "": 2}
+        late = shared.python("py-1")
+        await shared.until(lambda: len(late.held) >= 2, within=8.0)
+        await shared.until(lambda: shared.loads() == {"py-0": 3, "py-1": 3}, within=15.0)
+
+    with caplog.at_level(logging.WARNING, "leasehold.leasing"):
+        main()
+    (told,) = caplog.messages
+    assert told.startswith("2 shards are read by nobody, since every worker holds as many as its limit allows")
 
 
 @in_shared_table

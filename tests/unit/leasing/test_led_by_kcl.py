@@ -8,6 +8,7 @@ import pytest
 
 from consumer.hooks import LeaseTaken, ModeChanged
 from lease_store import verbs
+from lease_store.checkpoint import SHARD_END
 from lease_store.lease import Lease
 from tests.unit.leasing.kcl_3x import Kcl3x
 from tests.unit.leasing.two_x_stage import Python, Shared, in_shared_table
@@ -39,6 +40,20 @@ async def test_what_a_kcl_assigns_is_begun_at_the_next_look(shared: Shared) -> N
     assert ours.loop.leases.table.mode == "leader"
     java.assign("shard-00", ours.name)
     await shared.until(lambda: ours.held == ["shard-00"], within=1.2)
+
+
+@in_shared_table
+async def test_in_a_table_that_is_looked_at_rarely_the_index_tells_of_it_as_soon(shared: Shared) -> None:
+    """With a few thousand rows a fleet's looks are many seconds apart, by its budget of read units."""
+    java = await led(shared)
+    await shared.store.ensure_owner_index()
+    for number in range(400):
+        shared.store.apply(verbs.create(Lease(key=f"old-{number}", owner="gone", checkpoint=SHARD_END)))
+    ours = shared.python("py-0", read_units=2.0)
+    await shared.clock.sleep(31.0)
+    java.assign("shard-00", ours.name)
+    await shared.until(lambda: ours.held == ["shard-00"], within=1.2)
+    assert ours.loop.leases.looked_at < shared.clock.monotonic() - 1.2
 
 
 @in_shared_table

@@ -44,6 +44,7 @@ class Python:
         batch_seconds: float,
         coordination: Coordination,
         cpu: CpuReader | None = None,
+        read_units: float = 50.0,
         **settings: Any,
     ) -> None:
         self.name = f"{name}-{crc32(name.encode()):010x}"
@@ -54,7 +55,7 @@ class Python:
         start = InitialPosition("TRIM_HORIZON")
         self.loop = LeaseLoop(
             AdoptedLeases(shared.store, f"{BASE}@1", start, shared.clock.wall),
-            LeaseSettings(self.name, BASE, 10.0, 30.0, 50.0, coordination=coordination, **settings),
+            LeaseSettings(self.name, BASE, 10.0, 30.0, read_units, coordination=coordination, **settings),
             self,
             clock=shared.clock,
             random=random.Random(name),
