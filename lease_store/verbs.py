@@ -4,33 +4,33 @@ A verb is a pure function from the lease *as last seen* to a ``Write``. Both sto
 else knows conditions. c is the counter as seen, L ``leaseOwner``, P ``checkpointOwner``; the *actual owner* is P if
 present, else L.
 
-==================  =======================================================  ==========================================
-verb                condition (the row exists, unless it creates it)         change
-==================  =======================================================  ==========================================
-create              key absent                                               the whole row
-take                counter = c, checkpoint not SHARD_END                    L = me, remove P, c + 1
-renew               counter = c, actual owner = me, checkpoint not SHARD_END c + 1
-set_checkpoint      counter = c, actual owner = me, checkpoint not SHARD_END checkpoint, c + 1
-start_hand_off      L = as seen, P absent, checkpoint not SHARD_END          L = next, P = as seen L (counter untouched)
-finish_hand_off     counter = c, L = next, P = me                            remove P, c + 1
-take_back           counter = c, P = me                                      L = me, remove P, taken back = c + 1, c + 1
-release             counter = c, L = me, P absent                            remove L, c + 1
-pass_on             counter = c, L = me, P as seen                           L = next or removed, remove P, c + 1
-prepare_checkpoint  counter = c, actual owner = me, checkpoint not SHARD_END pending checkpoint and state, c + 1
-assign              counter = c, L and P as seen                             L = next, remove P, c + 1
-mark_rules          -                                                        leaseholdRules (counter untouched)
-announce            -                                                        leaseholdNewcomer (counter untouched)
-end_shard           counter = c, actual owner = me                           checkpoint = SHARD_END, children, L = me,
-                                                                             remove P, c + 1
-replace             counter = c, checkpoint = SHARD_END, same incarnation    the row of the next incarnation, c + 1
-delete              counter = c, checkpoint = SHARD_END, same incarnation    the row goes
-put_worker          the row's beat is absent or below the new one            the whole row
-delete_worker       a worker's row, beat as seen (a KCL's: lut as seen)      the row goes
-acquire_lock        no lock; or version as seen, and released if seen so     the whole row
-heartbeat_lock      version as seen, owner = me                              the next version, the duration
-release_lock        version as seen, owner = me                              the row goes
-delete_row          every attribute as seen                                  the row goes
-==================  =======================================================  ==========================================
+==================  ========================================================  ==========================================
+verb                condition (the row exists, unless it creates it)          change
+==================  ========================================================  ==========================================
+create              key absent                                                the whole row
+take                counter = c, checkpoint not SHARD_END                     L = me, remove P, c + 1
+renew               counter = c, actual owner = me, checkpoint not SHARD_END  c + 1, the load where given
+set_checkpoint      counter = c, actual owner = me, checkpoint not SHARD_END  checkpoint, c + 1, the load where given
+start_hand_off      L = as seen, P absent, checkpoint not SHARD_END           L = next, P = L as seen (c untouched)
+finish_hand_off     counter = c, L = next, P = me                             remove P, c + 1
+take_back           counter = c, P = me                                       L = me, remove P, c + 1, taken back = c + 1
+release             counter = c, L = me, P absent                             remove L, c + 1
+pass_on             counter = c, L = me, P as seen                            L = next or removed, remove P, c + 1
+prepare_checkpoint  counter = c, actual owner = me, checkpoint not SHARD_END  pending checkpoint and state, c + 1
+assign              counter = c, L and P as seen                              L = next, remove P, c + 1
+mark_rules          -                                                         leaseholdRules (c untouched)
+announce            -                                                         leaseholdNewcomer (c untouched)
+end_shard           counter = c, actual owner = me                            checkpoint = SHARD_END, children, L = me,
+                                                                              remove P, c + 1
+replace             counter = c, checkpoint = SHARD_END, same incarnation     the row of the next incarnation, c + 1
+delete              counter = c, checkpoint = SHARD_END, same incarnation     the row goes
+put_worker          the row's beat is absent or below the new one             the whole row
+delete_worker       a worker's row, beat as seen (a KCL's: lut as seen)       the row goes
+acquire_lock        no lock; or version as seen, and released if seen so      the whole row
+heartbeat_lock      version as seen, owner = me                               the next version, the duration
+release_lock        version as seen, owner = me                               the row goes
+delete_row          every attribute as seen                                   the row goes
+==================  ========================================================  ==========================================
 
 Source: the Java KCL 3.5.1's conditional writes and its lock client's, made stricter (counter *and* actual owner, so
 that a row deleted and recreated at a low counter can't match a zombie's write). Accepting a row that names me is

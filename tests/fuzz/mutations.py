@@ -176,6 +176,7 @@ row_names = st.sampled_from(
         "leaseholdTakenBack",
         "leaseholdApp",
         "leaseholdRules",
+        "leaseholdNewcomer",
         "ownerName",
         "recordVersionNumber",
         "leaseDuration",
