@@ -43,6 +43,7 @@ class Python:
         shared: Shared,
         batch_seconds: float,
         coordination: Coordination,
+        *,
         cpu: CpuReader | None = None,
         read_units: float = 50.0,
         **settings: Any,
