@@ -107,9 +107,9 @@ async def hot_python(play: Play) -> None:
     have so with the lease, too.
     """
     fleet, timers = play.fleet, play.fleet.timers
-    async with EcsMetadata(2.0) as metadata:
+    async with EcsMetadata(1.0) as metadata:
         async with play.step("Java starts on an empty table"):
-            await fleet.start_java("java1", cpu_percent=15.0)
+            await fleet.start_java("java1", cpu_percent=5.0)
             await fleet.until_shared(timers.patience_seconds, least=4)
         async with play.step("Python joins"):
             await fleet.start_python("python1", ECS_CONTAINER_METADATA_URI_V4=metadata.url)
