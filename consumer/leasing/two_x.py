@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Final
@@ -19,6 +19,7 @@ from consumer.leasing.names import seems_ours
 from consumer.leasing.newcomers import Newcomers
 from consumer.leasing.rules import Means
 from consumer.leasing.shuffle import shuffle_leader
+from consumer.leasing.takers import Takers
 from consumer.leasing.timing import grace_seconds
 from consumer.leasing.two_x_plan import TwoXPlan, TwoXRow, TwoXView, two_x_plan
 from consumer.streams.shard_graph import done_with
@@ -33,6 +34,8 @@ _log = logging.getLogger("leasehold.leasing")
 _VERY_OLD_FAILOVERS: Final = 3
 _LET_GO_FAILOVERS: Final = 0.5
 """In this time a KCL has renewed a row that it just finished, which goes on counting as its load."""
+_AHEAD_OF_TAKER_FAILOVERS: Final = 0.5
+"""Time for the batch that is under way to end: what is not free when a KCL looks, it robs."""
 _ROB_KCL_FAILOVERS: Final = 0.5
 _ROB_OURS_FAILOVERS: Final = 2.0
 
@@ -55,6 +58,7 @@ class TwoXRules:
         self._ended_at: dict[str, int] = {}
         self._surplus = _Least(_LET_GO_FAILOVERS * self._failover)
         self._robbing = _Least(_ROB_OURS_FAILOVERS * self._failover)
+        self._takers = Takers(self._failover)
         self._newcomers = Newcomers(_VERY_OLD_FAILOVERS * self._failover)
         self._robbed_at = -math.inf
         self._spurned_by: set[str] = set()
@@ -91,8 +95,9 @@ class TwoXRules:
         """Let a surplus go, or rob, where looks have agreed on it for long enough; clean up behind my own shards."""
         now, table = self._leases.clock.monotonic(), {lease.key: lease for lease in self._leases.current_leases()}
         self._newcomers.see(table.values(), self._living(), now)
+        self._takers.see(table.values(), now)
         made = self._plan()
-        self._let_go(made, self._surplus.see(len(made.releases), now))
+        self._let_go(made, self._surplus.see(len(made.releases), now), now)
         self._robbing.see(made.lacking if made.rob is not None else 0, now)
         if self._leases.held:
             self._newcomers.is_announced = False
@@ -102,14 +107,19 @@ class TwoXRules:
             self._rob(made.rob)
         self._clean_up(table)
 
-    def _let_go(self, made: TwoXPlan, surplus: int) -> None:
+    def _let_go(self, made: TwoXPlan, surplus: int, now: float) -> None:
         self._keep_all_but(frozenset(made.releases))
-        if surplus and self._living() != self._spurned_by:
+        if surplus and self._is_wanted_soon(made.needy, now) and self._living() != self._spurned_by:
             for key in made.releases[:surplus]:
                 held = self._leases.held.get(key)
                 if held is not None and not self._leases.is_releasing(key):
                     _log.info("The lease of shard %s is let go: another worker has less than its share.", key)
                     self._leases.signal(held, "release")
+
+    def _is_wanted_soon(self, needy: Sequence[str], now: float) -> bool:
+        """Whether somebody who lacks a lease takes it soon: one of ours at once, a KCL when its taker looks."""
+        looks = (now if seems_ours(owner) else self._takers.next_look(owner, now) for owner in needy)
+        return min(looks, default=now) <= now + _AHEAD_OF_TAKER_FAILOVERS * self._failover
 
     def _has_waited(self, key: str, now: float) -> bool:
         """Whether I have had to rob for so long that its owner will not let it go by itself.

@@ -59,7 +59,8 @@ class TwoXPlan:
 
     ``takes`` are free leases of my share, ``spare`` those that somebody's death left and that others may come for
     first, ``unwanted`` those that were let go and nobody took, ``rob`` a live worker's lease, where nothing is free;
-    ``releases`` is my whole surplus. ``lacking``: how many leases I am short of my share.
+    ``releases`` is my whole surplus, ``needy`` are the others who lack something. ``lacking``: how many leases I am
+    short of my share.
     """
 
     takes: tuple[str, ...] = ()
@@ -67,6 +68,7 @@ class TwoXPlan:
     unwanted: tuple[str, ...] = ()
     rob: str | None = None
     releases: tuple[str, ...] = ()
+    needy: tuple[str, ...] = ()
     lacking: int = 0
 
 
@@ -89,6 +91,7 @@ def two_x_plan(view: TwoXView) -> TwoXPlan:
         unwanted=tuple(row.key for row in rest if row.owner is None and row.is_very_old)[:room],
         rob=None if free or not lacking else _robbed(view.me, held, count, share, lacking),
         releases=_released(view, held, mine - share or (not free and _is_to_give(view.me, count, share))),
+        needy=tuple(sorted(owner for owner, leases in count.items() if leases < share and owner != view.me)),
         lacking=lacking,
     )
 

@@ -54,6 +54,19 @@ async def test_a_kcl_that_joins_is_given_its_share_and_robs_for_the_first_lease_
 
 
 @in_shared_table
+async def test_what_is_let_go_for_a_kcl_lies_idle_for_no_longer_than_a_batch_may_take(shared: Shared) -> None:
+    """Its taker looks every 20 s, when it was last seen to take is known, and until then we go on reading."""
+    shared.make(6)
+    python = shared.python("py-1", batch_seconds=2.0)
+    await shared.until(lambda: len(python.held) == 6, within=5.0)
+    shared.java("java-1", looks_first_at=3.0)
+    await shared.until(lambda: python.ends()["released"] == 2, within=30.0)
+    idle = await shared.until(lambda: at_rest(shared, 3, 3), within=TAKER_SECONDS)
+    assert idle <= 5.0
+    assert python.ends()["lost"] == 1
+
+
+@in_shared_table
 async def test_what_is_let_go_has_ended_its_batch_and_stored_its_checkpoint(shared: Shared) -> None:
     shared.make(2)
     python = shared.python("py-1", batch_seconds=5.0)
