@@ -22,7 +22,7 @@ _ROWS_MOVE_SECONDS: Final = 35.0
 def report(found: Diagnosis, *, width: int | None) -> Iterator[str]:
     """The lines; ``width`` None: nothing is wrapped."""
     for label, entries in _sections(found):
-        yield from _section(label, entries, width)
+        yield from _section(label, [_printable(entry) for entry in entries], width)
 
 
 def _sections(found: Diagnosis) -> Iterator[tuple[str, Sequence[str]]]:
@@ -124,6 +124,11 @@ def _stream(stream: StreamFound) -> str:
         f"{stream.name}{switched}: {counted(stream.shards, 'shard')}, among them {stream.listed} of the "
         f"{counted(stream.unfinished, 'lease')} that are not finished"
     )
+
+
+def _printable(text: str) -> str:
+    """Names in rows are anybody's: none of them moves the cursor or begins a line."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _section(label: str, entries: Iterable[str], width: int | None) -> Iterator[str]:
