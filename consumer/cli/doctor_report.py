@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from consumer.leasing.names import seems_ours
 from consumer.operate.diagnosis import Diagnosis, StreamFound
 from consumer.operate.findings import LeasesFound, LockFound, WorkerFound, counted
 from consumer.operate.prospects import PLACES
@@ -101,7 +102,8 @@ def _leases(leases: LeasesFound) -> Iterator[str]:
 
 def _worker(worker: WorkerFound, *, rowless: str, is_long: bool) -> str:
     """``is_long``: the table was watched for long enough to see every worker's row move that is written at all."""
-    whose = rowless if worker.library == "unknown" else worker.library
+    by_name = "named as Leasehold's are, " if seems_ours(worker.worker_id) else ""
+    whose = by_name + rowless if worker.library == "unknown" else worker.library
     parts = [f"{worker.worker_id}: {whose}", counted(len(worker.leases), "lease")]
     if worker.receiving:
         parts.append(f"{len(worker.receiving)} on the way to it")

@@ -106,6 +106,14 @@ def test_a_table_of_kcl_2x_may_be_joined_with_lease_rows_only():
     assert told(found, "workers") == ["java-1: no row, as nobody in mode 2x, 1 lease"]
 
 
+def test_a_worker_without_a_row_is_known_by_its_name_only():
+    scan = TableScan((KCL_2X, replace(KCL_2X, key="b", owner="orders-1-00ff00ff00")))
+    assert told(diagnose([Look(at=0.0, scan=scan)], table="app7"), "workers") == [
+        "java-1: no row, as nobody in mode 2x, 1 lease",
+        "orders-1-00ff00ff00: named as Leasehold's are, no row, as nobody in mode 2x, 1 lease",
+    ]
+
+
 def test_a_2x_worker_in_a_table_of_ours_is_noticed_when_its_leases_move():
     lease = replace(KCL_2X, stream="arn:o/stream/1", created_at="1-x", entity_type="LEASE")
     looks = [Look(at=number, scan=TableScan((replace(lease, counter=number),))) for number in (5, 6)]
