@@ -53,7 +53,9 @@ class Play:
         self._repeated |= again
         if again:
             figures["repeats"] = len(again)
-        wrong = {record for record in again if not may_repeat and not self._was_robbed(record)}
+        wrong = {
+            record for record in again if not (may_repeat or self._was_robbed(record) or self._stood_still(record))
+        }
         if wrong:
             given = ", ".join(f"{each.worker} in {each.shard_id} at {each.at:.2f}" for each in self._given(min(wrong)))
             self.find(f"{name}: {len(wrong)} records were given twice: {given}")
@@ -73,6 +75,13 @@ class Play:
         """Whether it is one of those that a KCL 2.x repeats by itself: it robs live owners, and does not let go."""
         members = {self.fleet.languages[note.worker] for note in self._given(record)}
         return not self.fleet.has_leader and "java" in members
+
+    def _stood_still(self, record: tuple[str, int]) -> bool:
+        """Whether one worker was given it twice and lost its trust in between: the busy machine kept it from renewing."""
+        given = self._given(record)
+        first, last = given[0], given[-1]
+        lost_at = [each.at for each in self.fleet.ledger.of("lease_lost", worker=first.worker)]
+        return len({each.worker for each in given}) == 1 and any(first.at < at < last.at for at in lost_at)
 
     def _given(self, record: tuple[str, int]) -> list[Note]:
         return [note for note in self.fleet.ledger.of("record") if (note.key, note.version) == record]

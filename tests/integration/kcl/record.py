@@ -21,8 +21,9 @@ from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Exchange
 from tests.integration.kcl.aggregate import aggregate
 from tests.integration.kcl.evidence import row_key
+from tests.integration.kcl.happenings import leader_now
 from tests.integration.kcl.java import EDITIONS
-from tests.integration.kcl.mixed_stage import MixedFleet, mixed_fleet
+from tests.integration.kcl.mixed_stage import MixedFleet, Row, mixed_fleet
 from tests.integration.kcl.timers import QUICK
 from tests.integration.ledger import CLOCK
 
@@ -87,6 +88,7 @@ class Recorder:
     def __init__(self, fleet: MixedFleet) -> None:
         self._fleet = fleet
         self.moments: dict[str, Any] = {}
+        self._rubbish: dict[str, Row] = {}
 
     def moment(self, name: str) -> None:
         """Keep every row as it is now; a legacy table's under the moment and the table's kind."""
@@ -95,6 +97,14 @@ class Recorder:
             if rows:
                 self.moments[f"{name} {suffix.removeprefix('-')}".strip()] = rows
 
+    def leave_rubbish(self, owner: str) -> None:
+        """Put a hand-off of long ago into the rows of ``owner``, as a KCL 3.x may leave behind."""
+        for row in self._fleet.rows():
+            if row.get("leaseOwner", {}).get("S") == owner:
+                row["checkpointOwner"] = {"S": "w0"}
+                self._fleet.table.put_item(TableName=self._fleet.app, Item=row)
+                self._rubbish[row["leaseKey"]["S"]] = row
+
     def requests(self) -> dict[str, Any]:
         """The first request of each kind."""
         found: dict[str, Any] = {}
@@ -102,6 +112,10 @@ class Recorder:
             kind = kind_of(exchange)
             if kind is not None and kind not in found:
                 found[kind] = {"operation": exchange.request.operation, "request": exchange.fields}
+            row = self._rubbish.get(row_key(exchange.fields) or "") if kind in ("take", "steal") else None
+            if row is not None and exchange.fields["Expected"]["leaseCounter"]["Value"] == row["leaseCounter"]:
+                written = {"operation": exchange.request.operation, "request": exchange.fields}
+                found["take_of_pending"] = {"row_before": row, **written}
         return found
 
 
@@ -124,20 +138,26 @@ def _as_base64(value: object) -> str:
 
 
 async def _two_peers(fleet: MixedFleet, recorder: Recorder) -> None:
-    """Join, split, merge, kill."""
+    """Join, split, merge, kill, stop."""
     first = await fleet.start_java("w1")
     async with fleet.written_to():
         await fleet.until_shared(_WITHIN_SECONDS)
         recorder.moment("1-one-worker")
-        await fleet.start_java("w2")
+        second = await fleet.start_java("w2")
         await fleet.until_shared(_WITHIN_SECONDS)
         recorder.moment("2-two-workers")
         await _reshard(fleet)
         recorder.moment("3-after-split-and-merge" if fleet.edition != "adapter" else "3-after-rotation")
         first.send(signal.SIGKILL)
+        if not fleet.has_leader:
+            recorder.leave_rubbish("w1")
         await fleet.until_owned_by_one("w2", _WITHIN_SECONDS)
         await CLOCK.sleep(3.0)
         recorder.moment("4-the-first-killed")
+        if fleet.has_leader:
+            await fleet.until(lambda: leader_now(fleet) == "w2", "the lock with w2", _WITHIN_SECONDS)
+        second.send(signal.SIGTERM)
+        await second.end(_WITHIN_SECONDS)
 
 
 async def _reshard(fleet: MixedFleet) -> None:
