@@ -71,13 +71,16 @@ class Play:
         if not is_so:
             self.find(otherwise)
 
+    def _is_excused(self, record: tuple[str, int]) -> bool:
+        return self._was_robbed(record) or self._stood_still(record)
+
     def _was_robbed(self, record: tuple[str, int]) -> bool:
         """Whether it is one of those that a KCL 2.x repeats by itself: it robs live owners, and does not let go."""
         members = {self.fleet.languages[note.worker] for note in self._given(record)}
         return not self.fleet.has_leader and "java" in members
 
     def _stood_still(self, record: tuple[str, int]) -> bool:
-        """Whether one worker was given it twice and lost its trust in between: the busy machine kept it from renewing."""
+        """Whether one worker was given it twice and lost its trust in between: a busy machine kept it from renewing."""
         given = self._given(record)
         first, last = given[0], given[-1]
         lost_at = [each.at for each in self.fleet.ledger.of("lease_lost", worker=first.worker)]
