@@ -7,9 +7,10 @@ the start (``table_check``). What tells a KCL's row from ours afterwards is ``cr
 The words that are no places. A KCL's row at AT_TIMESTAMP stands for the timestamp that its whole fleet is configured
 with, and so is this worker. One at LATEST stands for the end of the shard at each moment, so that a change of owner
 loses what came meanwhile. For a Python owner it is an instant from the beginning of its tenure on: the write that
-begins it also sets ``leaseholdStartAt``, which a KCL leaves where it is. The instant is the one at which this worker
-first saw the row, so that what a worker of the KCL's left unread when it died after that is read, too. Unprotected
-remains what came before, and whatever passes from one worker of the KCL's to another.
+begins it also sets ``leaseholdStartAt``, which a KCL leaves where it is. The instant is the one at which the writer
+first saw the row, so that what a worker of the KCL's left unread when it died after that is read, too; but no more than
+ten minutes before the row was last seen to move, for an application that never checkpoints means no more by LATEST than
+from now on. Unprotected remains what came before, and whatever passes from one worker of the KCL's to another.
 """
 
 from __future__ import annotations
@@ -32,21 +33,32 @@ from lease_store.writes import Is, Write
 
 __all__ = ["AdoptedLeases"]
 
-_BEGINS_A_TENURE: Final = frozenset({"take", "renew"})
+_BEGINS_A_TENURE: Final = frozenset({"assign", "renew", "take"})
+# A first batch may run for as long before its checkpoint.
+_LOOK_BACK_SECONDS: Final = 600.0
 
 LeaseT = TypeVar("LeaseT", Lease, Lease | None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Unpinned:
-    """A row that starts at a word and has no instant: its counter when last seen so, and when it was first seen here.
+    """A row that starts at a word and has no instant: its counter when last seen so.
 
-    ``timestamp`` is what AT_TIMESTAMP stands for, None for LATEST.
+    ``seen_at`` is when it was first seen here, ``moved_at`` when its counter was. ``timestamp`` is what AT_TIMESTAMP
+    stands for, None for LATEST.
     """
 
     counter: int
     seen_at: float
+    moved_at: float
     timestamp: Decimal | None
+
+    def start_at(self, ahead_seconds: float) -> Decimal:
+        """Whole seconds, and one less, as where a group of ours starts at LATEST: records are dated by the second."""
+        if self.timestamp is not None:
+            return self.timestamp
+        seen_at = max(self.seen_at, self.moved_at - _LOOK_BACK_SECONDS)
+        return Decimal(math.floor(seen_at - ahead_seconds) - 1)
 
 
 class AdoptedLeases:
@@ -135,17 +147,16 @@ class AdoptedLeases:
 
     def _note(self, lease: Lease, timestamp: Decimal | None) -> None:
         """Which rows have no instant in the table, by counter: a scan may go back, and show one as it was before."""
-        known = self._unpinned.get(lease.key)
+        known, now = self._unpinned.get(lease.key), self._wall()
         if known is None:
-            self._unpinned[lease.key] = _Unpinned(lease.counter, self._wall(), timestamp)
+            self._unpinned[lease.key] = _Unpinned(lease.counter, now, now, timestamp)
         elif lease.counter > known.counter:
-            self._unpinned[lease.key] = replace(known, counter=lease.counter)
+            self._unpinned[lease.key] = replace(known, counter=lease.counter, moved_at=now)
 
     def _pinned(self, write: Write) -> Write:
         """A write that may begin a tenure, with the instant where the row, as the write expects it, has none."""
         known = self._unpinned.get(write.key) if write.verb in _BEGINS_A_TENURE else None
         if known is None or Is("leaseCounter", {"N": str(known.counter)}) not in write.expects:
             return write
-        # Whole seconds, and one less, as where a group of ours starts at LATEST: records are dated by the second.
-        at = known.timestamp or Decimal(math.floor(known.seen_at - self.ahead_seconds) - 1)
-        return replace(write, sets={**(write.sets or {}), "leaseholdStartAt": {"N": format(at, "f")}})
+        start_at = known.start_at(self.ahead_seconds)
+        return replace(write, sets={**(write.sets or {}), "leaseholdStartAt": {"N": format(start_at, "f")}})

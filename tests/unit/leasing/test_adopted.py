@@ -97,7 +97,7 @@ def test_a_finished_row_of_a_kcls_goes_only_as_it_was_judged() -> None:
     assert table.get("s") is None
 
 
-@pytest.mark.parametrize("begin", [verbs.take, verbs.renew])
+@pytest.mark.parametrize("begin", [verbs.assign, verbs.renew, verbs.take])
 def test_who_first_owns_a_row_at_latest_writes_the_instant_at_which_it_first_saw_it(begin: Any) -> None:
     table = Table(kcl(checkpoint=LATEST, owner="me"))
     assert table.seen("s").start_at is None
@@ -110,6 +110,21 @@ def test_who_first_owns_a_row_at_latest_writes_the_instant_at_which_it_first_saw
     after = table.send(verbs.renew(begun, "me"))
     assert after is not None
     assert after.start_at == begun.start_at
+
+
+def test_of_a_row_that_a_kcl_keeps_at_latest_for_days_no_days_come_again() -> None:
+    """An application that never checkpoints is one for which LATEST means from now on; a batch may run for a while."""
+    table = Table(kcl(checkpoint=LATEST))
+    at_once(table.adopted.scan())
+    for counter in range(5, 10):
+        table.now += 3_600
+        table.put_item(to_item(kcl(checkpoint=LATEST, counter=counter)))
+        at_once(table.adopted.scan())
+    moved_at = int(table.now)
+    table.now += 60
+    begun = table.send(verbs.take(table.seen("s"), "me"))
+    assert begun is not None
+    assert begun.start_at == Decimal(moved_at - 601)
 
 
 def test_a_clock_that_is_ahead_of_the_streams_takes_nothing_from_the_start() -> None:
