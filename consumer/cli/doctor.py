@@ -18,8 +18,8 @@ from consumer.config import find_problems
 from consumer.errors import ConfigError
 
 if TYPE_CHECKING:
-    from consumer.operate.diagnosis import Diagnosis, StreamLook
-    from consumer.operate.findings import Look
+    from consumer.operate.diagnosis import StreamLook
+    from consumer.operate.findings import Diagnosis, Look
     from consumer.streams.source import RecordSource
     from lease_store.store import LeaseStore
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from consumer.leasing.names import seems_ours
-from consumer.operate.diagnosis import Diagnosis, StreamFound
-from consumer.operate.findings import LeasesFound, LockFound, WorkerFound, counted
+from consumer.operate.findings import Diagnosis, LeasesFound, LockFound, StreamFound, WorkerFound, counted
 from consumer.operate.prospects import PLACES
 
 __all__ = ["report"]

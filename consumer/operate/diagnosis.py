@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from consumer.leasing.table_check import conflict_in, stranger_in
-from consumer.leasing.table_mode import Mode, TableMode, mode_of
+from consumer.leasing.table_mode import TableMode, mode_of
 from consumer.operate.findings import (
-    HandOffFound,
-    LeasesFound,
+    Diagnosis,
     LockFound,
     Look,
+    StreamFound,
     WorkerFound,
     hand_offs_in,
     leases_in,
@@ -22,11 +22,10 @@ from consumer.operate.findings import (
 )
 from consumer.operate.prospects import PLACES, of_joining
 from consumer.streams.source import ShardListing, StreamIdentity
-from lease_store.attributes import Place
 from lease_store.checkpoint import AT_TIMESTAMP
 from lease_store.lease import TableScan
 
-__all__ = ["Diagnosis", "StreamFound", "StreamLook", "diagnose"]
+__all__ = ["StreamLook", "diagnose"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,55 +35,6 @@ class StreamLook:
     name: str
     identity: StreamIdentity
     listing: ShardListing
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StreamFound:
-    """How leases and stream fit: of the ``unfinished`` leases, ``listed`` are shards that the stream has now."""
-
-    name: str
-    enabled: bool
-    shards: int
-    unfinished: int
-    listed: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """A lease table as looked at; ``refusals`` is empty where a worker may join. Durations in seconds.
-
-    ``made_by`` and ``because`` are clauses, ``refusals`` and ``joining`` sentences. ``client_version`` and
-    ``table_migration`` are the states as stored, None where there is no such row. ``has_index``, ``has_legacy_tables``:
-    None where that could not be told.
-    """
-
-    table: str
-    exists: bool
-    looks: int
-    watched_seconds: float
-    made_by: tuple[str, ...]
-    mode: Mode
-    because: str
-    client_version: str | None
-    table_migration: str | None
-    has_legacy_tables: bool | None
-    lock_at: Place
-    workers_at: Place
-    has_index: bool | None
-    leases: LeasesFound
-    workers: tuple[WorkerFound, ...]
-    locks: tuple[LockFound, ...]
-    hand_offs: tuple[HandOffFound, ...]
-    unreadable: tuple[tuple[str, str], ...]
-    foreign: tuple[tuple[str, str | None], ...]
-    stream: StreamFound | None
-    refusals: tuple[str, ...]
-    joining: tuple[str, ...]
-
-    @property
-    def is_joinable(self) -> bool:
-        """Whether a worker may join."""
-        return not self.refusals
 
 
 def diagnose(
@@ -101,14 +51,11 @@ def diagnose(
 
     ``refused``: what opening the table raised, a refusal before all others.
     """
-    last = looks[-1]
-    leases, workers, locks, hand_offs = leases_in(last.scan), workers_in(looks), locks_in(looks), hand_offs_in(looks)
+    last, workers, locks = looks[-1], workers_in(looks), locks_in(looks)
     told = _told(looks, workers, table)
     layout = told.layout
     migration = last.legacy.table_migration if last.legacy is not None else last.scan.table_migration
-    version = layout.client_version.state if layout.client_version else None
-    refusals = (refused,) if refused else tuple(_refusals(told, locks, last, table=table, app=app, stream=stream))
-    return Diagnosis(
+    found = Diagnosis(
         table=table,
         exists=exists,
         looks=len(looks),
@@ -116,34 +63,22 @@ def diagnose(
         made_by=makers_of(last),
         mode=told.mode,
         because=told.because,
-        client_version=version,
+        client_version=layout.client_version.state if layout.client_version else None,
         table_migration=migration.state if migration else None,
         has_legacy_tables=last.has_legacy_tables,
         lock_at=layout.lock_at,
         workers_at=layout.workers_at,
         has_index=has_index,
-        leases=leases,
+        leases=leases_in(last.scan),
         workers=workers,
         locks=locks,
-        hand_offs=hand_offs,
+        hand_offs=hand_offs_in(looks),
         unreadable=last.unreadable,
         foreign=tuple((row.key, row.entity_type) for row in last.scan.foreign),
         stream=None if stream is None else _stream_found(last, stream),
-        refusals=refusals,
-        joining=()
-        if refusals
-        else of_joining(
-            mode=told.mode,
-            client_version=version,
-            workers_at=layout.workers_at,
-            lock_at=layout.lock_at,
-            has_index=has_index,
-            leases=leases,
-            workers=workers,
-            locks=locks,
-            hand_offs=hand_offs,
-        ),
+        refusals=(refused,) if refused else tuple(_refusals(told, locks, last, table=table, app=app, stream=stream)),
     )
+    return replace(found, joining=of_joining(found)) if found.is_joinable else found
 
 
 def _told(looks: Sequence[Look], workers: Sequence[WorkerFound], table: str) -> TableMode:

@@ -10,17 +10,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from consumer.leasing.table_mode import Mode
 from lease_store.attributes import Place
 from lease_store.coordination import LeaderLock
 from lease_store.layout import LegacyRows
 from lease_store.lease import Lease, TableScan, WorkerRow
 
 __all__ = [
+    "Diagnosis",
     "HandOffFound",
     "LeasesFound",
     "Library",
     "LockFound",
     "Look",
+    "StreamFound",
     "WorkerFound",
     "counted",
     "hand_offs_in",
@@ -131,6 +134,55 @@ class LeasesFound:
     inside_aggregates: int = 0
     multi_stream: int = 0
     adapter: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamFound:
+    """How leases and stream fit: of the ``unfinished`` leases, ``listed`` are shards that the stream has now."""
+
+    name: str
+    enabled: bool
+    shards: int
+    unfinished: int
+    listed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """A lease table as looked at; ``refusals`` is empty where a worker may join. Durations in seconds.
+
+    ``made_by`` and ``because`` are clauses, ``refusals`` and ``joining`` sentences. ``client_version`` and
+    ``table_migration`` are the states as stored, None where there is no such row. ``has_index``, ``has_legacy_tables``:
+    None where that could not be told.
+    """
+
+    table: str
+    exists: bool
+    looks: int
+    watched_seconds: float
+    made_by: tuple[str, ...]
+    mode: Mode
+    because: str
+    client_version: str | None
+    table_migration: str | None
+    has_legacy_tables: bool | None
+    lock_at: Place
+    workers_at: Place
+    has_index: bool | None
+    leases: LeasesFound
+    workers: tuple[WorkerFound, ...]
+    locks: tuple[LockFound, ...]
+    hand_offs: tuple[HandOffFound, ...]
+    unreadable: tuple[tuple[str, str], ...]
+    foreign: tuple[tuple[str, str | None], ...]
+    stream: StreamFound | None
+    refusals: tuple[str, ...]
+    joining: tuple[str, ...] = ()
+
+    @property
+    def is_joinable(self) -> bool:
+        """Whether a worker may join."""
+        return not self.refusals
 
 
 def makers_of(look: Look) -> tuple[str, ...]:

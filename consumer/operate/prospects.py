@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from consumer.leasing.mode_words import FROM_NOW_ON
-from consumer.operate.findings import HandOffFound, LeasesFound, LockFound, WorkerFound, counted
+from consumer.operate.findings import Diagnosis, LeasesFound, counted
 from lease_store.attributes import Place
 
 __all__ = ["PLACES", "of_joining"]
@@ -18,28 +18,11 @@ PLACES: Final[Mapping[Place, str]] = {
 }
 
 
-def of_joining(
-    *,
-    mode: str,
-    client_version: str | None,
-    workers_at: Place,
-    lock_at: Place,
-    has_index: bool | None,
-    leases: LeasesFound,
-    workers: Sequence[WorkerFound],
-    locks: Sequence[LockFound],
-    hand_offs: Sequence[HandOffFound],
-) -> tuple[str, ...]:
+def of_joining(found: Diagnosis) -> tuple[str, ...]:
     """What joining does, a sentence or two each, the most important first."""
-    said = [f"Mode {mode}: {FROM_NOW_ON[mode]}."]
-    if mode == "peer":
-        said += _among_peers(leases, workers)
-    elif mode == "leader":
-        said += _under_a_leader(workers_at, lock_at, has_index, workers, locks)
-    else:
-        said += _beside_2x(client_version, workers_at)
-    said += _of_rows(leases)
-    if hand_offs:
+    rules = {"peer": _among_peers, "leader": _under_a_leader, "2x": _beside_2x}[found.mode]
+    said = [f"Mode {found.mode}: {FROM_NOW_ON[found.mode]}.", *rules(found), *_of_rows(found.leases)]
+    if found.hand_offs:
         said.append(
             "The hand-offs under way are finished by the workers they are between; a worker that joins leaves them "
             "alone until their owner has stood still for the failover time."
@@ -47,36 +30,32 @@ def of_joining(
     return tuple(said)
 
 
-def _among_peers(leases: LeasesFound, workers: Sequence[WorkerFound]) -> Iterator[str]:
-    if not leases.total:
+def _among_peers(found: Diagnosis) -> Iterator[str]:
+    if not found.leases.total:
         yield "There is no lease yet: the first worker makes a row for each shard, from its --initial-position on."
-    elif workers:
-        yield f"{counted(len(workers), 'worker')} named in its rows: whoever lives hands it its share within seconds."
+    elif found.workers:
+        named = counted(len(found.workers), "worker")
+        yield f"{named} named in its rows: whoever lives hands it its share within seconds."
         yield (
             "A KCL 3.5 or later may join this table as it is. A KCL 2.x or 3.0 to 3.4 does not start on a table with "
             "rows of workers: first run `leasehold table prepare-2x`."
         )
 
 
-def _under_a_leader(
-    workers_at: Place,
-    lock_at: Place,
-    has_index: bool | None,
-    workers: Sequence[WorkerFound],
-    locks: Sequence[LockFound],
-) -> Iterator[str]:
-    holder = next((lock for lock in locks if lock.place == lock_at and not lock.is_released), None)
-    libraries = {worker.worker_id: worker.library for worker in workers}
+def _under_a_leader(found: Diagnosis) -> Iterator[str]:
+    lock_at = PLACES[found.lock_at]
+    holder = next((lock for lock in found.locks if lock.place == found.lock_at and not lock.is_released), None)
+    libraries = {worker.worker_id: worker.library for worker in found.workers}
     if holder is None:
         yield (
-            f"Nobody holds the lock of {PLACES[lock_at]}: a Python worker that joins looks for it about once a second, "
+            f"Nobody holds the lock of {lock_at}: a Python worker that joins looks for it about once a second, "
             "takes it, and plans for all, Java workers included."
         )
     elif libraries.get(holder.owner) == "Leasehold":
         yield f"{holder.owner}, a Python worker, holds the lock and gives a new worker its share within seconds."
     else:
         yield (
-            f"{holder.owner} holds the lock of {PLACES[lock_at]} and plans. A KCL's leader plans every 20 s and "
+            f"{holder.owner} holds the lock of {lock_at} and plans. A KCL's leader plans every 20 s and "
             "balances at every third plan (its defaults), and leaves alone what is balanced within 10 %: the first "
             "leases may take a minute or two to come."
         )
@@ -85,10 +64,11 @@ def _under_a_leader(
                 f"The lock did not move while it was watched (a KCL's heart beats every 30 s): if {holder.owner} is "
                 f"dead, a Python worker takes the lock once it has stood still for {holder.duration_seconds:g} s."
             )
-    yield f"Its metric row goes to {PLACES[workers_at]}, every 30 s or sooner: without it a KCL's leader gives nothing."
-    if has_index:
+    rows = PLACES[found.workers_at]
+    yield f"Its metric row goes to {rows}, every 30 s or sooner: without it a KCL's leader gives nothing."
+    if found.has_index:
         yield "The index by owner is there: what is assigned is found within about a second."
-    elif has_index is False:
+    elif found.has_index is False:
         yield (
             "The index by owner is not there (or not active): each KCL 3.x makes it when it starts, and a Python "
             "leader where it may (dynamodb:UpdateTable). Until then what is assigned to a Python worker is found by "
@@ -96,16 +76,16 @@ def _under_a_leader(
         )
 
 
-def _beside_2x(client_version: str | None, workers_at: Place) -> Iterator[str]:
+def _beside_2x(found: Diagnosis) -> Iterator[str]:
     yield (
         "A lease is taken from another worker one a scan at most, as a KCL 2.x does it, which repeats what came after "
         "the last checkpoint; between Python workers nothing repeats."
     )
-    if client_version == "CLIENT_VERSION_UPGRADE_FROM_2X":
+    if found.client_version == "CLIENT_VERSION_UPGRADE_FROM_2X":
         yield (
             "The fleet is on its way from 2.x to 3.x (CLIENT_VERSION_UPGRADE_FROM_2X), and leaves 2.x only when every "
-            f"owner of a lease has a fresh metric row: a Python worker publishes one, in {PLACES[workers_at]}. A KCL "
-            "2.x that still runs on this table throws at such rows, whoever writes them, and takes no lease."
+            f"owner of a lease has a fresh metric row: a Python worker publishes one, in {PLACES[found.workers_at]}. A "
+            "KCL 2.x that still runs on this table throws at such rows in it, whoever writes them, and takes no lease."
         )
 
 

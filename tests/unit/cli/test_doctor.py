@@ -10,8 +10,8 @@ import pytest
 from consumer.cli.doctor import examine, look_on
 from consumer.cli.doctor_report import report
 from consumer.cli.main import main
-from consumer.operate.diagnosis import Diagnosis, StreamLook, diagnose
-from consumer.operate.findings import Look
+from consumer.operate.diagnosis import StreamLook, diagnose
+from consumer.operate.findings import Diagnosis, Look
 from consumer.streams.source import Shard, ShardListing, StreamIdentity
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store.checkpoint import Checkpoint
