@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from consumer.leasing.mode_words import FROM_NOW_ON, changed
+from consumer.leasing.table_mode import Mode
+
+
+def test_every_mode_has_its_words():
+    assert set(FROM_NOW_ON) == set(get_args(Mode))
 
 
 @pytest.mark.parametrize("mode", sorted(FROM_NOW_ON))
