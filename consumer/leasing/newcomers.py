@@ -12,8 +12,7 @@ __all__ = ["Newcomers"]
 class Newcomers:
     """Who has said in some row that it came, since I look; counted for ``seconds`` or until a lease names it.
 
-    What stands in the rows at my first look is old: its writer has a lease by now, or is gone. ``is_announced``:
-    whether I have said so myself, since I last held a lease.
+    What stands in the rows at my first look is old: its writer has a lease by now, or is gone.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -21,11 +20,9 @@ class Newcomers:
         self._said: dict[str, str] | None = None
         self._came_at: dict[str, float] = {}
         self._announcements = 0
-        self.is_announced = False
 
     def announcement(self, me: str) -> str:
         """What I am to write into a row: my name, and a number, for what stands there already is no news."""
-        self.is_announced = True
         self._announcements += 1
         return f"{me}/{self._announcements}"
 

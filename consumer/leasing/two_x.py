@@ -36,8 +36,7 @@ _LET_GO_FAILOVERS: Final = 0.5
 """In this time a KCL has renewed a row that it just finished, which goes on counting as its load."""
 _AHEAD_OF_TAKER_FAILOVERS: Final = 0.5
 """Time for the batch that is under way to end: what is not free when a KCL looks, it robs."""
-_ROB_KCL_FAILOVERS: Final = 0.5
-_ROB_OURS_FAILOVERS: Final = 2.0
+_ROB_FAILOVERS: Final = 0.5
 
 
 class TwoXRules:
@@ -57,10 +56,10 @@ class TwoXRules:
         self._rests_until: dict[str, float] = {}
         self._ended_at: dict[str, int] = {}
         self._surplus = _Least(_LET_GO_FAILOVERS * self._failover)
-        self._robbing = _Least(_ROB_OURS_FAILOVERS * self._failover)
+        self._robbing = _Least(_ROB_FAILOVERS * self._failover)
         self._takers = Takers(self._failover)
         self._newcomers = Newcomers(_VERY_OLD_FAILOVERS * self._failover)
-        self._robbed_at = -math.inf
+        self._robbed_at = self._announced_at = -math.inf
         self._spurned_by: set[str] = set()
         self._is_over = False
 
@@ -98,12 +97,10 @@ class TwoXRules:
         self._takers.see(table.values(), now)
         made = self._plan()
         self._let_go(made, self._surplus.see(len(made.releases), now), now)
-        self._robbing.see(made.lacking if made.rob is not None else 0, now)
-        if self._leases.held:
-            self._newcomers.is_announced = False
-        elif made.lacking and table:
-            self._say_that_i_came(table)
-        if made.rob is not None and self._has_waited(made.rob, now):
+        must_rob = self._robbing.see(made.lacking if made.rob is not None else 0, now)
+        if made.lacking and table and not self._leases.held:
+            self._say_that_i_came(table, now)
+        if must_rob and made.rob is not None:
             self._rob(made.rob)
         self._clean_up(table)
 
@@ -121,22 +118,14 @@ class TwoXRules:
         looks = (now if seems_ours(owner) else self._takers.next_look(owner, now) for owner in needy)
         return min(looks, default=now) <= now + _AHEAD_OF_TAKER_FAILOVERS * self._failover
 
-    def _has_waited(self, key: str, now: float) -> bool:
-        """Whether I have had to rob for so long that its owner will not let it go by itself.
-
-        A KCL never does, and half a failover time is enough for it to count what I won. A worker of ours does after
-        another half, and when its batch has ended.
-        """
-        owner = self._leases.observations[key].lease.owner or ""
-        failovers = _ROB_OURS_FAILOVERS if seems_ours(owner) else _ROB_KCL_FAILOVERS
-        return self._robbing.over(failovers * self._failover, now) > 0
-
-    def _say_that_i_came(self, table: Mapping[str, Lease]) -> None:
-        """Once, in one row, where workers of ours may read it: they let go for me, and I need not rob them."""
-        lease = min(table.values(), key=lambda each: (each.is_finished, each.key))
-        if not self._newcomers.is_announced and any(seems_ours(owner) for owner in self._living()):
-            announce = partial(self._leases.write, verbs.announce(lease, self._newcomers.announcement(self._leases.me)))
-            self._means.spawn(self._means.writes.run(lease.key, announce))
+    def _say_that_i_came(self, table: Mapping[str, Lease], now: float) -> None:
+        """In some row, where workers of ours may read it: they let go for me. Again after a while, if they did not."""
+        if now < self._announced_at + self._failover or not any(seems_ours(owner) for owner in self._living()):
+            return
+        self._announced_at = now
+        lease = table[self._leases.random.choice(sorted(table))]
+        announce = partial(self._leases.write, verbs.announce(lease, self._newcomers.announcement(self._leases.me)))
+        self._means.spawn(self._means.writes.run(lease.key, announce))
 
     def _clean_up(self, table: Mapping[str, Lease]) -> None:
         """Not left to the next audit: what stands still for three failover times is taken by a KCL, as its load."""
@@ -156,15 +145,19 @@ class TwoXRules:
                 self._leases.signal(held, None)
 
     def _rob(self, key: str) -> None:
-        """Not faster than the robbed notice it, and than what I won is counted as mine by everybody."""
+        """Not faster than the robbed notice it, and than what I won is counted as mine by everybody.
+
+        One of ours is never robbed: it lets go by itself, and who is robbed trusts in its lease until it hears of it.
+        """
         leases = self._leases
-        now = leases.clock.monotonic()
+        now, owner = leases.clock.monotonic(), leases.observations[key].lease.owner or ""
         pause = max(leases.timing.renew_seconds, 2 * self._means.scan_period_seconds())
-        if now < max(self._robbed_at + pause, self._means.writes.not_before(key)) or key in self._taking:
+        not_before = max(self._robbed_at + pause, self._means.writes.not_before(key))
+        if seems_ours(owner) or now < not_before or key in self._taking or not leases.may_acquire(key):
             return
-        if leases.may_acquire(key) and leases.has_room(leases.claimed() | self._taking, key):
+        if leases.has_room(leases.claimed() | self._taking, key):
             self._robbed_at = now
-            self._start(key, partial(leases.rob, key, leases.observations[key].lease.owner or ""))
+            self._start(key, partial(leases.rob, key, owner))
 
     # -- at once
 
@@ -259,20 +252,15 @@ class TwoXRules:
 
 
 class _Least:
-    """The least of what was seen lately; remembers ``seconds`` of it."""
+    """The least of what was seen during the last ``seconds``; 0 until a look is that old."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._seen: deque[tuple[float, int]] = deque(maxlen=4 + int(2 * seconds))  # looks are a second apart
 
     def see(self, value: int, now: float) -> int:
-        """Note a value; returns the least of all that is remembered, see ``over``."""
         self._seen.append((now, value))
-        while len(self._seen) > 1 and self._seen[1][0] <= now - self._seconds:
+        began = now - self._seconds
+        while len(self._seen) > 1 and self._seen[1][0] <= began:
             self._seen.popleft()
-        return self.over(self._seconds, now)
-
-    def over(self, seconds: float, now: float) -> int:
-        """The least value of the last ``seconds``; 0 until a look is that old."""
-        since = max((at for at, _ in self._seen if at <= now - seconds), default=None)
-        return 0 if since is None else min(value for at, value in self._seen if at >= since)
+        return min(each for _, each in self._seen) if self._seen[0][0] <= began else 0

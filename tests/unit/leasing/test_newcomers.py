@@ -40,7 +40,6 @@ def test_a_newcomer_is_counted_until_it_owns_a_lease_or_its_time_is_over() -> No
 def test_each_announcement_is_another() -> None:
     newcomers = Newcomers(30.0)
     assert [newcomers.announcement("a/b") for _ in range(2)] == ["a/b/1", "a/b/2"]
-    assert newcomers.is_announced
 
 
 def test_a_name_of_ours_is_known_by_its_nonce_and_no_kcl_s_by_its_uuid() -> None:
