@@ -16,6 +16,7 @@ __all__ = [
     "BatchProcessed",
     "CheckpointFailed",
     "CheckpointStored",
+    "CpuMeasured",
     "Fact",
     "GapFound",
     "HandOffFinished",
@@ -231,6 +232,13 @@ class WorkersSeen(Fact):
 
     leasehold: int
     kcl: int
+
+
+@dataclass(frozen=True, slots=True)
+class CpuMeasured(Fact):
+    """The average of half a minute that this worker's row is to carry; ``percent`` None: it could not be measured."""
+
+    percent: float | None
 
 
 Hook = Callable[[Fact], None]

@@ -72,6 +72,7 @@ class LeaderRules:
         self._coming: dict[str, str] = {}
         self._loads = LoadWatch()
         self._weights: Weights | None = None
+        self._told_heavy: AbstractSet[str] = frozenset()
         self._lacking: Mapping[str, int] = {}
         self._wants_index = wants_index
         self._index_at = self._told_at = -math.inf
@@ -150,6 +151,22 @@ class LeaderRules:
                 self._begin(move.key, move.worker_id, self._hand_off(move))
         self._leases.hooks(Planned("", started))
         self._tell_unplaced(made.unplaced)
+        self._tell_heavy()
+
+    def _tell_heavy(self) -> None:
+        """Why leases move though all have as many: said once, until that worker's load has been another."""
+        weights = self._weights
+        if weights is None:
+            return
+        for name in sorted(weights.excess.keys() - self._told_heavy):
+            percent = 100.0 * weights.excess[name] / weights.mean
+            _log.info(
+                "Worker %s has borne %.0f %% more than the fleet's mean for minutes: some of its shards move, if "
+                "others can bear them.",
+                name,
+                percent,
+            )
+        self._told_heavy = weights.excess.keys()
 
     def _view(self) -> PlanView:
         return replace(self._leases.view(self._coming), weights=self._weights)

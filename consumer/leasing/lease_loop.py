@@ -105,7 +105,7 @@ class LeaseLoop:
         self._clock = clock
         self._random = random
         self._owner = OwnerSide(self.leases, settings.hand_off_timeout_seconds)
-        self._metrics = None if cpu is None else WorkerMetrics(cpu, clock)
+        self._metrics = None if cpu is None else WorkerMetrics(cpu, clock, hooks)
         self._own_row = OwnRow(self.leases, self._with_metrics)
         self._watch = TableWatch(
             self.leases,

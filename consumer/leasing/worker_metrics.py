@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from consumer.clock import Clock
+from consumer.hooks import CpuMeasured, Hooks
 from consumer.leasing.observation import Peer
 from consumer.operate.cpu import CpuReader
 from lease_store.lease import WorkerRow
@@ -23,7 +24,6 @@ _RANGE: Final = (100.0,)
 _KEPT: Final = 10
 _PERIOD_SECONDS: Final = 30.0
 _PAUSE_SECONDS: Final = 5.0
-_FIRST_PAUSE_SECONDS: Final = 1.0
 _READ_SECONDS: Final = 5.0
 
 
@@ -41,15 +41,22 @@ class CpuAverages:
         self._count = 0
         self._ends_at = float("inf")
 
-    def add(self, percent: float | None, now: float) -> None:
-        """One sample (0 to 100), or None for one that failed."""
+    def add(self, percent: float | None, now: float) -> bool:
+        """One sample (0 to 100), or None for one that failed. True where a period ended with it."""
         if percent is not None and 0.0 <= percent <= 100.0:
             self._sum += percent
             self._count += 1
         is_first = self._count > 0 and not self.values()
-        if is_first or now >= self._ends_at:
+        is_over = is_first or now >= self._ends_at
+        if is_over:
             self._periods.append(round(self._sum / self._count, 6) if self._count else None)
             self._sum, self._count, self._ends_at = 0.0, 0, now + _PERIOD_SECONDS
+        return is_over
+
+    @property
+    def newest(self) -> float | None:
+        """The average of the last period; None where it had no sample."""
+        return self._periods[-1] if self._periods else None
 
     def values(self) -> tuple[float, ...]:
         return tuple(average for average in self._periods if average is not None)
@@ -58,19 +65,22 @@ class CpuAverages:
 class WorkerMetrics:
     """Samples ``cpu`` on the lease loop, and puts its averages into this worker's row."""
 
-    def __init__(self, cpu: CpuReader, clock: Clock) -> None:
+    def __init__(self, cpu: CpuReader, clock: Clock, hooks: Hooks) -> None:
         self._cpu = cpu
         self._clock = clock
+        self._hooks = hooks
         self._averages = CpuAverages()
         self._is_told = False
 
     async def run(self) -> None:
-        """Sample until cancelled, every few seconds: the counters behind a sample lose nothing between two."""
-        pause = _FIRST_PAUSE_SECONDS
+        """Sample until cancelled, every few seconds: the counters behind a sample lose nothing between two.
+
+        What a start costs is mostly over by the first one, which stands alone for half a minute.
+        """
         while True:
-            self._averages.add(await self._sample(), self._clock.monotonic())
-            await self._clock.sleep(pause)
-            pause = _PAUSE_SECONDS
+            if self._averages.add(await self._sample(), self._clock.monotonic()):
+                self._hooks(CpuMeasured("", self._averages.newest))
+            await self._clock.sleep(_PAUSE_SECONDS)
 
     async def _sample(self) -> float | None:
         try:

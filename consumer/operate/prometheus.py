@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class PrometheusHook:
         self._read_at: dict[str, float] = {}
         self._failing_since: dict[str, float] = {}
         self._held: set[str] = set()
+        self._cpu_ratio = math.nan
         self._make_delivery_metrics()
         self._make_lease_metrics()
         self._make_coordination_metrics()
@@ -140,6 +142,11 @@ class PrometheusHook:
             "kcl_workers",
             "Live workers of the Java KCL, as this worker sees them by their rows (a KCL 2.x has none).",
             lambda: now().kcl_workers,
+        )
+        self._gauge(
+            "cpu_ratio",
+            "CPU in use, of what this worker may use, as measured for leaders that plan by it; NaN where unknown.",
+            lambda: self._cpu_ratio,
         )
         self._plans = self._counter("plans", "Times that this worker planned: for all as the leader, else for itself.")
         self._planned_moves = self._counter("planned_moves", "Moves of leases that these plans asked for.")
@@ -272,3 +279,7 @@ class PrometheusHook:
     def _(self, fact: hooks.Planned) -> None:
         self._plans.inc()
         self._planned_moves.inc(fact.moves)
+
+    @_on.register
+    def _(self, fact: hooks.CpuMeasured) -> None:
+        self._cpu_ratio = math.nan if fact.percent is None else fact.percent / 100.0

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import re
+
+import pytest
+
 from lease_store import verbs
 from lease_store.lease import Lease
 from tests.unit.leasing.kcl_3x import Kcl3x
@@ -43,8 +48,17 @@ async def _carry(shared: Shared, workers: list[Python]) -> None:
         await shared.clock.sleep(1.0)
 
 
-@in_shared_table
-async def test_a_leader_moves_leases_away_from_a_worker_with_high_cpu_and_leaves_it_at_that(shared: Shared) -> None:
+def test_a_leader_moves_leases_away_from_a_worker_with_high_cpu_and_leaves_it_at_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO, "leasehold.leasing"):
+        in_shared_table(_relieved)()
+    told = [message for message in caplog.messages if "has borne" in message]
+    assert 1 <= len(told) <= 3
+    assert re.match(r"Worker py-0-\w+ has borne 5\d % more than the fleet's mean for minutes", told[0])
+
+
+async def _relieved(shared: Shared) -> None:
     await fleet_of(shared, [20.0, 10.0, 10.0], coordination="leader")
     await shared.stays(lambda: shared.loads()["py-0"] == 4, seconds=90.0, every=5.0)
     await shared.until(lambda: shared.loads()["py-0"] < 4, within=120.0)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.hooks import CpuMeasured, Fact, Hooks
 from consumer.leasing.observation import Peer
 from consumer.leasing.worker_metrics import CpuAverages, WorkerMetrics
 from consumer.testing.virtual_time import VirtualClock, run_virtual
@@ -64,9 +65,9 @@ class Reader:
         return await self._read()
 
 
-def published(reader: Reader, seconds: float, *alive: Peer) -> WorkerRow:
+def published(reader: Reader, seconds: float, *alive: Peer, facts: list[Fact] | None = None) -> WorkerRow:
     async def main() -> WorkerRow:
-        metrics = WorkerMetrics(reader, VirtualClock())
+        metrics = WorkerMetrics(reader, VirtualClock(), Hooks([] if facts is None else [facts.append]))
         running = asyncio.ensure_future(metrics.run())
         await asyncio.sleep(seconds)
         assert not running.done()
@@ -85,10 +86,10 @@ def kcl(**samples: tuple[float, ...]) -> Peer:
 
 
 def test_a_sample_every_few_seconds_is_enough() -> None:
-    reader = Reader(_ninety)
-    row = published(reader, 62.0)
-    assert reader.asked_at[:4] == [0.0, 1.0, 6.0, 11.0]
-    assert len(reader.asked_at) == 14
+    reader, facts = Reader(_ninety), list[Fact]()
+    row = published(reader, 62.0, facts=facts)
+    assert reader.asked_at == [5.0 * number for number in range(13)]
+    assert facts == [CpuMeasured("", 90.0)] * 3
     assert row.samples == {"C": (90.0, 90.0, 90.0)}
     assert row.ranges == {"C": (100.0,)}
 
@@ -97,7 +98,9 @@ def test_without_a_sample_the_maps_are_empty() -> None:
     async def nothing() -> float | None:
         return None
 
-    assert published(Reader(nothing), 100.0) == ROW
+    facts = list[Fact]()
+    assert published(Reader(nothing), 100.0, facts=facts) == ROW
+    assert facts == []
 
 
 def test_a_reader_that_raises_or_hangs_costs_its_samples_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:

@@ -54,6 +54,7 @@ FACTS = [
     (hooks.LockSeen("", "w1", is_mine=True), "leasehold_is_leader", {}, 1.0),
     (hooks.WorkersSeen("", 2, 3), "leasehold_workers", {}, 2.0),
     (hooks.WorkersSeen("", 2, 3), "leasehold_kcl_workers", {}, 3.0),
+    (hooks.CpuMeasured("", 37.5), "leasehold_cpu_ratio", {}, 0.375),
     (hooks.Planned("", 4), "leasehold_plans_total", {}, 1.0),
     (hooks.Planned("", 4), "leasehold_planned_moves_total", {}, 4.0),
 ]
