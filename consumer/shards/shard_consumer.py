@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -30,6 +30,7 @@ from consumer.shards.shard_end import ShardEnd
 from consumer.shards.signal import Signal
 from consumer.shards.standing import Standing
 from consumer.shards.watermark import CheckpointWriter
+from consumer.streams.kinesis_record import KinesisRecord
 from consumer.streams.source import RecordSource, StreamIdentity
 
 __all__ = ["ShardConsumer"]
@@ -274,7 +275,7 @@ class ShardConsumer:
         )
         self._checkpointer.begin_batch(last)
         size = sum(record.size_bytes for record in batch)
-        self._tenure.delivered(size)
+        self._tenure.delivered(_carried(batch, size))
         started = self._clock.monotonic()
         with self._progress.stage("processing"):
             done = await self._call(
@@ -370,6 +371,13 @@ def _checked(made: object) -> RecordProcessor:
             "derive its class from consumer.RecordProcessor."
         )
     return made
+
+
+def _carried(batch: Sequence[Record], size_bytes: int) -> int:
+    """What a leader weighs a lease by, as the KCL counts it: of a Kinesis record the data alone, not its key."""
+    if isinstance(batch[0], KinesisRecord):
+        return sum(len(record.data) for record in batch if isinstance(record, KinesisRecord))
+    return size_bytes
 
 
 def _always() -> bool:

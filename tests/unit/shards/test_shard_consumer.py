@@ -10,6 +10,7 @@ import pytest
 from consumer.delivery.threads import InlineThreads
 from consumer.hooks import BatchFailed, BatchProcessed, ShardEnded, Stuck
 from consumer.shards.lifecycle import Event
+from consumer.streams.kinesis_record import KinesisRecord
 from lease_store.checkpoint import Checkpoint
 from tests.unit.shards.shard_fakes import (
     CHILD,
@@ -70,6 +71,21 @@ def test_what_is_delivered_is_weighed_once_though_user_code_raises():
         await Stage(tenure, source, lambda: user, max_records=2).start()
         assert user.log[1:] == [[1, 2], [1, 2], [1, 2], [3], "shard_ended"]
         assert tenure.delivered_bytes == 3000
+
+    virtual(main)
+
+
+def test_of_a_kinesis_record_the_data_alone_is_weighed_as_the_kcl_does():
+    """A Java leader compares our leases with its own: with small records, keys would make ours look twice as heavy."""
+
+    async def main():
+        entries = [{"SequenceNumber": str(n), "Data": b"123", "PartitionKey": "a-long-partition-key"} for n in (1, 2)]
+        tenure = FakeTenure()
+        source = FakeSource(page([KinesisRecord(each) for each in entries], last=True, children=(CHILD,)))
+        stage = Stage(tenure, source, Recorder)
+        await stage.start()
+        assert tenure.delivered_bytes == 6
+        assert stage.of(BatchProcessed)[0].size_bytes == 46
 
     virtual(main)
 
