@@ -24,6 +24,7 @@ from consumer.leasing.timing import grace_seconds
 from consumer.leasing.two_x_plan import TwoXPlan, TwoXRow, TwoXView, two_x_plan
 from consumer.streams.shard_graph import done_with
 from lease_store import verbs
+from lease_store.checkpoint import LATEST
 from lease_store.lease import Lease
 from lease_store.store import Applied
 
@@ -220,9 +221,14 @@ class TwoXRules:
         leases, now = self._leases, self._leases.clock.monotonic()
         rows = [row for lease in leases.current_leases() if (row := self._row(lease, now)) is not None]
         leaving = {key for key in leases.held if leases.is_releasing(key)}
-        resting = {key for key, until in self._rests_until.items() if now < until}
+        resting = {key for key, until in self._rests_until.items() if now < until} | self._unread()
         newcomers = self._newcomers.waiting(now)
         return two_x_plan(TwoXView(leases.me, rows, leaving, resting, newcomers, leases.max_leases))
+
+    def _unread(self) -> set[str]:
+        """What stands at LATEST still: a KCL would begin at the end that the shard has when it comes to it."""
+        unread = {key for key, held in self._leases.held.items() if held.lease.checkpoint == LATEST}
+        return unread if unread and not all(map(seems_ours, self._living())) else set()
 
     def _row(self, lease: Lease, now: float) -> TwoXRow | None:
         key = lease.key

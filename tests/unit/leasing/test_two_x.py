@@ -6,7 +6,7 @@ from consumer.hooks import LeaseTaken
 from consumer.leasing.names import made_name
 from consumer.leasing.timing import scan_period_seconds
 from lease_store import verbs
-from lease_store.checkpoint import SHARD_END, Checkpoint
+from lease_store.checkpoint import LATEST, SHARD_END, Checkpoint
 from lease_store.lease import Lease, WorkerRow
 from tests.unit.leasing.two_x_stage import Python, Shared, in_shared_table
 
@@ -64,6 +64,22 @@ async def test_what_is_let_go_for_a_kcl_lies_idle_for_no_longer_than_a_batch_may
     idle = await shared.until(lambda: at_rest(shared, 3, 3), within=TAKER_SECONDS)
     assert idle <= 5.0
     assert python.ends()["lost"] == 1
+
+
+@in_shared_table
+async def test_what_stands_at_latest_still_is_not_let_go_beside_a_kcl(shared: Shared) -> None:
+    """It would begin at the end that the shard has when it comes to it, and leave out what was written meanwhile."""
+    shared.make(4, checkpoint=LATEST)
+    python = shared.python("py-1")
+    await shared.until(lambda: len(python.held) == 4, within=5.0)
+    shared.java("java-1")
+    await shared.until(lambda: at_rest(shared, 2, 2), within=60.0)
+    await shared.until(lambda: python.ends()["lost"] == 2, within=4.0)
+    assert python.ends()["released"] == 0
+    shared.kill("java-1")
+    await shared.until(lambda: shared.loads() == {"py-1": 4}, within=15.0)
+    shared.python("py-2")  # for one of ours LATEST is an instant
+    await shared.until(lambda: at_rest(shared, 2, 2), within=60.0)
 
 
 @in_shared_table
