@@ -23,7 +23,7 @@ from tests.integration.kcl.happenings import (
 )
 from tests.integration.kcl.mixed_stage import MixedFleet
 from tests.integration.kcl.play import Performance, Play
-from tests.integration.kcl.positions import latest, prepared
+from tests.integration.kcl.positions import latest, prepared, prepared_by_python
 from tests.integration.ledger import CLOCK
 
 __all__ = ["MIXED", "ONLY", "PLAYS", "perform"]
@@ -175,12 +175,13 @@ PLAYS: Final[Mapping[str, Callable[[Play], Awaitable[None]]]] = {
     "upgrade": upgrade,
     "latest": latest,
     "prepared": prepared,
+    "prepared-by-python": prepared_by_python,
     "java-only": java_only,
 }
 
 # They write themselves, when it is time.
-QUIET: Final = frozenset({"latest", "prepared"})
-MIXED: Final = ("java-first", "python-first", "hot-python", "upgrade", "latest", "prepared")
+QUIET: Final = frozenset({"latest", "prepared", "prepared-by-python"})
+MIXED: Final = ("java-first", "python-first", "hot-python", "upgrade", "latest", "prepared", "prepared-by-python")
 # The plays that are not for all editions.
 ONLY: Final[Mapping[str, frozenset[str]]] = {
     "hot-python": frozenset({"kcl-3.5.1", "kcl-3.3.0", "adapter"}),

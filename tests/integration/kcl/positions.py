@@ -1,5 +1,5 @@
-"""Places that a KCL left, found by Python: leases at LATEST of which nothing was ever read, and checkpoints that were
-prepared and not committed.
+"""Places that one side left, found by the other: leases at LATEST of which nothing was ever read, and checkpoints that
+were prepared and not committed.
 
 Nothing is written while Java starts: a record would turn the word into a number.
 """
@@ -9,11 +9,11 @@ from __future__ import annotations
 import signal
 from typing import Final
 
-from tests.integration.kcl.mixed_stage import MixedFleet
+from tests.integration.kcl.mixed_stage import MixedFleet, Row
 from tests.integration.kcl.play import Play
 from tests.integration.ledger import CLOCK
 
-__all__ = ["latest", "prepared"]
+__all__ = ["latest", "prepared", "prepared_by_python"]
 
 _WRITING_SECONDS: Final = 10.0
 _SHARDS: Final = 4
@@ -28,6 +28,14 @@ def _words(fleet: MixedFleet) -> list[str]:
 
 def _looks(fleet: MixedFleet, name: str) -> int:
     return sum(each.request.operation == "Scan" for member, each in fleet.exchanges if member == name)
+
+
+def _prepared_rows(fleet: MixedFleet) -> list[Row]:
+    return [row for row in fleet.rows() if "pendingCheckpoint" in row]
+
+
+def _read_by(fleet: MixedFleet, name: str) -> bool:
+    return set(fleet.ledger.written) <= {(note.key, note.version) for note in fleet.ledger.of("record", worker=name)}
 
 
 async def latest(play: Play) -> None:
@@ -57,7 +65,7 @@ async def prepared(play: Play) -> None:
         await fleet.until(lambda: len(_words(fleet)) == _SHARDS, "four leases", patience)
         async with fleet.written_to():
             await CLOCK.sleep(_WRITING_SECONDS)
-            pending = [row for row in fleet.rows() if "pendingCheckpoint" in row]
+            pending = _prepared_rows(fleet)
     play.expect(len(pending) == _SHARDS, f"Java prepared {len(pending)} checkpoints, not {_SHARDS}")
     java.send(signal.SIGKILL)
     await java.end()
@@ -70,12 +78,30 @@ async def prepared(play: Play) -> None:
         handed = {note.shard_id: note.number for note in fleet.ledger.of("pending", worker="python1")}
         play.expect(handed == told, f"Python was handed {handed}, Java had prepared {told}")
     async with play.step("Python reads all from the checkpoints on", may_repeat=True):
-        written = set(fleet.ledger.written)
+        await fleet.until(lambda: _read_by(fleet, "python1"), "each record given by Python", patience)
+        await fleet.until(lambda: not _prepared_rows(fleet), "no more pending", patience)
 
-        def read() -> bool:
-            return written <= {(note.key, note.version) for note in fleet.ledger.of("record", worker="python1")}
 
-        await fleet.until(read, "each record given by Python", patience)
+async def prepared_by_python(play: Play) -> None:
+    """Python only prepares its checkpoints and is killed; Java is handed each, and reads from the checkpoint."""
+    fleet, patience = play.fleet, play.fleet.timers.patience_seconds
+    preparing = {"LEASEHOLD_CHECKPOINTING": "manual", "ONLY_PREPARES": "1", **fleet.joinable}
+    async with play.step("Python prepares"):
+        python = await fleet.start_python("python1", **preparing)
+        await fleet.until(lambda: len(_words(fleet)) == _SHARDS, "four leases", patience)
+        async with fleet.written_to():
+            await CLOCK.sleep(_WRITING_SECONDS)
+    python.send(signal.SIGKILL)
+    await python.end()
+    told = {row["leaseKey"]["S"]: f"{row['pendingCheckpoint']['S']}/0" for row in _prepared_rows(fleet)}
+    play.expect(len(told) == _SHARDS, f"Python prepared {len(told)} checkpoints, not {_SHARDS}")
+    async with play.step("Java is handed what was prepared", may_repeat=True):
+        await fleet.start_java("java1")
         await fleet.until(
-            lambda: not [row for row in fleet.rows() if "pendingCheckpoint" in row], "no more pending", patience
+            lambda: len(fleet.ledger.of("pending", worker="java1")) >= _SHARDS, "it in each shard", patience
         )
+        handed = {note.shard_id: note.key for note in fleet.ledger.of("pending", worker="java1")}
+        play.expect(handed == told, f"Java was handed {handed}, Python had prepared {told}")
+    async with play.step("Java reads all from the checkpoints on", may_repeat=True):
+        await fleet.until(lambda: _read_by(fleet, "java1"), "each record given by Java", patience)
+        await fleet.until(lambda: not _prepared_rows(fleet), "no more pending", patience)
