@@ -10,6 +10,7 @@ import pytest
 from consumer.delivery.threads import InlineThreads
 from consumer.hooks import BatchFailed, BatchProcessed, ShardEnded, Stuck
 from consumer.shards.lifecycle import Event
+from consumer.streams.dynamodb_record import DynamoDBRecord
 from consumer.streams.kinesis_record import KinesisRecord
 from lease_store.checkpoint import Checkpoint
 from tests.unit.shards.shard_fakes import (
@@ -75,17 +76,23 @@ def test_what_is_delivered_is_weighed_once_though_user_code_raises():
     virtual(main)
 
 
-def test_of_a_kinesis_record_the_data_alone_is_weighed_as_the_kcl_does():
-    """A Java leader compares our leases with its own: with small records, keys would make ours look twice as heavy."""
+@pytest.mark.parametrize(
+    ("record", "size_bytes", "weight"),
+    [
+        (KinesisRecord({"SequenceNumber": "1", "Data": b"123", "PartitionKey": "a-long-partition-key"}), 23, 3),
+        (DynamoDBRecord({"eventName": "INSERT", "dynamodb": {"SequenceNumber": "1", "SizeBytes": 59}}), 59, 459),
+    ],
+    ids=["kinesis", "dynamodb"],
+)
+def test_what_is_delivered_is_weighed_as_a_java_kcl_does(record, size_bytes, weight):
+    """A leader compares our leases with Java's: with small records, other bytes would make ours look much lighter."""
 
     async def main():
-        entries = [{"SequenceNumber": str(n), "Data": b"123", "PartitionKey": "a-long-partition-key"} for n in (1, 2)]
         tenure = FakeTenure()
-        source = FakeSource(page([KinesisRecord(each) for each in entries], last=True, children=(CHILD,)))
-        stage = Stage(tenure, source, Recorder)
+        stage = Stage(tenure, FakeSource(page([record], last=True, children=(CHILD,))), Recorder)
         await stage.start()
-        assert tenure.delivered_bytes == 6
-        assert stage.of(BatchProcessed)[0].size_bytes == 46
+        assert tenure.delivered_bytes == weight
+        assert stage.of(BatchProcessed)[0].size_bytes == size_bytes
 
     virtual(main)
 
