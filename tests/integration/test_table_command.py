@@ -80,6 +80,19 @@ def test_a_dead_fleet_s_table_is_left_with_its_leases_alone(
     assert rows_of(dynamodb, table) == marked
 
 
+def command(ministack: Ministack, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LEASEHOLD_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "consumer", "table", *arguments],
+        check=False,
+        cwd=folder,
+        env=kept | ministack.environment | {"HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
 def test_a_dry_run_is_a_process_that_says_what_it_would_do(
     dynamodb: Any, table: str, ministack: Ministack, tmp_path: Path
 ) -> None:
@@ -87,17 +100,19 @@ def test_a_dry_run_is_a_process_that_says_what_it_would_do(
         if item["leaseKey"]["S"] == "Leader" or "lut" in item:  # or it would watch them for two minutes
             dynamodb.delete_item(TableName=table, Key={"leaseKey": item["leaseKey"]})
     before = rows_of(dynamodb, table)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "LEASEHOLD_"))}
-    made = subprocess.run(
-        [sys.executable, "-m", "consumer", "table", "prepare-2x", "--lease-table", table],
-        check=False,
-        cwd=tmp_path,
-        env=kept | ministack.environment | {"HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=30,
-    )
+    made = command(ministack, tmp_path, "prepare-2x", "--lease-table", table)
     assert (made.returncode, made.stderr) == (0, "")
     assert f"With --apply: {len(LEASES)} of {len(LEASES)} lease rows of {table} are marked" in made.stdout
     assert "the state 'CLIENT_VERSION_3X'" in made.stdout
     assert rows_of(dynamodb, table) == before
+
+
+@pytest.mark.parametrize("name", ["prepare-2x", "prepare-peers"])
+def test_a_table_that_is_not_there_is_said_and_not_made(
+    dynamodb: Any, ministack: Ministack, tmp_path: Path, name: str
+) -> None:
+    made = command(ministack, tmp_path, name, "--lease-table", "no-such-table", "--apply")
+    assert (made.returncode, made.stdout) == (1, "")
+    assert "no-such-table" in made.stderr
+    assert "Traceback" not in made.stderr
+    assert "no-such-table" not in dynamodb.list_tables()["TableNames"]
