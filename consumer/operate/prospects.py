@@ -78,8 +78,8 @@ def _under_a_leader(found: Diagnosis) -> Iterator[str]:
 
 def _beside_2x(found: Diagnosis) -> Iterator[str]:
     yield (
-        "A lease is taken from another worker one a scan at most, as a KCL 2.x does it, which repeats what came after "
-        "the last checkpoint; between Python workers nothing repeats."
+        "A lease is taken from a KCL 2.x worker one at a time, as its own takers do it: what came after its last "
+        "checkpoint repeats. What a Python worker gives, to a KCL or to another Python worker, repeats nothing."
     )
     if found.client_version == "CLIENT_VERSION_UPGRADE_FROM_2X":
         yield (
