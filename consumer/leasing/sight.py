@@ -16,6 +16,7 @@ from consumer.leasing.load import cpu_of
 from consumer.leasing.observation import Observation, Observations, Peer, Peers
 from consumer.leasing.table_mode import TableMode
 from consumer.leasing.timing import LeaseTiming
+from lease_store.checkpoint import LATEST
 from lease_store.layout import Layout
 from lease_store.lease import Lease
 
@@ -203,6 +204,8 @@ class Sight:
         """What a plan depends on, as this worker sees it now; what is ``coming`` to a worker is its own already."""
         now = self.clock.monotonic()
         failover = self.timing.failover_seconds
+        # A KCL opens LATEST at the tip, when it gets there: what came in between would be read by nobody.
+        has_kcl = any(worker.is_kcl for worker in self.workers())
         leases = []
         for observation in self.observations:
             held = self.held.get(observation.lease.key)
@@ -224,6 +227,6 @@ class Sight:
             is_pending = lease.is_pending
             since = observation.pending_since if held is None else held.pending_since
             is_slow = is_pending and since is not None and now >= since + self.timing.slow_hand_off_seconds
-            may_move = not (is_pending or rests)
+            may_move = not (is_pending or rests or (has_kcl and lease.checkpoint == LATEST))
             leases.append(LeaseView(lease.key, lease.owner, is_free, is_pending, may_move, owner, is_slow))
         return PlanView(leases, self.workers())

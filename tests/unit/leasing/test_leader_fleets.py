@@ -9,6 +9,7 @@ import pytest
 
 from consumer.hooks import LeaseTaken
 from lease_store import verbs
+from lease_store.checkpoint import LATEST, Checkpoint
 from lease_store.lease import Lease
 from tests.unit.leasing.kcl_3x import Kcl3x
 from tests.unit.leasing.two_x_stage import Python, Shared, in_shared_table
@@ -16,9 +17,9 @@ from tests.unit.leasing.two_x_stage import Python, Shared, in_shared_table
 F = 10.0
 
 
-def make(shared: Shared, count: int) -> None:
+def make(shared: Shared, count: int, **fields: Any) -> None:
     for number in range(count):
-        lease = Lease(key=f"shard-{number:02d}", stream="clicks@1", created_at="1-a")
+        lease = Lease(key=f"shard-{number:02d}", stream="clicks@1", created_at="1-a", **fields)
         shared.store.apply(verbs.create(lease))
 
 
@@ -205,6 +206,20 @@ async def test_a_kcl_whose_newest_sample_failed_is_given_nothing(shared: Shared)
     java = Kcl3x("java", shared.store, shared.clock, samples=(20.0, -1.0))
     shared.enter("java", java.run())
     await shared.stays(lambda: held_by(workers) == 6, seconds=60.0)
+
+
+@in_shared_table
+async def test_a_shard_of_which_nothing_is_read_yet_from_latest_on_is_not_handed_to_a_kcl(shared: Shared) -> None:
+    """It begins at the tip, when it gets there: what came meanwhile would be read by nobody."""
+    make(shared, 4, checkpoint=LATEST)
+    ours = shared.python("py-0", coordination="leader")
+    await shared.until(lambda: len(ours.held) == 4, within=10.0)
+    java = Kcl3x("java", shared.store, shared.clock)
+    shared.enter("java", java.run())
+    await shared.stays(lambda: len(ours.held) == 4, seconds=40.0)
+    for key in ("shard-00", "shard-01"):
+        await ours.loop.leases.held[key].checkpoint(Checkpoint("7"))
+    await shared.until(lambda: sorted(java.held) == ["shard-00", "shard-01"], within=40.0)
 
 
 @in_shared_table
