@@ -15,6 +15,7 @@ __all__ = ["report"]
 _LABEL: Final = 12
 # Below this the labels stand on lines of their own: beside them, a sentence would be three words wide.
 _BESIDE_FROM: Final = 60
+_MOST_ENTRIES: Final = 50
 # A KCL writes its metric row every 30 s.
 _ROWS_MOVE_SECONDS: Final = 35.0
 
@@ -22,7 +23,7 @@ _ROWS_MOVE_SECONDS: Final = 35.0
 def report(found: Diagnosis, *, width: int | None) -> Iterator[str]:
     """The lines; ``width`` None: nothing is wrapped."""
     for label, entries in _sections(found):
-        yield from _section(label, [_printable(entry) for entry in entries], width)
+        yield from _section(label, [_printable(entry) for entry in _first(entries)], width)
 
 
 def _sections(found: Diagnosis) -> Iterator[tuple[str, Sequence[str]]]:
@@ -125,6 +126,13 @@ def _stream(stream: StreamFound) -> str:
         f"{stream.name}{switched}: {counted(stream.shards, 'shard')}, among them {stream.listed} of the "
         f"{counted(stream.unfinished, 'lease')} that are not finished"
     )
+
+
+def _first(entries: Sequence[str]) -> Sequence[str]:
+    """As many as are read."""
+    if len(entries) <= _MOST_ENTRIES:
+        return entries
+    return [*entries[:_MOST_ENTRIES], f"and {len(entries) - _MOST_ENTRIES} more: --json has them all"]
 
 
 def _printable(text: str) -> str:

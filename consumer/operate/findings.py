@@ -5,7 +5,7 @@ No wall clock judges anything here: who lives is told by what moved between the 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -234,21 +234,26 @@ def locks_in(looks: Sequence[Look]) -> tuple[LockFound, ...]:
 def workers_in(looks: Sequence[Look]) -> tuple[WorkerFound, ...]:
     """Every worker that a row of the last look names, by id."""
     last = looks[-1]
-    unfinished = [lease for lease in last.scan.leases if not lease.is_finished]
     rows = {row.worker_id: row for row in last.worker_rows}
-    named = {lease.actual_owner for lease in unfinished} | {lease.owner for lease in unfinished if lease.is_pending}
+    leases: defaultdict[str, list[str]] = defaultdict(list)
+    receiving: defaultdict[str, list[str]] = defaultdict(list)
+    for lease in last.scan.leases:
+        if not lease.is_finished and lease.actual_owner is not None:
+            leases[lease.actual_owner].append(lease.key)
+            if lease.is_pending and lease.owner is not None:
+                receiving[lease.owner].append(lease.key)
     lease_movers, row_movers = _lease_movers(looks), _row_movers(looks)
     watched = len(looks) > 1
     found = []
-    for worker_id in sorted(rows.keys() | {name for name in named if name is not None}):
+    for worker_id in sorted(rows.keys() | leases.keys() | receiving.keys()):
         row = rows.get(worker_id)
         row_moved = worker_id in row_movers
         found.append(
             WorkerFound(
                 worker_id=worker_id,
                 library=_library(row),
-                leases=tuple(lease.key for lease in unfinished if lease.actual_owner == worker_id),
-                receiving=tuple(lease.key for lease in unfinished if lease.is_pending and lease.owner == worker_id),
+                leases=tuple(leases.get(worker_id, ())),
+                receiving=tuple(receiving.get(worker_id, ())),
                 has_row=row is not None,
                 row_moved=row_moved if watched and row is not None else None,
                 moved=row_moved or worker_id in lease_movers if watched else None,
@@ -290,14 +295,17 @@ def _row_movers(looks: Sequence[Look]) -> set[str]:
 def hand_offs_in(looks: Sequence[Look]) -> tuple[HandOffFound, ...]:
     """The hand-offs under way at the last look; a hand-off is the same one while both workers are."""
     last = looks[-1]
+    pending = [
+        {(lease.key, lease.owner, lease.checkpoint_owner) for lease in look.scan.leases if lease.is_pending}
+        for look in looks
+    ]
     found = []
     for lease in last.scan.leases:
         if lease.checkpoint_owner is None or lease.is_finished:
             continue
         since = last.at
-        for look in reversed(looks):
-            same = {(row.key, row.owner, row.checkpoint_owner) for row in look.scan.leases}
-            if (lease.key, lease.owner, lease.checkpoint_owner) not in same:
+        for look, shown in zip(reversed(looks), reversed(pending), strict=True):
+            if (lease.key, lease.owner, lease.checkpoint_owner) not in shown:
                 break
             since = look.at
         found.append(

@@ -236,6 +236,14 @@ def test_no_line_is_wider_than_the_terminal_and_nothing_is_left_out(width: int):
     assert "".join("".join(entries).split()) == "".join("".join(line[12:] for line in plain).split())
 
 
+def test_of_many_workers_the_first_are_told_and_how_many_more_there_are():
+    rows = tuple(WorkerRow(worker_id=f"w-{number:03}", beat=1) for number in range(60))
+    lines = told(diagnose([Look(at=0.0, scan=TableScan(workers=rows))], table="t"), "workers")
+    assert len(lines) == 51
+    assert lines[49].startswith("w-049: ")
+    assert lines[50] == "and 10 more: --json has them all"
+
+
 def test_looks_are_spread_over_the_watch_and_never_too_many():
     clock, store = VirtualClock(), MemoryLeaseStore("t")
 
