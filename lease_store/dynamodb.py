@@ -53,9 +53,10 @@ class DynamoDBLeaseStore:
     ``create_table`` is False: on-demand, key ``leaseKey``, no index, ``table_options`` being further CreateTable
     parameters; ``open`` waits for it up to ``table_wait_seconds``.
 
-    A KCL 3.0 to 3.4 keeps two more tables, named after its application. They are looked for, and never made, under the
-    lease table's name and under ``application``; ``coordinator_table`` and ``metrics_table`` name them where they were
-    given other names.
+    A KCL 3.0 to 3.4 keeps two more tables, named after its application. They are looked for, and never made: under the
+    lease table's name, and under ``application`` once a scan has shown a lease that a KCL before 3.5 made; without one,
+    tables of that name are another fleet's. ``coordinator_table`` and ``metrics_table`` name them where they were given
+    other names.
 
     Writes are tried once, reads up to three times. Every error is a LeaseStoreError.
     """
@@ -85,6 +86,7 @@ class DynamoDBLeaseStore:
         # Of the two legacy places the one that was found last, and until then the likeliest.
         self._tables: dict[Place, str] = {"leases": table_name}
         self._tables |= {place: names[0] for place, names in self._candidates.items()}
+        self._is_older_kcls = False
         self._known: set[str] = set()
         self._told: set[str] = set()
         self._session = session
@@ -149,7 +151,9 @@ class DynamoDBLeaseStore:
         """Every row, all pages, eventually consistent."""
         connections = self._connections()
         with self._translated("Scan", connections, self._table_name):
-            return table_scan(await _every_page(connections, "Scan", {"TableName": self._table_name}))
+            scan = table_scan(await _every_page(connections, "Scan", {"TableName": self._table_name}))
+        self._is_older_kcls |= any(lease.entity_type is None and lease.created_at is None for lease in scan.leases)
+        return scan
 
     async def write_worker(self, row: WorkerRow, place: Place = "leases") -> bool:
         """Put a worker's own row, unless its beat is as high already; tried once: the next beat is the second try."""
@@ -192,7 +196,7 @@ class DynamoDBLeaseStore:
     async def _legacy_items(self, place: Place, **options: Any) -> list[Item] | None:
         """All rows of a legacy table, under the first of its names that exists; None where none does."""
         connections, now = self._connections(), asyncio.get_running_loop().time()
-        for table in self._candidates[place]:
+        for table in self._candidates[place][: None if self._is_older_kcls else 1]:
             if connections.is_absent(table, now):
                 continue
             try:

@@ -13,7 +13,7 @@ renew               counter = c, actual owner = me, checkpoint not SHARD_END  c 
 set_checkpoint      counter = c, actual owner = me, checkpoint not SHARD_END  checkpoint, c + 1, the load where given
 start_hand_off      L = as seen, P absent, checkpoint not SHARD_END           L = next, P = L as seen (c untouched)
 finish_hand_off     counter = c, L = next, P = me                             remove P, c + 1
-take_back           counter = c, P = me                                       L = me, remove P, c + 1, taken back = c + 1
+take_back           counter = c, P = me                                       L = me, remove P, taken back and c = c + 1
 release             counter = c, L = me, P absent                             remove L, c + 1
 pass_on             counter = c, L = me, P as seen                            L = next or removed, remove P, c + 1
 prepare_checkpoint  counter = c, actual owner = me, checkpoint not SHARD_END  pending checkpoint and state, c + 1

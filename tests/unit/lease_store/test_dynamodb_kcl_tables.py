@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
-from lease_store import LeaderLock, LeaseStoreError, LeaseTableAccessDenied, LeaseTableUnavailable, WorkerRow, verbs
+from lease_store import (
+    LeaderLock,
+    Lease,
+    LeaseStoreError,
+    LeaseTableAccessDenied,
+    LeaseTableUnavailable,
+    WorkerRow,
+    verbs,
+)
 from lease_store.coordination import coordination_to_item
 from lease_store.dynamodb_expressions import owner_index_request
 from lease_store.errors import LeaseTableMissing
-from lease_store.item import worker_to_item
+from lease_store.item import to_item, worker_to_item
 from lease_store.store import Applied, Unknown
 from tests.golden.recordings import request
 from tests.unit.lease_store.scripted_server import (
@@ -75,14 +83,21 @@ async def test_states_are_read_consistently_and_metrics_are_not(bench: Bench) ->
     assert metrics == {"TableName": "leases-WorkerMetricStats"}
 
 
-async def test_tables_are_looked_for_under_the_applications_name_too() -> None:
+def lease_row(**fields: Any) -> Any:
+    return to_item(Lease(key="shard-1", **fields))
+
+
+async def test_the_tables_of_an_older_kcl_are_looked_for_under_the_applications_name_too() -> None:
     async with scripted_server() as server:
         store = store_at(server.url, application="audit")
-        here = by_table(**{"audit-CoordinatorState": ok(Items=[LOCK_ROW]), "audit-WorkerMetricStats": EMPTY})
-        server.will("Scan", MISSING, here, MISSING, here)
+        found = {"audit-CoordinatorState": ok(Items=[LOCK_ROW]), "audit-WorkerMetricStats": EMPTY, "Stats": MISSING}
+        server.will("Scan", by_table(leases=ok(Items=[lease_row(entity_type=None)])))
         server.will("PutItem", ok())
         server.will("GetItem", ok(Item=LOCK_ROW))
         async with store.open():
+            await store.scan()
+            server.will("Scan", by_table(**found, leases=ok(Items=[lease_row(created_at="1")]), State=MISSING))
+            await store.scan()  # the last of their leases is gone, and they are not
             legacy = await store.legacy()
             assert legacy is not None
             assert legacy.lock == LOCK
@@ -90,6 +105,18 @@ async def test_tables_are_looked_for_under_the_applications_name_too() -> None:
             assert await store.read_lock("coordinator") == LOCK
         assert [asked["TableName"] for asked in server.asked_for("PutItem")] == ["audit-WorkerMetricStats"]
         assert [asked["TableName"] for asked in server.asked_for("GetItem")] == ["audit-CoordinatorState"]
+
+
+@pytest.mark.parametrize("row", [lease_row(entity_type=None, created_at="1"), lease_row()], ids=["ours", "3.5's"])
+async def test_where_no_older_kcl_made_a_lease_they_are_another_fleets(row: Any) -> None:
+    """A Java application may be called as ours is, and work on a lease table of its own: its lock is not ours."""
+    async with scripted_server() as server:
+        store = store_at(server.url, application="audit")
+        answers = {"audit-CoordinatorState": ok(Items=[LOCK_ROW]), "leases": ok(Items=[row]), "State": MISSING}
+        server.will("Scan", by_table(**answers))
+        async with store.open():
+            await store.scan()
+            assert await store.legacy() is None
 
 
 async def test_tables_may_have_names_of_their_own() -> None:
