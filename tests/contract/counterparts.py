@@ -27,6 +27,9 @@ STRICTER: Mapping[str, frozenset[str]] = {
 # And what it leaves out: every reply to a renewal of ours shows the whole row, a pending hand-off included.
 LOOSER: Mapping[str, frozenset[str]] = {"renew": frozenset({"checkpointOwner"})}
 
+# What ours removes beyond the KCL's: 2.7.2 knows no checkpointOwner, and leaves a worker there that owns nothing.
+TIDIER: Mapping[str, frozenset[str]] = {"take": frozenset({"checkpointOwner"})}
+
 NOT_OURS: Mapping[str, str] = {
     "state": "a worker of ours follows the states of migration and never advances one",
     "metadata": "children are written with the shard's end, hash ranges with the row",
