@@ -35,7 +35,7 @@ demo: $(READY) $(MINISTACK_READY) ## Three workers on a real table and a rotatin
 test: $(READY) $(MINISTACK_READY) kinesis-local ## Every test (ARGS="-k lease" for some); says at its end what it did not run
 	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
-simulate: $(READY) ## Many seeds of both simulated worlds in parallel (SEEDS=10000 JOBS=2 ARGS="--world fleet --start 5000")
+simulate: $(READY) ## Many seeds of the three simulated worlds in parallel (SEEDS=10000 JOBS=2 ARGS="--world fleet --start 5000")
 	@$(PY) -m tests.simulation --seeds $(SEEDS) $(if $(JOBS),--jobs $(JOBS)) $(ARGS)
 
 mutants: $(READY) ## Each safeguard switched off, over 100 seeds, and its faults with it in place (ARGS="--seeds 30 --json trust")
@@ -81,7 +81,7 @@ deploy-check: $(DEPLOY_READY) ## Lint the Dockerfile and run its steps in a clea
 	@$(PY) deploy/run_steps.py
 
 clean: ## Remove environments, builds and caches
-	rm -rf .venv .venv-ministack dist build $(KINESIS_LOCAL)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-ministack dist build $(KINESIS_LOCAL)/node_modules tests/integration/kcl/target .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python-present:

@@ -1,4 +1,4 @@
-"""``python -m tests.simulation --seeds 10000``: both worlds; ``--world leases --seed 7``: one seed, step by step."""
+"""``python -m tests.simulation --seeds 10000``: all worlds; ``--world leases --seed 7``: one seed, step by step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def _tell(line: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--world", choices=WORLDS, help="only this one (default: two thirds leases, one third fleet)")
+    parser.add_argument(
+        "--world", choices=WORLDS, help="only this one (default: half leases, a quarter each of fleet and mixed)"
+    )
     parser.add_argument("--seeds", type=at_least_one, default=300, help="how many (default: %(default)s)")
     parser.add_argument("--start", type=int, default=0, help="the first one of each world")
     parser.add_argument(

@@ -23,12 +23,13 @@ Task = tuple[str, int]
 
 
 def seeds_of(count: int, start: int, world: str | None = None) -> list[Task]:
-    """``count`` seeds from ``start`` on: of one world, or two thirds leases and one third fleet, in turn."""
+    """``count`` seeds from ``start`` on: of one world, or half leases, a quarter fleet and a quarter mixed, in turn."""
     if world is not None:
         return [(world, seed) for seed in range(start, start + count)]
-    fleet = [("fleet", start + n) for n in range(count // 3)]
-    leases = [("leases", start + n) for n in range(count - len(fleet))]
-    turns = zip_longest(leases[::2], leases[1::2], fleet)
+    fleet = [("fleet", start + n) for n in range(count // 4)]
+    mixed = [("mixed", start + n) for n in range(count // 4)]
+    leases = [("leases", start + n) for n in range(count - len(fleet) - len(mixed))]
+    turns = zip_longest(leases[::2], fleet, leases[1::2], mixed)
     return [task for turn in turns for task in turn if task is not None]
 
 

@@ -1,4 +1,4 @@
-"""One seed of either world, played to its end: what came of it, and how to see it again."""
+"""One seed of any world, played to its end: what came of it, and how to see it again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 from tests.simulation.fleet.world import run_fleet_seed
 from tests.simulation.leases.world import run_seed
+from tests.simulation.mixed.world import run_mixed_seed
 
 __all__ = ["WORLDS", "Outcome", "play", "replay_of"]
 
@@ -64,7 +65,19 @@ def _play_fleet(seed: int, steps: int) -> Outcome:
     return Outcome("fleet", seed, report.violations, report.digest, draw, last, rest, counts)
 
 
-WORLDS: Final[Mapping[str, Callable[[int, int], Outcome]]] = {"leases": _play_leases, "fleet": _play_fleet}
+def _play_mixed(seed: int, steps: int) -> Outcome:
+    report = run_mixed_seed(seed)
+    counts = {"tenures": report.tenures, "records": report.records}
+    last = report.last_steps[-steps:]
+    draw, rest = str(report.draw), report.settled_after_seconds
+    return Outcome("mixed", seed, report.violations, report.digest, draw, last, rest, counts)
+
+
+WORLDS: Final[Mapping[str, Callable[[int, int], Outcome]]] = {
+    "leases": _play_leases,
+    "fleet": _play_fleet,
+    "mixed": _play_mixed,
+}
 
 
 def play(world: str, seed: int, *, steps: int = _STEPS_TOLD) -> Outcome:

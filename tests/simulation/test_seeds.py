@@ -1,4 +1,4 @@
-"""300 drawn seeds of both worlds, some of them played again in another process."""
+"""Drawn seeds of each world, some of them played again in another process."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from tests.simulation.seeds import play
 
-SEEDS = {"leases": 200, "fleet": 100}
-REPLAYED = [(world, seed) for world in SEEDS for seed in range(15)]
+SEEDS = {"leases": 200, "fleet": 100, "mixed": 20}
+REPLAYED = [(world, seed) for world in SEEDS for seed in range(10)]
 AT_ONCE = 10
 GROUPS = [
     (world, first, min(first + AT_ONCE, seeds))

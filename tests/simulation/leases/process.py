@@ -132,6 +132,8 @@ class SimWorker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._leave = asyncio.Event()
 
+    record_bytes = 0
+    """What a record weighs; without weight all shards are alike."""
     starts_at_stored = True
     """Whether each tenure surely begins at the stored checkpoint."""
 
@@ -327,6 +329,7 @@ class Consumer:
         else:
             cancelled = await worker.clock.sleep(seconds)
         returned = not raises and not cancelled
+        held.throughput.delivered_bytes += worker.record_bytes
         worker.witness.slice_ended(worker, held, record, returned=returned)
         self._done += returned
 

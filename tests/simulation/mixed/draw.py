@@ -37,7 +37,8 @@ class MixedDraw(LeaseDraw):
 
     ``protocol``: which KCL the Java workers are. ``first``: who makes the table; the others join after ``head``
     seconds, when the first have come up. ``java``, ``python``: how many start, and no more of a kind where none does.
-    ``coordination``: what the Python workers are told. ``times``: the KCL's settings.
+    ``coordination``: what the Python workers are told. ``times``: the KCL's settings. ``rubbish``: leases that the
+    first workers own name a checkpoint owner, as 2.7.2 leaves them behind.
     """
 
     protocol: Protocol
@@ -47,6 +48,7 @@ class MixedDraw(LeaseDraw):
     head: float
     coordination: Literal["auto", "leader", "2x"]
     times: KclSettings
+    rubbish: bool = False
 
     @property
     def is_python_alone(self) -> bool:

@@ -8,10 +8,10 @@ row that a KCL can't use.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
-from consumer.hooks import Fact, TenureEnded
+from consumer.hooks import Fact, ModeChanged, TenureEnded
 from lease_store.lease import Lease
 from lease_store.writes import Write
 from tests.simulation.kcl.process import KclProcess
@@ -50,14 +50,18 @@ class MixedJudge(Trace):
         self.takeovers: list[tuple[float, str, str]] = []
         self.marked_at: float | None = None
         self.first_record_at: dict[tuple[str, str], float] = {}
+        self.hand_off_began = asyncio.Event()
+        self.modes: dict[str, str] = {}
         self._draw = draw
         self._records_in = records_in
         self._workers: dict[str, Any] = {}
         self._moved_at: dict[str, float] = {}
+        self._given: dict[str, tuple[str, str | None]] = {}
         self._pending_since: dict[str, float] = {}
         self._lock_moved_at = self._acquired_at = 0.0
         self._lock: tuple[str | None, float] = (None, 0.0)
         self._open: dict[str, list[tuple[Any, Any]]] = {}
+        self._contested: set[str] = set()
 
     def knows(self, worker: Any) -> None:
         """A worker that is judged from now on."""
@@ -78,6 +82,11 @@ class MixedJudge(Trace):
     def lock_left_seconds(self) -> float:
         """For how long the leader's lock lasts, if it is not heartbeaten again."""
         return max(0.0, self._lock_moved_at + self._lock[1] - self._now)
+
+    @property
+    def is_anything_pending(self) -> bool:
+        """Whether a hand-off is under way."""
+        return bool(self._pending_since)
 
     # -- the table
 
@@ -148,8 +157,12 @@ class MixedJudge(Trace):
             self._pending_since.pop(write.key, None)
         elif before is None or before.checkpoint_owner is None:
             self._pending_since[write.key] = self._now
+            self.hand_off_began.set()
         if before is None or after.counter != before.counter:
             self._moved_at[write.key] = self._now
+            self._given.pop(write.key, None)
+        if write.verb == "assign":
+            self._given[write.key] = (worker, after.owner)
 
     def _check_row(self, worker: str, item: Item) -> None:
         if entity_of(item) in ("LEADER", "CLIENT_VERSION_MIGRATION") and self.marked_at is None:
@@ -190,15 +203,25 @@ class MixedJudge(Trace):
             return
         if before.is_finished:
             self.breach(f"{verb} of {key} after its SHARD_END")
+        if verb == "renew" and after.is_pending and after.checkpoint_owner == worker and self.is_calm():
+            self._check_heard(worker, key)
         if verb == "take":
             self._check_take(worker, key)
         owner = before.actual_owner
         if step and owner not in (None, worker) and not self._draw.is_wild:
             self._check_idle(worker, write, before)
 
+    def _check_heard(self, worker: str, key: str) -> None:
+        """A hand-off is heard of by the next renewal, and the lease let go once the batch has ended."""
+        pending = self._now - self._pending_since.get(key, self._now)
+        if self._draw.protocol == "3x" and pending > self._draw.failover / 3 + 4.0 + self._draw.work.long_seconds:
+            self.breach(f"{worker} renews {key} {pending:.1f} s after its hand-off began")
+
     def _check_idle(self, worker: str, write: Write, before: Lease) -> None:
         """A live owner's lease is left to it, but where a 2.x fleet robs, or a hand-off has been overdue for long."""
         owner, key = before.actual_owner, write.key
+        if self._given.get(key) == (worker, owner) and not self.is_java(owner):
+            return  # its own gift, which was never taken up: nobody has a tenure in it
         idle = self._now - self._moved_at.get(key, 0.0)
         pending = self._now - self._pending_since.get(key, self._now)
         overdue = write.verb == "assign" and pending >= 0.99 * (30.0 + self._draw.failover)
@@ -223,7 +246,9 @@ class MixedJudge(Trace):
         idle = now - self._moved_at.get(key, 0.0)
         if self.is_java(worker) and trusting and row is not None and idle > 0.5 * self._draw.failover:
             self.breach(f"{worker.name} begins {key}, while {trusting[0].name} trusts its lease, too")
-        self._open.setdefault(key, []).append((worker, held))
+        alive = [(each, tenure) for each, tenure in self._open.get(key, ()) if tenure.over is None and each.is_up]
+        self._open[key] = [*alive, (worker, held)]
+        (self._contested.add if len(self._open[key]) > 1 else self._contested.discard)(key)
         orphan = self.orphans.pop(key, None)
         if orphan is not None:
             self.takeovers.append((now - orphan.at, key, worker.name))
@@ -231,23 +256,26 @@ class MixedJudge(Trace):
                 self.breach(f"{key} was taken over {now - orphan.at:.2f} s after its owner's death")
 
     def step(self) -> None:
-        """After every callback of the loop: at most one Python worker trusts a tenure of one lease."""
-        if self.closed or self._draw.is_wild:
+        """After every callback of the loop: at most one Python worker trusts a tenure of one lease.
+
+        Not in a 2.x fleet: who comes there can show itself by nothing but a lease that it robs, and until its next
+        renewal the robbed one can't know.
+        """
+        if self.closed or self._draw.is_wild or self._draw.protocol == "2x":
             return
-        for key in self._contested:
+        for key in sorted(self._contested):
             trusting = [worker.name for worker, held in self._open[key] if worker.is_up and worker.trusts(held)]
             if len(trusting) > 1:
                 self.breach(f"{' and '.join(trusting)} trust {key} at once")
                 return
 
-    @property
-    def _contested(self) -> Iterable[str]:
-        return ()
-
     def fact(self, worker: Any, fact: Fact) -> None:
         """What a hook of a Python worker hears."""
         if isinstance(fact, TenureEnded):
             self.note(f"{worker.name} ENDS {fact.shard_id}: {fact.reason}")
+        elif isinstance(fact, ModeChanged):
+            self.note(f"{worker.name} works in mode {fact.mode}, since {fact.because}")
+            self.modes[worker.name] = fact.mode
 
     # -- user code
 
@@ -291,12 +319,19 @@ class MixedJudge(Trace):
         rows = self.table.rows().leases
         if not rows:
             return "there are no rows"
+        is_2x = self._draw.protocol == "2x"  # there a checkpoint owner is what was left behind
         for lease in rows:
             if lease.is_finished:
                 continue
-            if lease.is_pending or lease.owner not in held or lease.key not in held[lease.owner]:
+            if (lease.is_pending and not is_2x) or lease.owner not in held or lease.key not in held[lease.owner]:
                 return f"{lease.key} is held by no live worker: {shown(lease)}"
-        return None
+        return self._imbalance(rows, held) if is_2x else None
+
+    def _imbalance(self, rows: Iterable[Lease], held: Mapping[str, Collection[str]]) -> str | None:
+        """By count, which a 2.x fleet goes by; a KCL's leader goes by load, and is content with less."""
+        open_keys = {row.key for row in rows if not row.is_finished}
+        load = {worker: len(open_keys & set(keys)) for worker, keys in held.items()}
+        return f"unbalanced: {load}" if max(load.values()) - min(load.values()) > 1 else None
 
     def is_full(self, workers: Iterable[Any]) -> bool:
         return False

@@ -38,7 +38,12 @@ _STALE_REPORT_SECONDS: Final = 60.0
 
 
 class PythonWorker(SimWorker):
-    """A Python worker, with the product's wrapper by which a KCL's rows are rows of its stream."""
+    """A Python worker, with the product's wrapper by which a KCL's rows are rows of its stream.
+
+    Its records weigh what makes about a KB a second of a shard, which is what the models say theirs give.
+    """
+
+    record_bytes = 300
 
     def leasing_store(self) -> LeaseStore:
         return AdoptedLeases(self.store, STREAM, InitialPosition.parse("TRIM_HORIZON"), self.clock.wall)
@@ -166,6 +171,8 @@ class MixedWorld(LeaseWorld):
                 await asyncio.sleep(draw.stagger)
             await self._until_rows()
             await asyncio.sleep(draw.head)
+            if draw.rubbish and kind == draw.first:
+                self._leave_rubbish()
         until = self.loop.time() + draw.phase
         while self.loop.time() < until and not self.judge.violations:
             await asyncio.sleep(self.chance.uniform(0.3, 1.5) * draw.pause)
@@ -176,6 +183,11 @@ class MixedWorld(LeaseWorld):
         if draw.ends and not self.judge.violations:
             await self._end_every_shard()
         return rested
+
+    def _leave_rubbish(self) -> None:
+        for row in self.table.rows().leases:
+            item = self.table.get(row.key)
+            self.table.put_item({**(item or {}), "checkpointOwner": {"S": "gone-1"}})
 
     async def _until_rows(self) -> None:
         """Wait until the table has its first leases, or for two minutes."""

@@ -10,10 +10,21 @@ from consumer.testing.stream_rules import Staleness, StreamOptions
 from lease_store.verbs import Is, Write
 from tests.simulation.fleet.draw import CALM_CODE
 from tests.simulation.leases.draw import CALM_WORK
+from tests.simulation.mixed.draw import QUICK_TIMES
 from tests.simulation.mutants.mutant import Function, Mutant
 from tests.simulation.network import Calm
 
-__all__ = ["KINESIS", "LOSSY", "LOST", "NO_RENEWALS", "ROUGH", "on_fleet", "on_leases", "whatever_the_counter"]
+__all__ = [
+    "KINESIS",
+    "LOSSY",
+    "LOST",
+    "NO_RENEWALS",
+    "ROUGH",
+    "on_fleet",
+    "on_leases",
+    "on_mixed",
+    "whatever_the_counter",
+]
 
 LOSSY: Final = replace(Calm(), lost_request=0.1, lost_reply=0.15, late=0.1, late_seconds=2.0)
 """A lease table whose calls are lost or late."""
@@ -88,6 +99,29 @@ _FLEET: Final[Mapping[str, Any]] = {
     "same_name": False,
     "safety_only": True,
 }
+# Three Python workers, whom a KCL 3.x joins under short timers, for a minute in which workers come and go.
+_MIXED: Final[Mapping[str, Any]] = {
+    "faults": "none",
+    "failover": 2.0,
+    "network": Calm(),
+    "work": CALM_WORK,
+    "keys": 5,
+    "stagger": 0.0,
+    "phase": 60.0,
+    "pause": 5.0,
+    "happenings": ("join", "kill", "kill_leader", "drain"),
+    "skew": 0.0,
+    "drift": 0.0,
+    "ends": False,
+    "safety_only": True,
+    "protocol": "3x",
+    "first": "python",
+    "java": 1,
+    "python": 3,
+    "head": 15.0,
+    "coordination": "auto",
+    "times": QUICK_TIMES,
+}
 
 
 def on_leases(
@@ -108,6 +142,17 @@ def on_fleet(
 
     def made(without: Callable[[Function], Function]) -> Mutant:
         return Mutant(_name(without), rule, target, without, "fleet", caught_by, {**_FLEET, **mix})
+
+    return made
+
+
+def on_mixed(
+    target: str, *, rule: str, caught_by: tuple[str, ...], **mix: Any
+) -> Callable[[Callable[[Function], Function]], Mutant]:
+    """Make a mutant of the mixed world; ``mix`` are fields of MixedDraw."""
+
+    def made(without: Callable[[Function], Function]) -> Mutant:
+        return Mutant(_name(without), rule, target, without, "mixed", caught_by, {**_MIXED, **mix})
 
     return made
 

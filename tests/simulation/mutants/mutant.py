@@ -32,7 +32,7 @@ class Mutant:
     rule: str
     target: str
     without: Callable[[Function], Function]
-    world: Literal["leases", "fleet"]
+    world: Literal["leases", "fleet", "mixed"]
     caught_by: tuple[str, ...]
     mix: Mapping[str, Any]
 
