@@ -144,8 +144,8 @@ async def look_on(
         if number:
             tell(f"look {number + 1} of {spaces + 1} in {watch_seconds / spaces:.1f} s")
             await clock.sleep(watch_seconds / spaces)
-        scan, legacy = await asyncio.gather(store.scan(), store.legacy())
-        yield Look(at=clock.monotonic(), scan=scan, legacy=legacy)
+        scan = await store.scan()  # first: what it shows says under which names to look for the older tables
+        yield Look(at=clock.monotonic(), scan=scan, legacy=await store.legacy())
 
 
 async def _stream_look(source: RecordSource, stack: AsyncExitStack) -> StreamLook:

@@ -81,6 +81,11 @@ def _beside_2x(found: Diagnosis) -> Iterator[str]:
         "A lease is taken from a KCL 2.x worker one at a time, as its own takers do it: what came after its last "
         "checkpoint repeats. What a Python worker gives, to a KCL or to another Python worker, repeats nothing."
     )
+    if found.client_version is None and found.has_legacy_tables is False:
+        yield (
+            "Were this a KCL 3.0 to 3.4 whose application is not called as the table, its leader would keep its lock in "
+            "a table called after the application: give that name with --app, here and to the worker."
+        )
     if found.client_version == "CLIENT_VERSION_UPGRADE_FROM_2X":
         yield (
             "The fleet is on its way from 2.x to 3.x (CLIENT_VERSION_UPGRADE_FROM_2X), and leaves 2.x only when every "

@@ -22,7 +22,9 @@ import pytest
 from consumer.testing.faults import Fault
 from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Proxy
+from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY
 from lease_store.dynamodb_expressions import create_table_request
+from tests.golden import recordings
 from tests.house.tree import ROOT
 
 pytestmark = pytest.mark.integration
@@ -123,6 +125,27 @@ async def test_a_table_that_is_no_lease_table_can_not_be_joined(ministack: Minis
     code, out, _, _ = await examine(ministack, tmp_path, "--table", name)
     assert code == 1
     assert f"refused     Table {name} is not a lease table" in out
+
+
+async def test_one_look_finds_the_tables_that_an_older_kcl_called_after_its_application(
+    ministack: Ministack, tmp_path: Path, dynamodb: Any
+):
+    name, app = f"leases-{uuid4().hex[:8]}", f"app-{uuid4().hex[:8]}"
+    dynamodb.create_table(**create_table_request(name))
+    for recorded, place, rows in recordings.tables():
+        if not recorded.startswith("kcl-3.3.0 1-one-worker"):
+            continue
+        table = {"leases": name, "coordinator": f"{app}-CoordinatorState", "metrics": f"{app}-WorkerMetricStats"}[place]
+        if place != "leases":
+            request = json.loads(json.dumps(create_table_request(table)).replace(LEASE_KEY, KEY_ATTRIBUTES[place]))
+            dynamodb.create_table(**request)
+        for row in rows:
+            dynamodb.put_item(TableName=table, Item=row)
+    code, out, _, _ = await examine(ministack, tmp_path, "--table", name, "--app", app)
+    assert code == 0
+    assert "layout      legacy tables: the lock in the legacy coordinator table" in out
+    code, out, _, _ = await examine(ministack, tmp_path, "--table", name)
+    assert "mode        2x" in out  # not told the application's name, it can't know of them
 
 
 async def test_a_right_that_is_missing_is_named(ministack: Ministack, tmp_path: Path, table: str):

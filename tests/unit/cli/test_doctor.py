@@ -103,6 +103,7 @@ def test_a_table_of_kcl_2x_may_be_joined_with_lease_rows_only():
     found = diagnose([Look(at=0.0, scan=TableScan((KCL_2X,)))], table="app7", has_index=False)
     assert (found.mode, found.is_joinable) == ("2x", True)
     assert "writes lease rows only" in found.joining[0]
+    assert any("give that name with --app" in line for line in found.joining)
     assert told(found, "workers") == ["java-1: no row, as nobody in mode 2x, 1 lease"]
 
 
