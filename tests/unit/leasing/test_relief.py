@@ -97,6 +97,14 @@ def test_numbers_are_evened_out_with_leases_that_the_receiver_can_bear() -> None
     assert plan(weighed(leases, "ab")).hand_offs == (HandOff("2", "a", "b"),)
 
 
+def test_who_can_bear_no_lease_leaves_them_to_others() -> None:
+    """One machine may be busy with something else, and have no lease."""
+    view = weighed({f"{n}": ("a", 5.0) for n in range(4)}, "abc")
+    assert view.weights is not None
+    busy = replace(view.weights, workers={"a": 20.0, "b": 30.0, "c": 0.0}, mean=16.7, enough=18.3)
+    assert {move.worker_id for move in plan(replace(view, weights=busy)).hand_offs} == {"c"}
+
+
 def test_a_heavy_lease_moves_for_numbers_where_that_makes_the_heaviest_load_lighter() -> None:
     assert plan(weighed({"1": ("a", 60.0), "2": ("a", 60.0)}, "abc")).hand_offs == (HandOff("1", "a", "b"),)
 
