@@ -83,8 +83,8 @@ def _beside_2x(found: Diagnosis) -> Iterator[str]:
     )
     if found.client_version is None and found.has_legacy_tables is False:
         yield (
-            "Were this a KCL 3.0 to 3.4 whose application is not called as the table, its leader would keep its lock in "
-            "a table called after the application: give that name with --app, here and to the worker."
+            "Were this a KCL 3.0 to 3.4 whose application is not called as the table, its leader would keep its lock "
+            "in a table called after the application: give that name with --app, here and to the worker."
         )
     if found.client_version == "CLIENT_VERSION_UPGRADE_FROM_2X":
         yield (
