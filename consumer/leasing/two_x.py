@@ -124,7 +124,8 @@ class TwoXRules:
         if now < self._announced_at + self._failover or not any(seems_ours(owner) for owner in self._living()):
             return
         self._announced_at = now
-        lease = table[self._leases.random.choice(sorted(table))]
+        unfinished = [key for key in sorted(table) if not table[key].is_finished]
+        lease = table[self._leases.random.choice(unfinished or sorted(table))]
         announce = partial(self._leases.write, verbs.announce(lease, self._newcomers.announcement(self._leases.me)))
         self._means.spawn(self._means.writes.run(lease.key, announce))
 
