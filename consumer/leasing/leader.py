@@ -21,14 +21,14 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from consumer.hooks import Planned
-from consumer.leasing.assignment import HandOff, PlanView, plan
+from consumer.leasing.assignment import HandOff, Plan, PlanView, plan
 from consumer.leasing.discovery import Discovery
 from consumer.leasing.handoff import is_ready
 from consumer.leasing.load import LoadWatch
@@ -50,6 +50,7 @@ _log = logging.getLogger("leasehold.leasing")
 _SAFETY_FAILOVERS: Final = 3
 _SAFETY_TAKES_A_LOOK: Final = 16
 _INDEX_AGAIN_SECONDS: Final = 60.0
+_MOST_TOWARDS_ONE: Final = 12
 _NOT_READY_SECONDS: Final = 0.5
 _ACCEPTED_SECONDS: Final = 1.0
 _TOLD_EVERY_SECONDS: Final = 60.0
@@ -139,12 +140,13 @@ class LeaderRules:
 
     def _even_out(self) -> None:
         """Start the hand-offs on which this look and the one before agree: amid a change, looks show what passes."""
-        made = plan(self._view())
+        view = self._view()
+        made = plan(view)
         lacking = Counter(move.worker_id for move in (*made.hand_offs, *made.later))
         may_start = {to: min(count, self._lacking.get(to, 0)) for to, count in lacking.items()}
         self._lacking = lacking
         started = 0
-        for move in made.hand_offs:
+        for move in (*made.hand_offs, *self._sooner(view, made)):
             if may_start[move.worker_id] > 0:
                 may_start[move.worker_id] -= 1
                 started += 1
@@ -152,6 +154,21 @@ class LeaderRules:
         self._leases.hooks(Planned("", started))
         self._tell_unplaced(made.unplaced)
         self._tell_heavy()
+
+    def _sooner(self, view: PlanView, made: Plan) -> Iterator[HandOff]:
+        """What is planned for later and may begin now.
+
+        Peers ask for few at a time, each of which is noticed at once, and for the next one when it has come. A leader
+        hears of that by its next look only; but what it moves goes on being read until its receiver has noticed.
+        """
+        under_way = Counter(lease.owner for lease in view.leases if lease.is_pending or lease.key in self._coming)
+        under_way.update(move.worker_id for move in made.hand_offs)
+        waits_long = {lease.owner for lease in view.leases if lease.is_slow}
+        for move in made.later:
+            to = move.worker_id
+            if to not in waits_long and not self._leases.is_kcl(to) and under_way[to] < _MOST_TOWARDS_ONE:
+                under_way[to] += 1
+                yield move
 
     def _tell_heavy(self) -> None:
         """Why leases move though all have as many: said once, until that worker's load has been another."""
