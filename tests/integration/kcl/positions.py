@@ -38,6 +38,11 @@ def _read_by(fleet: MixedFleet, name: str) -> bool:
     return set(fleet.ledger.written) <= {(note.key, note.version) for note in fleet.ledger.of("record", worker=name)}
 
 
+def _pending(fleet: MixedFleet) -> list[Row]:
+    """The leases with a checkpoint that was prepared and not committed."""
+    return [row for row in fleet.rows() if "pendingCheckpoint" in row]
+
+
 async def latest(play: Play) -> None:
     """Java starts at LATEST and is killed before there was a record; what is written until Python takes over comes."""
     fleet, patience = play.fleet, play.fleet.timers.patience_seconds
@@ -62,14 +67,11 @@ async def prepared(play: Play) -> None:
     fleet, patience = play.fleet, play.fleet.timers.patience_seconds
     async with play.step("Java prepares"):
         java = await fleet.start_java("java1", checkpoint="prepare")
-        await fleet.until(lambda: len(_words(fleet)) == _SHARDS, "four leases", patience)
         async with fleet.written_to():
-            await CLOCK.sleep(_WRITING_SECONDS)
-            pending = _prepared_rows(fleet)
-    play.expect(len(pending) == _SHARDS, f"Java prepared {len(pending)} checkpoints, not {_SHARDS}")
+            await fleet.until(lambda: len(_pending(fleet)) == _SHARDS, "a checkpoint prepared in each shard", patience)
     java.send(signal.SIGKILL)
     await java.end()
-    told = {row["leaseKey"]["S"]: int(row["pendingCheckpoint"]["S"]) for row in fleet.rows() if "leaseCounter" in row}
+    told = {row["leaseKey"]["S"]: int(row["pendingCheckpoint"]["S"]) for row in _pending(fleet)}
     async with play.step("Python is handed what was prepared", may_repeat=True):
         await fleet.start_python("python1")
         await fleet.until(
