@@ -38,11 +38,6 @@ def _read_by(fleet: MixedFleet, name: str) -> bool:
     return set(fleet.ledger.written) <= {(note.key, note.version) for note in fleet.ledger.of("record", worker=name)}
 
 
-def _pending(fleet: MixedFleet) -> list[Row]:
-    """The leases with a checkpoint that was prepared and not committed."""
-    return [row for row in fleet.rows() if "pendingCheckpoint" in row]
-
-
 async def latest(play: Play) -> None:
     """Java starts at LATEST and is killed before there was a record; what is written until Python takes over comes."""
     fleet, patience = play.fleet, play.fleet.timers.patience_seconds
@@ -68,10 +63,12 @@ async def prepared(play: Play) -> None:
     async with play.step("Java prepares"):
         java = await fleet.start_java("java1", checkpoint="prepare")
         async with fleet.written_to():
-            await fleet.until(lambda: len(_pending(fleet)) == _SHARDS, "a checkpoint prepared in each shard", patience)
+            await fleet.until(
+                lambda: len(_prepared_rows(fleet)) == _SHARDS, "a checkpoint prepared in each shard", patience
+            )
     java.send(signal.SIGKILL)
     await java.end()
-    told = {row["leaseKey"]["S"]: int(row["pendingCheckpoint"]["S"]) for row in _pending(fleet)}
+    told = {row["leaseKey"]["S"]: int(row["pendingCheckpoint"]["S"]) for row in _prepared_rows(fleet)}
     async with play.step("Python is handed what was prepared", may_repeat=True):
         await fleet.start_python("python1")
         await fleet.until(
