@@ -42,7 +42,7 @@ def played(scenario: Callable[[MixedWorld], Coroutine[Any, Any, None]], seed: in
     return world
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_timeline_of_two_workers_is_the_recorded_one(seed: int) -> None:
     """Recorded: first record after 75 s, hand-offs at 121 s and 181 s, the dead leader's shards again after 155 s."""
 
@@ -108,12 +108,12 @@ def test_load_is_levelled_by_throughput_and_by_count(by_count: bool) -> None:
         for _ in range(3):
             world.add_java()
             await asyncio.sleep(90.0)
-        await asyncio.sleep(500.0)
+        await asyncio.sleep(200.0)
         held = sorted(len(worker.held_keys) for worker in world.java())
-        assert held == [4, 4, 4] if by_count else (sum(held) == 12 and held[0] >= 2)
+        assert held == [2, 2, 2] if by_count else (sum(held) == 6 and held[0] >= 1)
         assert world.judge.repeats == 0
 
-    played(scenario, keys=12, times=replace(DEFAULT_TIMES, by_count=by_count))
+    played(scenario, keys=6, times=replace(DEFAULT_TIMES, by_count=by_count))
 
 
 @pytest.mark.parametrize("protocol", ["3x", "2x"])

@@ -23,7 +23,7 @@ from tests.simulation.trace import Trace, shown
 
 __all__ = ["MixedJudge"]
 
-_SAME_COUNTER: Final = frozenset({"start_hand_off", "set_children", "set_hash_range", "mark_rules", "anchor"})
+_SAME_COUNTER: Final = frozenset({"start_hand_off", "set_children", "set_hash_range", "mark_rules", "announce"})
 _PLANS: Final = frozenset({"start_hand_off", "assign"})
 _LOCK_VERBS: Final = frozenset({"acquire_lock", "heartbeat_lock", "release_lock"})
 
@@ -256,12 +256,8 @@ class MixedJudge(Trace):
                 self.breach(f"{key} was taken over {now - orphan.at:.2f} s after its owner's death")
 
     def step(self) -> None:
-        """After every callback of the loop: at most one Python worker trusts a tenure of one lease.
-
-        Not in a 2.x fleet: who comes there can show itself by nothing but a lease that it robs, and until its next
-        renewal the robbed one can't know.
-        """
-        if self.closed or self._draw.is_wild or self._draw.protocol == "2x":
+        """After every callback of the loop: at most one Python worker trusts a tenure of one lease."""
+        if self.closed or self._draw.is_wild:
             return
         for key in sorted(self._contested):
             trusting = [worker.name for worker, held in self._open[key] if worker.is_up and worker.trusts(held)]

@@ -77,7 +77,10 @@ class MixedWorld(LeaseWorld):
         return super().rows() if not self.table.rows().leases else ()
 
     def settings_of(self, worker_id: str) -> LeaseSettings:
-        return replace(super().settings_of(worker_id), coordination=self.draw.coordination)
+        """With a boot nonce as long as the product's, by which a worker of ours is known in a 2.x fleet."""
+        host, boot = worker_id.rsplit("-", 1)
+        settings = super().settings_of(f"{host}-{int(boot):010x}")
+        return replace(settings, coordination=self.draw.coordination)
 
     # -- workers
 
