@@ -157,8 +157,9 @@ def no_boot_nonce(original: Function) -> Function:
         hooks: Any = (),
         seam: Any = None,
         threads: Any = None,
+        cpu: Any = None,
     ) -> None:
-        rest = {"clock": clock, "random": random, "hooks": hooks, "seam": seam, "threads": threads}
+        rest = {"clock": clock, "random": random, "hooks": hooks, "seam": seam, "threads": threads, "cpu": cpu}
         original(self, source, lease_store, processor_factory, config, **rest)
         self.worker_id = worker_name(config.worker_id)
 
