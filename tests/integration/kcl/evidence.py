@@ -12,10 +12,11 @@ from consumer.testing.proxy import Exchange
 from lease_store.checkpoint import Checkpoint
 from tests.integration.ledger import Note, records
 
-__all__ = ["Passage", "Reign", "passages", "reigns", "row_key", "setbacks", "unexpected_errors"]
+__all__ = ["LEGACY", "Passage", "Reign", "passages", "reigns", "row_key", "setbacks", "unexpected_errors"]
 
 _WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 _SHOWN: Final = 160
+LEGACY: Final = ("-CoordinatorState", "-WorkerMetricStats")
 Told = tuple[str, Exchange]
 """An exchange with the table, and the member whose it was."""
 
@@ -75,9 +76,14 @@ def _with_runs(reign: Reign, scans: Sequence[tuple[float, str]]) -> Reign:
 
 
 def _is_whole_scan(exchange: Exchange) -> bool:
-    """A scan's first page, and of a parallel one the first segment; a KCL's other scans are not parallel."""
+    """A scan's first page, and of a parallel one the first segment; a KCL's other scans are not parallel.
+
+    Scans of an older KCL's own tables are none of the lease table.
+    """
     fields = exchange.fields
     if exchange.request.operation != "Scan" or "ExclusiveStartKey" in fields:
+        return False
+    if fields.get("TableName", "").endswith(LEGACY):
         return False
     is_java = "aws-sdk-java" in exchange.request.headers.get("User-Agent", "")
     return fields.get("Segment") == 0 if is_java else not fields.get("Segment")

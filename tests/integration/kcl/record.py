@@ -20,7 +20,7 @@ from typing import Any, Final
 from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Exchange
 from tests.integration.kcl.aggregate import aggregate
-from tests.integration.kcl.evidence import row_key
+from tests.integration.kcl.evidence import LEGACY, row_key
 from tests.integration.kcl.happenings import leader_now
 from tests.integration.kcl.java import EDITIONS
 from tests.integration.kcl.mixed_stage import MixedFleet, Row, mixed_fleet
@@ -30,7 +30,6 @@ from tests.integration.ledger import CLOCK
 __all__ = ["kind_of", "main"]
 
 _GOLDEN: Final = Path(__file__).parents[2] / "golden"
-_LEGACY: Final = ("-CoordinatorState", "-WorkerMetricStats")
 _WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 _NAMES: Final = {"adapter": "adapter-2.0.1"}
 # Each fleet's app has a name of its own; in the recordings it is one.
@@ -92,7 +91,7 @@ class Recorder:
 
     def moment(self, name: str) -> None:
         """Keep every row as it is now; a legacy table's under the moment and the table's kind."""
-        for suffix in ("", *_LEGACY):
+        for suffix in ("", *LEGACY):
             rows = sorted(self._fleet.rows(suffix), key=str)
             if rows:
                 self.moments[f"{name} {suffix.removeprefix('-')}".strip()] = rows

@@ -56,6 +56,7 @@ def test_a_run_is_a_whole_scan_by_the_holder_and_a_kcls_other_scans_are_none() -
         lock("bob", 4.0, "PutItem"),
         told("bob", 5.0, "Scan", java=False),
         told("bob", 5.1, "Scan", java=False, ExclusiveStartKey={}),
+        told("bob", 5.2, "Scan", java=False, TableName="app-WorkerMetricStats"),
     ]
     assert [(each.name, each.runs) for each in reigns(exchanges, 6.0)] == [("ada", 1), ("bob", 1)]
 
