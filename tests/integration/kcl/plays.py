@@ -10,7 +10,7 @@ from contextlib import nullcontext
 from typing import Final
 
 from tests.integration.kcl.ecs_metadata import EcsMetadata
-from tests.integration.kcl.evidence import passages, reigns
+from tests.integration.kcl.evidence import reigns
 from tests.integration.kcl.happenings import (
     killed,
     leader_now,
@@ -120,9 +120,11 @@ async def hot_python(play: Play) -> None:
             # What both publish are averages of half a minute each, weighed by a leader with those before.
             fewer = timers.patience_seconds + 60.0
             await fleet.until(lambda: len(fleet.shares()["python1"]) < before, "fewer leases for Python", fewer)
-            moved = [each for each in passages(fleet.ledger.notes) if each.giver == "python1"]
             figures["shares"] = {"before": before, "after": len(fleet.shares()["python1"])}
-            figures["silence"] = max((round(each.silence_seconds, 2) for each in moved), default=0.0)
+            await fleet.until(
+                lambda: longest_silence(fleet, "python1", 0.0), "its records given to Java", timers.patience_seconds
+            )
+            figures["silence"] = longest_silence(fleet, "python1", 0.0)
     leaders = {each.name for each in reigns(fleet.exchanges, CLOCK.monotonic())}
     play.expect(leaders == {"java1"}, f"java1 should have led all the while, not {leaders}")
 
