@@ -286,9 +286,9 @@ def _missing(
     # When old, what had ended before the start is listed no more, but neither may be what links a shard to any row.
     is_old, is_late = age > _RETENTION_SECONDS, age >= _SAME_LISTING_SECONDS
     lineage = Lineage(listed.values(), table.rows.values())
-    done, before = _passed(lineage, table.rows) if table.shared else (set(), set())
-    over = {*table.rows, *done, *before}
-    new = [listed[name] for name in lineage.order if name in listed and name not in over]
+    done, unwanted = _passed(lineage, table.rows) if table.shared else (set(), set())
+    passed = {*table.rows, *done, *unwanted}
+    new = [listed[name] for name in lineage.order if name in listed and name not in passed]
     if start_at is None:
         return [_row(shard, TRIM_HORIZON, table.label, None) for shard in new]
     later = lineage.descendants(table.rows)
