@@ -32,23 +32,23 @@ from consumer.leasing.assignment import HandOff, Plan, PlanView, plan
 from consumer.leasing.discovery import Discovery
 from consumer.leasing.handoff import is_ready
 from consumer.leasing.load import LoadWatch
-from consumer.leasing.lock import LeaderCandidate, is_gone
+from consumer.leasing.lock import LeaderCandidate
 from consumer.leasing.observation import Observation
 from consumer.leasing.relief import Weights
 from consumer.leasing.rules import Means
-from consumer.leasing.taking import Taking, held_back
+from consumer.leasing.safety import SafetyTakes
+from consumer.leasing.taking import held_back
 from consumer.leasing.timing import notice_seconds
 from consumer.leasing.waiting import wait_for
 from lease_store import verbs
 from lease_store.errors import LeaseStoreError
+from lease_store.lease import WorkerRow
 from lease_store.store import Applied, Refused
 
 __all__ = ["LeaderRules"]
 
 _log = logging.getLogger("leasehold.leasing")
 
-_SAFETY_FAILOVERS: Final = 3
-_SAFETY_TAKES_A_LOOK: Final = 16
 _INDEX_AGAIN_SECONDS: Final = 60.0
 _MOST_TOWARDS_ONE: Final = 12
 _NOT_READY_SECONDS: Final = 0.5
@@ -68,13 +68,13 @@ class LeaderRules:
         self._candidate = LeaderCandidate(
             means.leases, lambda: self._leases.table.layout.lock_at, means.row_period_seconds, self._leadership_changed
         )
-        self._safety = Taking(means)
-        self._safety_left, self._safety_look = _SAFETY_TAKES_A_LOOK, -math.inf
+        self._safety = SafetyTakes(means)
         self._coming: dict[str, str] = {}
         self._loads = LoadWatch()
         self._weights: Weights | None = None
         self._told_heavy: AbstractSet[str] = frozenset()
         self._lacking: Mapping[str, int] = {}
+        self._struck: Mapping[str, int] = {}
         self._wants_index = wants_index
         self._index_at = self._told_at = -math.inf
         self._began_at = means.leases.clock.monotonic()
@@ -134,6 +134,7 @@ class LeaderRules:
         if self._candidate.is_leader:
             self._even_out()
             self._force_slow()
+            self._strike_dead()
             self._ensure_index()
         elif self._led_by_us():
             self._keep_slow()
@@ -219,6 +220,24 @@ class LeaderRules:
                 )
                 self._begin(seen.lease.key, to, self._assignment(seen, to))
 
+    def _strike_dead(self) -> None:
+        """Delete the metric row of a KCL whose leases had to be taken over, or whose lock ran out or was given up.
+
+        A KCL that leads after me would go by its last row for a minute, and give it leases that nobody reads. One that
+        lives writes its row again within 30 s.
+        """
+        dead = [peer.row for peer in self._leases.peers if peer.is_kcl and peer.is_doubted]
+        for row in dead:
+            if self._struck.get(row.worker_id) != row.updated_at:
+                self._means.spawn(self._strike(row))
+        self._struck = {row.worker_id: row.updated_at for row in dead}
+
+    async def _strike(self, row: WorkerRow) -> None:
+        try:
+            await self._leases.delete_worker(row)
+        except LeaseStoreError as error:
+            _log.info("The row of %s, which is dead, stays for its own leader to delete: %s", row.worker_id, error)
+
     def _keep_slow(self) -> None:
         """Take back what waits for a long batch of mine, where the load is even without it."""
         leases = self._leases
@@ -240,7 +259,9 @@ class LeaderRules:
         """Lead: assign what is free. Follow: nothing, unless nobody leads and it has been free for long."""
         if self._leases.draining or self._is_over.is_set():
             return None
-        return self._assign_free() if self._candidate.is_leader else self._watch_over_free()
+        if self._candidate.is_leader:
+            return self._assign_free()
+        return self._safety.apply(self._candidate.seen, self._discovery.expect)
 
     def _assign_free(self) -> float | None:
         leases = self._leases
@@ -323,49 +344,6 @@ class LeaderRules:
                 len(keys),
                 min(keys),
             )
-
-    # -- nobody leads, or not yet
-
-    def _watch_over_free(self) -> float | None:
-        """Take what stood still for 3 failover times while nobody planned; look out for what a leader will give me."""
-        leases = self._leases
-        now = leases.clock.monotonic()
-        open_at = self._safety.open_at()
-        lock = self._candidate.seen.lock
-        if lock is None or not leases.is_kcl(lock.owner):
-            self._discovery.expect([key for key, when in open_at.items() if when <= now])
-        safe_at = {key: self._safe_at(key, when) for key, when in open_at.items()}
-        due = [key for key, when in safe_at.items() if when <= now]
-        later = [when for when in (*open_at.values(), *safe_at.values()) if now < when < math.inf]
-        if due and self._nobody_leads(now):
-            later += self._safety.take_or_wait(self._few(due), self._view_of_ours())
-        return min(later, default=None)
-
-    def _safe_at(self, key: str, free_at: float) -> float:
-        """When a lease may be taken without a leader; infinity where only the next look can tell."""
-        leases = self._leases
-        failover = leases.timing.failover_seconds
-        owned = leases.observations[key].lease.actual_owner is not None
-        at = free_at + (_SAFETY_FAILOVERS - (1 if owned else 0)) * failover
-        return at if at <= leases.looked_at + leases.timing.look_seconds else math.inf
-
-    def _nobody_leads(self, now: float) -> bool:
-        leases, seen = self._leases, self._candidate.seen
-        sign_at = None if seen.lock is None else leases.last_sign_of(seen.lock.owner)
-        return is_gone(seen, now, sign_at=sign_at, failover_seconds=leases.timing.failover_seconds)
-
-    def _few(self, keys: list[str]) -> list[str]:
-        """No more than some after each look: should a leader live after all, it must not find everything moved."""
-        if self._leases.looked_at != self._safety_look:
-            self._safety_left, self._safety_look = _SAFETY_TAKES_A_LOOK, self._leases.looked_at
-        chosen = keys[: self._safety_left]
-        self._safety_left -= len(chosen)
-        return chosen
-
-    def _view_of_ours(self) -> PlanView:
-        """No KCL takes anything by itself."""
-        view = self._leases.view(self._safety.coming())
-        return PlanView(view.leases, [each for each in view.workers if not self._leases.is_kcl(each.worker_id)])
 
     # -- the index by owner
 

@@ -189,6 +189,20 @@ async def test_a_kcl_that_dies_is_replaced_in_a_failover_time_and_given_nothing_
 
 
 @in_shared_table
+async def test_a_dead_kcls_row_is_deleted_and_a_living_ones_comes_again(shared: Shared) -> None:
+    """Seen: the next KCL leader gave leases to it by a row 30 s old; they were read by nobody for 33 s."""
+    workers, java = await joined(shared)
+    await shared.clock.sleep(20.0)
+    shared.kill("java")
+    await shared.until(lambda: held_by(workers) == 6, within=F + 2.0)
+    await shared.until(lambda: "java" not in {row.worker_id for row in shared.store.rows().workers}, within=2.0)
+    java.held.clear()
+    shared.enter("java", java.run())
+    await shared.until(lambda: len(java.held) == 2, within=40.0)
+    assert "java" in {row.worker_id for row in shared.store.rows().workers}
+
+
+@in_shared_table
 async def test_a_kcl_that_does_not_let_go_is_cut_off_after_its_own_leaders_time(shared: Shared) -> None:
     _, java = await joined(shared, batch_seconds=1e6)
     third = shared.python("py-2")
