@@ -199,6 +199,8 @@ class MixedJudge(Trace):
         if after.checkpoint < before.checkpoint and (self.is_calm() or not self.is_java(worker)):
             # A KCL that has read the checkpoint late stores what it read again, and so goes back.
             self.breach(f"the checkpoint of {key} went back from {before.checkpoint} to {after.checkpoint}")
+        if verb in ("finish_hand_off", "release") or (verb == "assign" and before.checkpoint_owner == worker):
+            self._check_let_go(worker, after)
         if self.is_java(worker):
             return
         if before.is_finished:
@@ -210,6 +212,13 @@ class MixedJudge(Trace):
         owner = before.actual_owner
         if step and owner not in (None, worker) and not self._draw.is_wild:
             self._check_idle(worker, write, before)
+
+    def _check_let_go(self, worker: str, row: Lease) -> None:
+        """Who lets go of a lease in good order has stored all that it did, so that nothing comes again."""
+        stored = int(row.checkpoint.sequence_number) if row.checkpoint.is_number else 0
+        done = self.ledger.done(row.key)
+        if self.is_calm() and self._draw.protocol == "3x" and not row.is_finished and stored < done:
+            self.breach(f"{worker} lets go of {row.key} at {stored}, with {done} records done")
 
     def _check_heard(self, worker: str, key: str) -> None:
         """A hand-off is heard of by the next renewal, and the lease let go once the batch has ended."""

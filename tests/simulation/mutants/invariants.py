@@ -29,6 +29,7 @@ SHORT_FORMS: Final[tuple[tuple[str, str], ...]] = (
     (r"stored \S+ for \S+, of which", "no checkpoint beyond an unfinished record"),
     (r"calls and \d+ events wait", "bounded queues"),
     (r"after \d+ s of ends", "every shard ends"),
+    (r"lets go of \S+ at \d+, with", "a hand-off repeats nothing"),
     (r" plans \(.*, while \S+ leads", "only the leader plans"),
     (r" takes \S+, while \S+ leads", "takes only where nobody leads"),
     (r"renews \S+ .* after its hand-off began", "a hand-off is heard of"),
