@@ -235,16 +235,13 @@ def done_with(leases: Iterable[Lease], label: str) -> tuple[Lease, ...]:
     row as load, and takes it, for as long as it is there. Source: the KCL's LeaseCleanupManager.
     """
     rows = {lease.key: lease for lease in leases if lease.stream == label}
+    below = {key: set(row.children) for key, row in rows.items() if row.is_finished and row.children}
+    for key, row in rows.items() if below else ():
+        for parent in below.keys() & set(row.parents) - {key}:
+            below[parent].add(key)
     begun = {key for key, row in rows.items() if row.checkpoint not in (TRIM_HORIZON, AT_TIMESTAMP)}
-    below = Lineage((), rows.values()).children
-    return tuple(
-        row
-        for key, row in sorted(rows.items())
-        if row.is_finished
-        and row.children
-        and begun.issuperset(below[key])
-        and not any(parent in rows and parent != key for parent in row.parents)
-    )
+    above = {key: rows.keys() & set(rows[key].parents) - {key} for key in below}
+    return tuple(rows[key] for key in sorted(below) if begun >= below[key] and not above[key])
 
 
 @dataclass(frozen=True, slots=True)
