@@ -67,6 +67,36 @@ async def test_what_is_let_go_for_a_kcl_lies_idle_for_no_longer_than_a_batch_may
 
 
 @in_shared_table
+async def test_what_was_to_be_let_go_stays_where_nobody_needs_it_any_more(shared: Shared) -> None:
+    shared.make(4)
+    python = shared.python("py-1", batch_seconds=30.0)
+    await shared.until(lambda: len(python.held) == 4, within=5.0)
+    shared.java("java-1")
+    await shared.until(lambda: any(map(python.loop.leases.is_releasing, python.held)), within=60.0)
+    shared.kill("java-1")
+    await shared.until(lambda: len(python.held) == 4, within=60.0)
+    await rests(shared, python)
+    assert (python.ends()["released"], python.ends()["restarted"]) == (0, 0)
+
+
+@in_shared_table
+async def test_a_kcl_is_robbed_only_after_it_was_the_only_way_for_a_while(shared: Shared) -> None:
+    """To lack one of three for two is no ground, however long: what counts is since when there is no other way."""
+    shared.make(3)
+    java = shared.java("java-1")
+    await shared.clock.sleep(1.0)
+    python = shared.python("py-1")
+    await shared.until(lambda: at_rest(shared, 1, 2), within=30.0)
+    await shared.clock.sleep(30.0)
+    lost = len(java.lost)
+    (key,) = python.held
+    await python.loop.end_shard(python.loop.leases.held[key], [])
+    await shared.stays(lambda: not python.held, seconds=4.5)
+    await shared.until(lambda: at_rest(shared, 1, 1), within=15.0)
+    await shared.until(lambda: len(java.lost) == lost + 1, within=4.0)
+
+
+@in_shared_table
 async def test_what_stands_at_latest_still_is_not_let_go_beside_a_kcl(shared: Shared) -> None:
     """It would begin at the end that the shard has when it comes to it, and leave out what was written meanwhile."""
     shared.make(4, checkpoint=LATEST)
