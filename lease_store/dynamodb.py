@@ -41,6 +41,9 @@ _log = logging.getLogger("leasehold.lease_store")
 _CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 # How long a legacy table or an index that is not there is not asked for again; a KCL that makes one plans no sooner.
 _ABSENT_SECONDS: Final = 10.0
+# How long a refusal for want of a right is not tried again: policies change seldom, and accounts count refusals.
+_DENIED_SECONDS: Final = 60.0
+_LEGACY_TABLES: Final = "the legacy tables"
 _INDEX_NOT_READY: Final = frozenset({"ValidationException", "ResourceNotFoundException"})
 
 
@@ -87,6 +90,7 @@ class DynamoDBLeaseStore:
         self._tables: dict[Place, str] = {"leases": table_name}
         self._tables |= {place: names[0] for place, names in self._candidates.items()}
         self._is_older_kcls = False
+        self._denied: str | None = None
         self._known: set[str] = set()
         self._told: set[str] = set()
         self._session = session
@@ -184,13 +188,18 @@ class DynamoDBLeaseStore:
 
     async def legacy(self) -> LegacyRows | None:
         """The rows of the legacy tables, the coordinator's by a consistent scan; None where it is not there."""
+        connections, now = self._connections(), asyncio.get_running_loop().time()
+        if self._denied is not None and connections.is_absent(_LEGACY_TABLES, now):
+            return LegacyRows(denied=self._denied)
         try:
             coordinator = await self._legacy_items("coordinator", ConsistentRead=True)
         except LeaseTableAccessDenied as error:
             if self._known:
                 raise  # it is there: to take it for missing would make a second leader
             self._tell_once(f"Whether a KCL 3.0 to 3.4 works here can't be told: {error}")
-            return LegacyRows(denied=str(error))
+            self._denied = str(error)
+            connections.note_absent(_LEGACY_TABLES, now + _DENIED_SECONDS)
+            return LegacyRows(denied=self._denied)
         return None if coordinator is None else legacy_rows(coordinator, await self._legacy_items("metrics"))
 
     async def _legacy_items(self, place: Place, **options: Any) -> list[Item] | None:

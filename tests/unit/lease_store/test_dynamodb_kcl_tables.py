@@ -142,6 +142,23 @@ async def test_a_table_that_may_not_be_looked_at_is_said_once_and_named(
     assert "dynamodb:Scan" in line
 
 
+async def test_a_refusal_is_not_tried_again_with_every_look(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Policies from before there were such tables name none, and accounts count what they refuse."""
+    bench.server.will("Scan", DENIED)
+    told = [await bench.store.legacy() for _ in range(5)]
+    assert all(rows is not None and rows.denied for rows in told)
+    assert len(bench.server.asked_for("Scan")) == 1
+    monkeypatch.setattr("lease_store.dynamodb._DENIED_SECONDS", 0.0)
+    async with scripted_server() as server:
+        store = store_at(server.url)
+        server.will("Scan", DENIED, by_table(State=ok(Items=[LOCK_ROW]), Stats=EMPTY))
+        async with store.open():
+            assert await store.legacy() is not None
+            allowed = await store.legacy()
+        assert allowed is not None
+        assert (allowed.denied, allowed.lock) == (None, LOCK)
+
+
 @pytest.mark.parametrize("which", ["State", "Stats"])
 async def test_a_table_that_was_read_once_is_never_taken_for_missing(bench: Bench, which: str) -> None:
     """Else a slip in a policy would move the lock to another table: two leaders."""
