@@ -35,7 +35,7 @@ _log = logging.getLogger("leasehold.leasing")
 _LONGEST_SCAN_SECONDS: Final = 60.0
 _STALE_FAILOVERS: Final = 10
 _STALE_SECONDS: Final = 60.0
-_STALE_BESIDE_2X_FAILOVERS: Final = 2
+_STALE_BESIDE_KCL_FAILOVERS: Final = 2
 _TOLD_EVERY_SECONDS: Final = 60.0
 
 
@@ -234,13 +234,21 @@ class TableWatch:
                     return
 
     def _is_stale(self, peer: Peer, now: float) -> bool:
-        """Whether I delete the row of a worker that died: soon, whoever I am, where it keeps a KCL 2.x from working."""
+        """Whether I delete the row of a worker that died: soon, whoever I am, where it keeps a KCL from its work."""
         failover = peer.row.failover_seconds or 0.0
-        if not self._leases.table.publishes:
-            return now >= peer.moved_at + _STALE_BESIDE_2X_FAILOVERS * max(
+        if self._misleads_a_kcl():
+            return now >= peer.moved_at + _STALE_BESIDE_KCL_FAILOVERS * max(
                 failover, self._leases.timing.failover_seconds
             )
         return now >= peer.moved_at + max(_STALE_SECONDS, _STALE_FAILOVERS * failover) and self.rules.is_describer()
+
+    def _misleads_a_kcl(self) -> bool:
+        """Whether a dead worker's row does harm: a KCL 2.x stops at it, a KCL 3.x that leads goes by it for a minute.
+
+        Seen with KCL 3.5.1: a lease went to and fro between two dead workers, with each run, until both rows were old.
+        """
+        leases = self._leases
+        return not leases.table.publishes or any(leases.is_kcl(worker.worker_id) for worker in leases.workers())
 
     async def follow_row(self, key: str) -> None:
         """Read one row and do what it asks of me, without waiting for the next look. Raises LeaseStoreError."""

@@ -198,3 +198,12 @@ def _metrics(shared: Shared) -> set[str]:
     rows = shared.store.legacy_rows()
     assert rows is not None
     return {row.worker_id for row in rows.workers}
+
+
+@in_shared_table
+async def test_a_dead_worker_of_ours_leaves_no_row_to_which_a_kcl_leader_would_give_leases(shared: Shared) -> None:
+    """It goes by the time in a row, for a minute: a Java leader was seen to give a dead worker's lease back to it."""
+    await led(shared)
+    dead, _ = await follower(shared, "py-0"), await follower(shared, "py-1")
+    shared.kill(dead.name)
+    await shared.until(lambda: dead.name not in {row.worker_id for row in shared.store.rows().workers}, within=2.5 * F)
