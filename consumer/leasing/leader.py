@@ -125,7 +125,10 @@ class LeaderRules:
     # -- after each look
 
     def follow(self) -> None:
-        """Lead: even the load out, end what a KCL lets lapse. Follow: keep what need not leave any more."""
+        """Lead: even the load out, end what a KCL lets lapse. Follow: keep what need not leave any more.
+
+        Both delete what a KCL that is dead has left.
+        """
         if self._is_over.is_set():
             return
         leases = self._leases
@@ -134,10 +137,10 @@ class LeaderRules:
         if self._candidate.is_leader:
             self._even_out()
             self._force_slow()
-            self._strike_dead()
             self._ensure_index()
         elif self._led_by_us():
             self._keep_slow()
+        self._strike_dead()
 
     def _even_out(self) -> None:
         """Start the hand-offs on which this look and the one before agree: amid a change, looks show what passes."""
@@ -153,6 +156,7 @@ class LeaderRules:
                 started += 1
                 self._begin(move.key, move.worker_id, self._hand_off(move))
         self._leases.hooks(Planned("", started))
+        self._keep(made.take_backs)
         self._tell_unplaced(made.unplaced)
         self._tell_heavy()
 
@@ -223,8 +227,8 @@ class LeaderRules:
     def _strike_dead(self) -> None:
         """Delete the metric row of a KCL whose leases had to be taken over, or whose lock ran out or was given up.
 
-        A KCL that leads after me would go by its last row for a minute, and give it leases that nobody reads. One that
-        lives writes its row again within 30 s.
+        A KCL that leads goes by its last row for a minute, and gives it leases that nobody reads. One that lives writes
+        its row again within 30 s. Two of us do no harm: it goes only as it was seen.
         """
         dead = [peer.row for peer in self._leases.peers if peer.is_kcl and peer.is_doubted]
         for row in dead:
@@ -239,12 +243,14 @@ class LeaderRules:
             _log.info("The row of %s, which is dead, stays for its own leader to delete: %s", row.worker_id, error)
 
     def _keep_slow(self) -> None:
-        """Take back what waits for a long batch of mine, where the load is even without it."""
-        leases = self._leases
-        if not any(held.hand_off_to is not None for held in leases.held.values()):
-            return
-        for key in plan(leases.view()).take_backs:
-            held = leases.held.get(key)
+        """As a follower: where a hand-off of mine is under way, ask the plan whether it is needed."""
+        if any(held.hand_off_to is not None for held in self._leases.held.values()):
+            self._keep(plan(self._view()).take_backs)
+
+    def _keep(self, keys: Collection[str]) -> None:
+        """Take back what is on its way from me, where the load is even without it."""
+        for key in keys:
+            held = self._leases.held.get(key)
             if held is not None:
                 self._means.spawn(self._means.writes.run(key, partial(self._means.owner.keep, held)))
 
