@@ -55,9 +55,11 @@ class Sight:
         """A row as it is to be read by the rules of its table, before anything is made of it.
 
         Beside a KCL 2.x nobody hands a lease over, and 2.7.2 leaves ``checkpointOwner`` behind in a row that it takes
-        from a hand-off: who is named there has lost the lease, unless I am it and know better.
+        from a hand-off: who is named there has lost the lease, unless I am it and hold it still.
         """
-        if self.table.mode != "2x" or lease.checkpoint_owner in (None, self.me):
+        if self.table.mode != "2x" or lease.checkpoint_owner is None:
+            return lease
+        if lease.checkpoint_owner == self.me and lease.key in self.held:
             return lease
         return replace(lease, checkpoint_owner=None)
 

@@ -74,3 +74,18 @@ async def test_a_hand_off_that_the_roll_back_met_half_way_comes_to_an_end(shared
     shared.java("java-1")
     await shared.until(lambda: shared.loads() == {"java-1": 1, "py-1": 1}, within=60.0)
     assert not any(lease.is_pending for lease in shared.store.rows().leases)
+
+
+@in_shared_table
+async def test_a_kcl_that_takes_a_lease_on_its_way_from_us_is_not_robbed_of_it(shared: Shared) -> None:
+    """A 2.7.2 leaves us named in ``checkpointOwner``, as one who still processes: to accept it were to take it back."""
+    shared.make(2)
+    python = shared.python("py-1")
+    await shared.until(lambda: len(python.held) == 2, within=5.0)
+    shared.store.apply(verbs.start_hand_off(shared.row("shard-00"), "java-9"))
+    java = shared.java("java-1", looks_first_at=1000.0)
+    java.take("shard-00")
+    assert shared.row("shard-00").checkpoint_owner == python.name
+    await shared.until(lambda: python.held == ["shard-01"], within=4.0)
+    await shared.stays(lambda: python.held == ["shard-01"], seconds=60.0)
+    assert java.lost == []
