@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from fnmatch import fnmatchcase
 
 from consumer.testing.proxy import Exchange
@@ -13,13 +13,17 @@ __all__ = ["Policy"]
 
 
 class Policy:
-    """``names`` fills the placeholders: REGION, ACCOUNT, LEASE_TABLE and so on."""
+    """``names`` fills the placeholders: REGION, ACCOUNT, LEASE_TABLE and so on; ``sids`` None: every statement."""
 
-    def __init__(self, names: Mapping[str, str]) -> None:
+    def __init__(self, names: Mapping[str, str], *, sids: Collection[str] | None = None) -> None:
         text = (ROOT / "deploy/iam-policy.json").read_text()
         for placeholder, name in names.items():
             text = text.replace(placeholder, name)
-        statements = [(each["Action"], each["Resource"]) for each in json.loads(text)["Statement"]]
+        statements = [
+            (each["Action"], each["Resource"])
+            for each in json.loads(text)["Statement"]
+            if sids is None or each["Sid"] in sids
+        ]
         self._allowed = [
             (action, resource)
             for actions, resources in statements
