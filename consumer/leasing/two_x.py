@@ -56,6 +56,7 @@ class TwoXRules:
         self._grace: dict[str, float] = {}
         self._rests_until: dict[str, float] = {}
         self._ended_at: dict[str, int] = {}
+        self._offered: dict[str, float] = {}
         self._surplus = _Least(_LET_GO_FAILOVERS * self._failover)
         self._robbing = _Least(_ROB_FAILOVERS * self._failover)
         self._takers = Takers(self._failover)
@@ -76,7 +77,7 @@ class TwoXRules:
         return leader == self._leases.me
 
     def forget_all_but(self, keys: AbstractSet[str]) -> None:
-        for noted in (self._grace, self._rests_until, self._ended_at):
+        for noted in (self._grace, self._rests_until, self._ended_at, self._offered):
             for key in noted.keys() - keys:
                 del noted[key]
 
@@ -112,7 +113,14 @@ class TwoXRules:
                 held = self._leases.held.get(key)
                 if held is not None and not self._leases.is_releasing(key):
                     _log.info("The lease of shard %s is let go: another worker has less than its share.", key)
+                    self._offered[key] = self._patience_seconds(made.needy)
                     self._leases.signal(held, "release")
+
+    def _patience_seconds(self, needy: Sequence[str]) -> float:
+        """How long what I let go is left to others: ours take at once, if their limit allows, which nobody can tell."""
+        if all(map(seems_ours, needy)):
+            return max(_LET_GO_FAILOVERS * self._failover, 1.0 + 2 * self._means.scan_period_seconds())
+        return _VERY_OLD_FAILOVERS * self._failover
 
     def _is_wanted_soon(self, needy: Sequence[str], now: float) -> bool:
         """Whether somebody who lacks a lease takes it soon: one of ours at once, a KCL when its taker looks."""
@@ -248,8 +256,11 @@ class TwoXRules:
 
     def _very_old_at(self, key: str) -> float:
         seen = self._leases.observations.get(key)
-        failovers = _VERY_OLD_FAILOVERS * self._failover
-        return math.inf if seen is None else seen.seen_at + failovers
+        if seen is None:
+            return math.inf
+        if seen.lease.owner not in (None, self._leases.me):
+            self._offered.pop(key, None)
+        return seen.seen_at + self._offered.get(key, _VERY_OLD_FAILOVERS * self._failover)
 
     def _living(self) -> set[str]:
         """The owners of leases that move, and of those that I hold."""

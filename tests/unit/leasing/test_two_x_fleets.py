@@ -92,3 +92,20 @@ def test_a_drawn_fleet_comes_to_rest_after_each_thing_that_happens(seed: int) ->
         await shared.end()
 
     run_virtual(main(), seed=seed, limit_seconds=20_000)
+
+
+def test_a_limit_of_another_of_ours_which_no_row_tells_costs_seconds_and_not_thirty() -> None:
+    async def main() -> None:
+        shared = Shared(seed=3)
+        shared.make(6)
+        first = shared.python("py-1")
+        await shared.until(lambda: len(first.held) == 6, within=5.0)
+        shared.python("py-2", max_leases=1)
+        await shared.until(lambda: "" in shared.loads(), within=20.0)
+        await shared.until(lambda: shared.loads() == {"py-1": 5, "py-2": 1}, within=8.0)
+        moves = first.takes()
+        await shared.stays(lambda: shared.loads() == {"py-1": 5, "py-2": 1}, seconds=120.0)
+        assert first.takes() == moves
+        await shared.end()
+
+    run_virtual(main(), limit_seconds=20_000)
