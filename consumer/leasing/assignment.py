@@ -81,7 +81,7 @@ class Plan:
     """Moves that balance the fleet within one lease.
 
     ``later`` are hand-offs for when fewer are under way to their receivers. ``unplaced`` are free leases that every
-    limit forbids, ``take_backs`` slow hand-offs without which it is balanced.
+    limit forbids, ``take_backs`` hand-offs under way without which it is balanced.
     """
 
     takes: tuple[Take, ...] = ()
@@ -111,7 +111,7 @@ def plan(view: PlanView) -> Plan:
             slow.append(lease)
         elif not lease.is_free and lease.owner in load:
             load[lease.owner] += 1
-    take_backs = _not_needed(slow, load, view.weights)
+    take_backs = (*_too_many(view.leases, load, view.weights), *_not_needed(slow, load, view.weights))
     receivers = _with_places_kept(slow, receivers)
     free = sorted(lease.key for lease in view.leases if lease.is_free)
     soon = [lease.key for lease in view.leases if lease.actual_owner in suspects and lease.owner not in load]
@@ -125,6 +125,27 @@ def plan(view: PlanView) -> Plan:
     if view.weights is not None and not (takes or hand_offs or later):
         hand_offs = _relieve(view.leases, load, open_now, view.weights)
     return Plan(takes, hand_offs, later, unplaced, take_backs)
+
+
+def _too_many(leases: Iterable[LeaseView], load: dict[str, int], weights: Weights | None) -> tuple[str, ...]:
+    """Hand-offs on their way with which the next owner would have two more than the present one, and give one back.
+
+    They were asked for in place of others that waited for long batches, and those have come after all. From here on
+    ``load`` counts them where they are.
+    """
+    closed: AbstractSet[str] = frozenset() if weights is None else weights.closed
+    under_way = [(lease.key, lease.actual_owner or "", lease.owner or "") for lease in leases if _is_under_way(lease)]
+    keys = []
+    for key, now, to in sorted(under_way):
+        if now in load and to in load and load[to] - load[now] > 1 and now not in closed:
+            load[now] += 1
+            load[to] -= 1
+            keys.append(key)
+    return tuple(keys)
+
+
+def _is_under_way(lease: LeaseView) -> bool:
+    return lease.is_pending and not lease.is_slow and not lease.is_free
 
 
 def _not_needed(slow: Iterable[LeaseView], load: Mapping[str, int], weights: Weights | None) -> tuple[str, ...]:

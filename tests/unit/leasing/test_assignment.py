@@ -167,6 +167,15 @@ def test_a_hand_off_that_waits_for_a_long_batch_is_taken_back_once_the_load_is_e
     assert made.hand_offs == ()
 
 
+def test_a_hand_off_that_would_have_to_be_given_back_is_taken_back() -> None:
+    """Asked for in place of two that waited for long batches, which have come after all."""
+    coming = LeaseView("1", "b", is_pending=True, may_move=False, actual_owner="a")
+    made = plan(PlanView([coming, *owned("2", "a"), *owned("34", "b")], PAIR))
+    assert made == Plan(take_backs=("1",))
+    assert plan(PlanView([coming, *owned("2", "a"), *owned("3", "b")], PAIR)) == Plan()
+    assert plan(PlanView([coming, *owned("34", "b")], PAIR)).take_backs == ("1",)
+
+
 def test_a_slow_hand_off_of_a_worker_that_leaves_is_not_taken_back() -> None:
     leaving = [WorkerView("a", may_receive=False), WorkerView("b"), WorkerView("c")]
     made = plan(PlanView([slow("1", "a", "b"), *owned("2", "c")], leaving))

@@ -114,6 +114,9 @@ def test_a_hand_off_for_weight_is_not_taken_back_for_the_sake_of_numbers() -> No
     view = weighed({"2": ("a", 10.0), "3": ("b", 1.0)}, "ab", closed="a")
     assert plan(replace(view, leases=[slow, *view.leases])).take_backs == ()
     assert plan(replace(view, leases=[slow, *view.leases], weights=None)).take_backs == ("1",)
+    quick = [slow._replace(is_slow=False), *view.leases, LeaseView("4", "b", actual_owner="b")]
+    assert plan(replace(view, leases=quick)).take_backs == ()
+    assert plan(replace(view, leases=quick, weights=None)).take_backs == ("1",)
 
 
 @st.composite
