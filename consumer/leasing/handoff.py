@@ -61,7 +61,11 @@ async def settle_mine(leases: Leases, key: str) -> bool:
         await leases.write((verbs.finish_hand_off if ready else verbs.take_back)(lease, leases.me))
     elif is_mine or (lease.owner == leases.me and leases.draining and leases.is_free(key)):
         async with next_owner(leases, key) as receiver:
-            await leases.write(verbs.pass_on(lease, leases.me, receiver))
+            result = await leases.write(verbs.pass_on(lease, leases.me, receiver))
+        if isinstance(result, Refused) and leases.table.mode == "2x":
+            await leases.write(
+                verbs.take(lease, leases.me)
+            )  # clears away who is named and not believed: once more then
     else:
         return False
     return True

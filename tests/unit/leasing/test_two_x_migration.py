@@ -7,6 +7,7 @@ from lease_store import verbs
 from lease_store.coordination import ClientVersion
 from lease_store.item import item_of
 from lease_store.layout import LegacyRows
+from lease_store.lease import Lease
 from tests.unit.leasing.two_x_stage import Python, Shared, in_shared_table
 
 
@@ -89,3 +90,25 @@ async def test_a_kcl_that_takes_a_lease_on_its_way_from_us_is_not_robbed_of_it(s
     await shared.until(lambda: python.held == ["shard-01"], within=4.0)
     await shared.stays(lambda: python.held == ["shard-01"], seconds=60.0)
     assert java.lost == []
+
+
+@in_shared_table
+async def test_what_a_dead_kcl_was_handing_to_us_at_the_roll_back_is_accepted_or_passed_on(shared: Shared) -> None:
+    """It stays named as the one who processes, which nobody believes, and would refuse every write of ours."""
+    shared.store.add_legacy_tables()
+    set_state(shared, "2X")
+    shared.make(3)
+    shared.java("java-1", looks_first_at=1000.0)
+    python = shared.python("py-1", batch_seconds=4.0)
+    await shared.until(lambda: len(python.held) == 3, within=5.0)
+
+    def hand_over(key: str) -> None:
+        lease = Lease(key=key, owner=python.name, checkpoint_owner="java-dead", hash_range=("0", "1"), entity_type=None)
+        shared.store.apply(verbs.create(lease))
+
+    hand_over("shard-07")
+    await shared.until(lambda: "shard-07" in python.held, within=3.0)
+    left = shared.begin(python.loop.drain(25.0))
+    hand_over("shard-08")
+    await shared.until(left.done, within=8.0)
+    assert shared.loads() == {"": 5}
