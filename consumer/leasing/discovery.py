@@ -72,9 +72,14 @@ class Discovery:
             _log.info("The index by owner of table %s could not be asked: %s", leases.store.name, error)
             return True
         for key in keys or ():
-            if key not in leases.held and not self._is_over:
+            if not (key in leases.held or self._is_over or self._is_finished(key)):
                 self._means.spawn(self._means.writes.run(key, partial(self._means.follow_row, key)))
         return keys is not None
+
+    def _is_finished(self, key: str) -> bool:
+        """A finished row keeps its owner for as long as there is a row: for a day, and of many shards."""
+        lease = self._leases.current(key)
+        return lease is not None and lease.is_finished
 
     def expect(self, free: Collection[str]) -> None:
         """Of these leases, which are free, watch a few that a leader of ours will give me by plan."""

@@ -57,6 +57,28 @@ async def test_in_a_table_that_is_looked_at_rarely_the_index_tells_of_it_as_soon
 
 
 @in_shared_table
+async def test_what_the_index_has_of_finished_shards_is_not_read_again_and_again(shared: Shared) -> None:
+    """A finished row names its owner for a day; with each ask of the index there would be a read of each."""
+    java = await led(shared)
+    await shared.store.ensure_owner_index()
+    ours = shared.python("py-0", read_units=2.0)
+    for number in range(400):
+        shared.store.apply(verbs.create(Lease(key=f"old-{number}", owner=ours.name, checkpoint=SHARD_END)))
+    await shared.clock.sleep(31.0)
+    read, reading = set[str](), shared.store.read
+
+    async def noted(key: str) -> Lease | None:
+        read.add(key)
+        return await reading(key)
+
+    shared.store.read = noted  # type: ignore[method-assign]
+    java.assign("shard-00", ours.name)
+    await shared.until(lambda: ours.held == ["shard-00"], within=1.2)
+    await shared.clock.sleep(30.0)
+    assert read == {"shard-00"}
+
+
+@in_shared_table
 async def test_a_hand_off_to_us_is_begun_when_the_kcl_has_let_go(shared: Shared) -> None:
     java = await led(shared)
     ours = await follower(shared)
