@@ -191,6 +191,14 @@ class SimTable:
                 shown.append(row)
         return scan_of(shown)
 
+    def item(self, key: str, place: Place = "leases") -> Item | None:
+        """One row of any of the tables, in wire form."""
+        return self.get(key) if place == "leases" else self.beside.get(key, place)
+
+    def lock_item(self) -> Item | None:
+        """The leader's lock in wire form, in whichever table it lies."""
+        return self.get(LOCK_KEY) or self.beside.get(LOCK_KEY, "coordinator")
+
     def item_as_of(self, key: str, lag: float) -> Item | None:
         """One row in wire form as it was ``lag`` seconds ago."""
         at = asyncio.get_running_loop().time() - lag

@@ -40,6 +40,8 @@ class AssignmentRun:
     async def run(self) -> None:
         """One run. Raises WireError where the table can't be read."""
         rows = await self._wire.all_rows()
+        if self._settings.legacy:
+            rows = [row for row in rows if is_lease(row)] + await self._wire.reports()
         leases = list(_leases(rows))
         now = self._clock.monotonic()
         self._observe(leases, now)

@@ -6,10 +6,12 @@ import asyncio
 import random
 from typing import Final
 
+from lease_store.attributes import Place
 from tests.simulation.kcl import requests
+from tests.simulation.kcl.requests import Request
 from tests.simulation.kcl.rows import Item
 from tests.simulation.kcl.settings import KclSettings
-from tests.simulation.kcl.wire import Wire, WireError
+from tests.simulation.kcl.wire import Reply, Wire, WireError
 from tests.simulation.loop import SimClock
 
 __all__ = ["JavaLock"]
@@ -31,6 +33,10 @@ class JavaLock:
         self._looked_at: float | None = None
         self._seen: tuple[str, float] | None = None
         self._is_over = False
+        self._place: Place = "coordinator" if settings.legacy else "leases"
+
+    async def _send(self, request: Request) -> Reply:
+        return await self._wire.send(request if self._place == "leases" else request.beside(self._place))
 
     @property
     def is_mine(self) -> bool:
@@ -47,7 +53,7 @@ class JavaLock:
             if self._looked_at is not None and now < self._looked_at + self._settings.heartbeat_seconds:
                 return False
             self._looked_at = now
-            item = await self._wire.get(_KEY, consistent=True)
+            item = await self._wire.get_beside(_KEY, self._place)
             return await self._may_acquire(item) and await self._acquire(item)
 
     async def _may_acquire(self, item: Item | None) -> bool:
@@ -63,7 +69,7 @@ class JavaLock:
         seen = None if item is None else item["recordVersionNumber"]["S"]
         version, seconds = self._new_version(), self._settings.lock_seconds
         lock = requests.lock_of(self._settings.worker_id, version, seconds)
-        reply = await self._wire.send(requests.acquire_lock(seen, lock))
+        reply = await self._send(requests.acquire_lock(seen, lock))
         if not reply.done:
             await self._clock.sleep(self._settings.heartbeat_seconds)  # inside the call, whoever waits for it
             return False
@@ -78,7 +84,7 @@ class JavaLock:
         if self._version is None:
             return
         version, me = self._new_version(), self._settings.worker_id
-        reply = await self._wire.send(requests.heartbeat_lock(me, self._version, version, self._settings.lock_seconds))
+        reply = await self._send(requests.heartbeat_lock(me, self._version, version, self._settings.lock_seconds))
         if reply.done:
             self._version, self._beaten_at = version, self._clock.monotonic()
         else:
@@ -90,6 +96,6 @@ class JavaLock:
         if self._version is not None:
             version, self._version = self._version, None
             try:
-                await self._wire.send(requests.release_lock(self._settings.worker_id, version))
+                await self._send(requests.release_lock(self._settings.worker_id, version))
             except WireError:
                 return  # it expires

@@ -269,7 +269,7 @@ class KclProcess:
 
     async def create(self, lease: JavaLease) -> None:
         """Make a row, unless there is one. Raises WireError."""
-        await self.wire.send(requests.create(lease, says_type=self.knows_hand_offs))
+        await self.wire.send(requests.create(lease, says_type=self.knows_hand_offs and not self.settings.legacy))
 
     async def audit(self) -> None:
         """The leader's: an empty table is filled at once, a hole once it was seen three times."""

@@ -7,10 +7,10 @@ to, without having read them, are resolved where the request arrives.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from lease_store.lease import AttributeValue
+from lease_store.attributes import KEY_ATTRIBUTES, AttributeValue, Place
 from lease_store.writes import Absent, Expect, Is, Write
 from tests.simulation.kcl.rows import Item, JavaLease
 
@@ -34,15 +34,26 @@ class Request:
     removes: tuple[str, ...] = ()
     adds: Mapping[str, int] = field(default_factory=dict)
     mode: Mode = "update"
+    place: Place = "leases"
 
     def at(self, item: Item | None) -> Write:
         """The write that it comes to where it meets ``item``."""
         sets = {**self.sets, **{name: _added(item, name, by) for name, by in self.adds.items()}}
         if self.mode == "delete":
-            return Write(self.verb, self.key, self.expects, deletes=True)
+            return Write(self.verb, self.key, self.expects, deletes=True, place=self.place)
         if self.mode == "upsert":
-            return Write(self.verb, self.key, self.expects, {**(item or {}), **sets}, puts=True)
-        return Write(self.verb, self.key, self.expects, sets, self.removes, puts=self.mode == "put")
+            return Write(self.verb, self.key, self.expects, {**(item or {}), **sets}, puts=True, place=self.place)
+        puts = self.mode == "put"
+        return Write(self.verb, self.key, self.expects, sets, self.removes, puts=puts, place=self.place)
+
+    def beside(self, place: Place) -> Request:
+        """The same write to one of the tables of KCL 3.0 to 3.4, whose rows have other keys and say no type."""
+        key = KEY_ATTRIBUTES[place]
+        sets = {name: value for name, value in self.sets.items() if name not in ("leaseKey", "entityType")}
+        if "leaseKey" in self.sets:
+            sets[key] = {"S": self.key}
+        expects = tuple(Absent(key) if each == Absent("leaseKey") else each for each in self.expects)
+        return replace(self, sets=sets, expects=expects, place=place)
 
 
 def _added(item: Item | None, name: str, by: int) -> AttributeValue:

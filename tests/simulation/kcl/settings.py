@@ -12,7 +12,8 @@ class KclSettings:
     """Durations in seconds; the defaults are those of KCL 3.5.1.
 
     ``by_count``: the leader levels leases by their number (LEASE_COUNT_BASED), else by load. ``cpu``: the share of its
-    processors that the worker reports, None where it reports none.
+    processors that the worker reports, None where it reports none. ``legacy``: it is a KCL 3.0 to 3.4, whose lock and
+    reports lie in two tables of their own.
     """
 
     worker_id: str
@@ -32,6 +33,7 @@ class KclSettings:
     max_leases: int | None = None
     by_count: bool = False
     cpu: float | None = None
+    legacy: bool = False
 
     @property
     def renew_seconds(self) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeVar
 
+from lease_store.attributes import Place
 from lease_store.errors import LeaseStoreError
 from lease_store.store import Applied
 from tests.simulation.kcl.requests import Request
@@ -42,10 +43,19 @@ class Wire(SimStore):
         return await self._patiently(request.verb, lambda: self._arrived(request))
 
     def _arrived(self, request: Request) -> Reply:
-        write = request.at(self._table.get(request.key))
+        write = request.at(self._table.item(request.key, request.place))
         self._table.sending(self._worker, write)
         result = self._table.write_as(self._worker, write)
-        return Reply(isinstance(result, Applied), self._table.get(request.key))
+        return Reply(isinstance(result, Applied), self._table.item(request.key, request.place))
+
+    async def get_beside(self, key: str, place: Place) -> Item | None:
+        """One row of the coordinator's table, by a consistent read."""
+        return await self._patiently("get", lambda: self._table.item(key, place))
+
+    async def reports(self) -> list[Item]:
+        """Every row of the table of metrics, by the key of a lease table."""
+        rows = await self._patiently("scan", lambda: self._table.beside._all("metrics") or [])
+        return [{**row, "leaseKey": row["wid"], "entityType": {"S": "WORKER_METRIC_STATS"}} for row in rows]
 
     async def get(self, key: str, *, consistent: bool = False) -> Item | None:
         """One row; by default as it may have been a while ago, which is how the KCL reads leases."""

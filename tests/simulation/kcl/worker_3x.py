@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from lease_store.attributes import Place
 from tests.simulation.kcl import requests
 from tests.simulation.kcl.leader import AssignmentRun
 from tests.simulation.kcl.lock import JavaLock
@@ -19,7 +20,7 @@ _SAMPLES: Final = 10
 
 
 class Worker3x(KclProcess):
-    """KCL 3.5 with one lease table, in leader mode."""
+    """KCL 3.x in leader mode: 3.5 with one lease table, or an older one with three."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -47,10 +48,15 @@ class Worker3x(KclProcess):
         """The client version is noted once; whoever comes later finds it there, and the index by owner as well."""
         self.around.table.has_index = True
 
+        place: Place = "coordinator" if self.settings.legacy else "leases"
+        if self.settings.legacy:
+            self.around.table.beside.add_legacy_tables()
+
         async def noted() -> None:
-            if await self.wire.get("Migration3.0", consistent=True) is None:
+            if await self.wire.get_beside("Migration3.0", place) is None:
                 now_ms = int(self.clock.wall() * 1000)
-                await self.wire.send(requests.put_client_version(self.name, now_ms, "CLIENT_VERSION_3X"))
+                request = requests.put_client_version(self.name, now_ms, "CLIENT_VERSION_3X")
+                await self.wire.send(request.beside(place) if self.settings.legacy else request)
 
         await self._retried(noted)
 
@@ -85,7 +91,8 @@ class Worker3x(KclProcess):
     async def _report(self) -> None:
         cpu = self.settings.cpu
         metrics = {} if cpu is None else {"C": ([cpu] * _SAMPLES, 100.0)}
-        await self.wire.send(requests.report(self.name, int(self.clock.wall()), metrics))
+        request = requests.report(self.name, int(self.clock.wall()), metrics)
+        await self.wire.send(request.beside("metrics") if self.settings.legacy else request)
 
     async def _assign_forever(self) -> None:
         """At a fixed pause from one run's end to the next; only the leader's does anything."""

@@ -101,6 +101,7 @@ def drawn(seed: int) -> MixedDraw:
     network = _network(draw, times.failover_seconds)
     protocol, first = draw.choice(("3x", "3x", "2x")), draw.choice(("java", "java", "python"))
     java = draw.choice((0, 1, 2, 3)) if protocol == "3x" and first == "python" else draw.choice((1, 2, 3))
+    times = replace(times, legacy=protocol == "3x" and java > 0 and random.Random(f"{seed}:legacy").random() < 0.25)
     may_happen = [each for each in _HAPPENINGS if faults != "none" or each in _CALM]
     return MixedDraw(
         faults=faults,

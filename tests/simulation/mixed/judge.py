@@ -107,7 +107,7 @@ class MixedJudge(Trace):
 
     def _check_planner(self, worker: str, write: Write) -> None:
         """In a fleet with a leader only the leader plans, and an owner that leaves hands over what is its own."""
-        row, lock = self.table.lease(write.key), self.table.get("Leader")
+        row, lock = self.table.lease(write.key), self.table.lock_item()
         holder = None if lock is None else lock["ownerName"]["S"]
         if write.verb in _PLANS and worker not in (
             holder,
@@ -140,11 +140,14 @@ class MixedJudge(Trace):
 
     def written(self, worker: str, write: Write, before: Lease | None, after: Lease | None) -> None:
         """After each write that was applied."""
-        item = self.table.get(write.key)
+        item = self.table.item(write.key, write.place)
         if write.verb in _LOCK_VERBS:
             self._follow_lock(worker, write, item)
-        if item is not None:
+        if item is not None and write.place == "leases":
             self._check_row(worker, item)
+        elif write.place == "coordinator" and self.marked_at is None:
+            self.marked_at = self._now
+            self.note("the coordinator's table has a 3.x row")
         if after is None:
             return
         self.note(f"{worker} {write.verb} {write.key} -> {shown(after)}")
@@ -175,6 +178,10 @@ class MixedJudge(Trace):
         complaint = complaint_of(item)
         if complaint is not None:
             self.breach(f"{worker} wrote a row that no KCL can use: {complaint}")
+        if self._draw.times.legacy and not is_lease(item) and self.marked_at is not None:
+            noticed = self._now >= self.marked_at + self._notice_seconds()
+            if noticed:
+                self.breach(f"{worker} wrote {item['leaseKey']['S']} into the lease table of a fleet with three tables")
         if self._draw.protocol == "2x" and not is_lease(item):
             self.breach(f"{worker} wrote {item['leaseKey']['S']}, which is no lease, into a 2.x fleet's table")
 

@@ -139,6 +139,28 @@ def test_leases_go_over_to_python_and_back_without_a_repeat_and_children_after_t
     played(scenario, keys=3, failover=2.0, times=QUICK_TIMES, work=SHORT_SHARDS)
 
 
+def test_beside_a_kcl_with_three_tables_python_keeps_its_row_where_theirs_are_and_takes_over() -> None:
+    async def scenario(world: MixedWorld) -> None:
+        java = world.add_java()
+        await asyncio.sleep(100.0)
+        python = world.add_worker()
+        await asyncio.sleep(150.0)
+        assert world.leader() is java
+        assert java.held_keys
+        assert python.held_keys
+        assert world.table.worker(python.name, "metrics") is not None
+        world.crash(java)
+        await asyncio.sleep(150.0)
+        assert max(seconds for seconds, _, _ in world.judge.takeovers) <= 33.4
+        assert world.leader() is python
+        assert len(python.held_keys) == 6
+        leases = {row["leaseKey"]["S"] for row in world.table.items_as_of(lambda: 0.0)}
+        assert leases == set(world.keys)
+        assert world.judge.repeats <= 6  # of each shard what the dead one had not stored
+
+    played(scenario, times=replace(DEFAULT_TIMES, legacy=True))
+
+
 def test_in_a_2x_fleet_python_writes_leases_only_shares_them_and_goes_on_alone() -> None:
     async def scenario(world: MixedWorld) -> None:
         java = world.add_java()

@@ -73,8 +73,9 @@ class MixedWorld(LeaseWorld):
         return random.Random(f"{self.seed}:{key[:2]}:load").uniform(0.8, 1.2)
 
     def rows(self) -> tuple[Lease, ...]:
-        """Into an empty table a Python worker's shard sync puts every shard; into another, what is missing: nothing."""
-        return super().rows() if not self.table.rows().leases else ()
+        """As shard sync makes them: every shard of the beginning without a row, and without one of its lineage."""
+        known = [row.key for row in self.table.rows().leases]
+        return tuple(row for row in super().rows() if not any(key.startswith(row.key) for key in known))
 
     def settings_of(self, worker_id: str) -> LeaseSettings:
         """With a boot nonce as long as the product's, by which a worker of ours is known in a 2.x fleet."""
@@ -118,7 +119,7 @@ class MixedWorld(LeaseWorld):
 
     def leader(self) -> Any:
         """The worker that the lock row names; None where there is no row, or it is not up."""
-        row = self.table.get("Leader")
+        row = self.table.lock_item()
         name = None if row is None else row["ownerName"]["S"]
         return next((worker for worker in self.workers if worker.name == name and worker.is_up), None)
 
