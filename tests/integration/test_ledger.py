@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from consumer.clock import SystemClock
 from tests.integration.ledger import Ledger, Note, disorder, early_children, lost, repeats, repeats_within_tenures
+from tests.integration.process_stage import notes_of
 
 
 def given(*entries: tuple[str, int], shard: str = "s1", worker: str = "ada", tenure: int = 1, at: float = 0.0):
@@ -70,3 +71,8 @@ async def test_a_wait_ends_with_the_note_that_it_waits_for_and_says_what_was_mis
     assert clock.monotonic() - began >= 0.05
     ledger.take(SOUND[2])
     await ledger.until_all_delivered(5.0)
+
+
+def test_a_line_that_a_kill_cut_off_tells_nothing() -> None:
+    whole = b'[1.0, "record", "s1", 1, 7, "a", 2]\n'
+    assert list(notes_of("ada", [whole, b'[1.1, "rec'])) == [Note(1.0, "ada", "record", "s1", 1, 7, "a", 2)]
