@@ -152,7 +152,9 @@ class MixedWorld(LeaseWorld):
             return failover + 2.0
         leader, reached = self.leader(), times.discovery_seconds + 4.0
         chosen_wrongly = _HAND_OFF_SECONDS + failover + reached
-        by_kcl = failover + _STALE_REPORT_SECONDS + 3 * times.assignment_seconds + reached
+        # A dead worker's report is struck out by ours; without one of us it stands in the way for a minute.
+        stale = 2 * failover + times.assignment_seconds if python else _STALE_REPORT_SECONDS
+        by_kcl = failover + stale + 3 * times.assignment_seconds + reached
         if leader is None:
             if python and self.judge.lock_left_seconds > 3 * failover + 5.0:
                 return 3 * failover + 3.0  # before anybody may lead
