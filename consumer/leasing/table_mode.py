@@ -85,7 +85,18 @@ def mode_of(
         )
     version = layout.client_version
     publishes = mode != "2x" or (version is not None and version.state == _UPGRADING)
+    publishes = publishes and not _is_half_made(layout, legacy, known)
     return TableMode(mode=mode, because=because, layout=layout, publishes=publishes, conflict=conflict)
+
+
+def _is_half_made(layout: Layout, legacy: LegacyRows | None, known: TableMode | None) -> bool:
+    """Whether a KCL 3.0 to 3.4 that joined has made its coordinator's table and not yet the one for metric rows.
+
+    It fails at any row in the lease table but leases; who kept that free of them so far waits for the other table.
+    """
+    if known is None or known.publishes or legacy is None:
+        return False
+    return layout.lock_at == "coordinator" and not legacy.has_metrics_table
 
 
 def _told(

@@ -109,6 +109,20 @@ def test_own_rows_are_kept_out_of_a_2x_table_unless_its_kcl_waits_for_them() -> 
     assert read().publishes
 
 
+@pytest.mark.parametrize("joining", ["3X", "UPGRADE_FROM_2X"])
+def test_who_kept_rows_out_of_the_lease_table_waits_for_the_metrics_table_of_a_kcl_that_joins(joining: str) -> None:
+    """KCL 3.3.0 makes its tables one after the other; our row in the lease table meanwhile made it log errors."""
+    scan = TableScan(leases=(OURS,))
+    known = read(scan, coordination="2x")
+    half = LegacyRows(client_version=state(joining), has_metrics_table=False)
+    waits = read(scan, half, coordination="2x", known=known)
+    assert not waits.publishes
+    assert not read(scan, half, coordination="2x", known=waits).publishes
+    whole = read(scan, replace(half, has_metrics_table=True), coordination="2x", known=waits)
+    assert (whole.publishes, whole.layout.workers_at) == (True, "metrics")
+    assert read(scan, half).publishes, "one that starts on such tables finds them complete"
+
+
 @pytest.mark.parametrize("key", ["Leader", "Migration3.0", "TableMigration3.5"])
 def test_what_can_not_be_read_of_the_fleets_agreements_is_a_conflict(key: str) -> None:
     for scan, legacy in (
