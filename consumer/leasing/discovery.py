@@ -73,7 +73,7 @@ class Discovery:
             return True
         for key in keys or ():
             if not (key in leases.held or self._is_over or self._is_finished(key)):
-                self._means.spawn(self._means.writes.run(key, partial(self._means.follow_row, key)))
+                self._means.spawn(self._means.writes.run_alone("follow", key, partial(self._means.follow_row, key)))
         return keys is not None
 
     def _is_finished(self, key: str) -> bool:

@@ -31,6 +31,7 @@ class GuardedWrites:
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
         self._places = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
+        self._alone: set[tuple[str, str]] = set()
         self._not_before: dict[str, float] = {}
         self._troubles: dict[str, _Trouble] = {}
 
@@ -59,6 +60,19 @@ class GuardedWrites:
                 raise  # never a lease of its own yet: whoever starts this worker should hear of it
             self._put_off(key, error)
             leases.moved.set()
+
+    async def run_alone(self, what: str, key: str, work: Callable[[], Awaitable[object]]) -> None:
+        """As ``run``, for ``what`` each look asks for anew: nothing where it is not over yet for the same row.
+
+        While a table answers looks and no writes, such works would pile up.
+        """
+        if (what, key) in self._alone:
+            return
+        self._alone.add((what, key))
+        try:
+            await self.run(key, work)
+        finally:
+            self._alone.discard((what, key))
 
     def _put_off(self, key: str, error: LeaseStoreError) -> None:
         """Try again later and later; say so once a minute, for a table may refuse for hours."""

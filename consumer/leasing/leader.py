@@ -252,7 +252,7 @@ class LeaderRules:
         for key in keys:
             held = self._leases.held.get(key)
             if held is not None:
-                self._means.spawn(self._means.writes.run(key, partial(self._means.owner.keep, held)))
+                self._means.spawn(self._means.writes.run_alone("keep", key, partial(self._means.owner.keep, held)))
 
     def _led_by_us(self) -> bool:
         lock = self._candidate.seen.lock

@@ -54,7 +54,7 @@ class PeerRules:
         for key in made.take_backs:
             if key in leases.held:
                 keep = partial(self._means.owner.keep, leases.held[key])
-                self._means.spawn(self._means.writes.run(key, keep))
+                self._means.spawn(self._means.writes.run_alone("keep", key, keep))
 
     def _ask_for(self, hand_offs: Sequence[HandOff]) -> int:
         """How many are asked for now."""

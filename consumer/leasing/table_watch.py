@@ -271,9 +271,9 @@ class TableWatch:
         row, held = observation.lease, leases.held.get(key)
         if held is not None:
             if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
-                self._spawn(self.writes.run(key, held.renew))
+                self._spawn(self.writes.run_alone("renew", key, held.renew))
         elif row.actual_owner == leases.me or (row.owner == leases.me and leases.draining):
-            self._spawn(self.writes.run(key, partial(settle_mine, leases, key)))
+            self._spawn(self.writes.run_alone("settle", key, partial(settle_mine, leases, key)))
         elif row.is_pending and row.owner == leases.me:
             if self._receiver.wants(key):
                 self._spawn(self._receiver.poll(key))

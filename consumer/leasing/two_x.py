@@ -143,7 +143,7 @@ class TwoXRules:
         for label in mine - {None}:
             for lease in done_with(table.values(), label or ""):
                 if lease.owner == self._leases.me:
-                    self._means.spawn(self._means.writes.run(lease.key, partial(self._delete, lease)))
+                    self._means.spawn(self._means.writes.run_alone("delete", lease.key, partial(self._delete, lease)))
 
     async def _delete(self, lease: Lease) -> None:
         if isinstance(await self._leases.write(verbs.delete(lease)), Applied):
