@@ -62,10 +62,9 @@ async def settle_mine(leases: Leases, key: str) -> bool:
     elif is_mine or (lease.owner == leases.me and leases.draining and leases.is_free(key)):
         async with next_owner(leases, key) as receiver:
             result = await leases.write(verbs.pass_on(lease, leases.me, receiver))
-        if isinstance(result, Refused) and leases.table.mode == "2x":
-            await leases.write(
-                verbs.take(lease, leases.me)
-            )  # clears away who is named and not believed: once more then
+        if isinstance(result, Refused) and leases.table.mode == "2x" and leases.is_free(key):
+            # Another is named there, who is not believed and had a failover time to move it: once more without.
+            await leases.write(verbs.take(lease, leases.me))
     else:
         return False
     return True

@@ -180,9 +180,7 @@ class Leases(Sight):
         if lease is None or lease.actual_owner != self.me or lease.is_finished or self.draining:
             return False
         sent = self.clock.monotonic()
-        # Beside a KCL 2.x it may name another still who is not believed: a take clears that away.
-        accept = verbs.take if self.table.mode == "2x" else verbs.renew
-        result = await self.write(accept(lease, self.me))
+        result = await self.write(verbs.renew(lease, self.me))
         if isinstance(result, Applied) and result.lease is not None:
             return self._begin(result.lease, sent, "accepted", None)
         return False  # an unknown reply leaves the row as it is for the next scan or poll to see
