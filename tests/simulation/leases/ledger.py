@@ -64,6 +64,12 @@ class Ledger:
         """The last record of the shard that user code is through with; every one before it is done, too."""
         return len(self._returned.get(key, ()))
 
+    def done_by(self, worker: str, key: str) -> int:
+        """The last record of the shard that this worker was through with, and nobody else after it."""
+        return max(
+            (record for record, (who, _) in self._returned.get(key, {}).items() if who.name == worker), default=0
+        )
+
     def began(self, worker: Owner, held: Tenure, record: int) -> None:
         """User code gets a record."""
         key, done = held.key, self.done(held.key)

@@ -210,7 +210,7 @@ class MixedJudge(Trace):
             self._check_let_go(worker, after)
         if self.is_java(worker):
             return
-        if before.is_finished:
+        if before.is_finished and verb != "announce":
             self.breach(f"{verb} of {key} after its SHARD_END")
         if verb == "renew" and after.is_pending and after.checkpoint_owner == worker and self.is_calm():
             self._check_heard(worker, key)
@@ -223,7 +223,7 @@ class MixedJudge(Trace):
     def _check_let_go(self, worker: str, row: Lease) -> None:
         """Who lets go of a lease in good order has stored all that it did, so that nothing comes again."""
         stored = int(row.checkpoint.sequence_number) if row.checkpoint.is_number else 0
-        done = self.ledger.done(row.key)
+        done = self.ledger.done_by(worker, row.key)
         if self.is_calm() and self._draw.protocol == "3x" and not row.is_finished and stored < done:
             self.breach(f"{worker} lets go of {row.key} at {stored}, with {done} records done")
 

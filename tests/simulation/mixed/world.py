@@ -152,8 +152,10 @@ class MixedWorld(LeaseWorld):
             return failover + 2.0
         leader, reached = self.leader(), times.discovery_seconds + 4.0
         chosen_wrongly = _HAND_OFF_SECONDS + failover + reached
-        # A dead worker's report is struck out by ours; without one of us it stands in the way for a minute.
-        stale = 2 * failover + times.assignment_seconds if python else _STALE_REPORT_SECONDS
+        # A dead worker's report stands in the way for a minute; ours strike out each other's at once, and a KCL's that
+        # held a lease.
+        struck = python and not any(isinstance(each, KclProcess) and each.ended_at is not None for each in self.workers)
+        stale = 2 * failover + times.assignment_seconds if struck else _STALE_REPORT_SECONDS
         by_kcl = failover + stale + 3 * times.assignment_seconds + reached
         if leader is None:
             if python and self.judge.lock_left_seconds > 3 * failover + 5.0:
