@@ -35,6 +35,7 @@ _KCL_TYPES: Final = {"3x": Worker3x, "2x": Worker2x}
 _MOST_WORKERS: Final = 6
 _HAND_OFF_SECONDS: Final = 30.0
 _STALE_REPORT_SECONDS: Final = 60.0
+_QUIET_SECONDS: Final = 60.0
 
 
 class PythonWorker(SimWorker):
@@ -159,11 +160,18 @@ class MixedWorld(LeaseWorld):
         by_kcl = failover + stale + 3 * times.assignment_seconds + reached
         if leader is None:
             if python and self.judge.lock_left_seconds > 3 * failover + 5.0:
-                return 3 * failover + 3.0  # before anybody may lead
+                # Before anybody may lead. A leader that owns no lease shows itself every 30 s only, and is waited for.
+                return (3 * failover if self._leader_held_leases() else max(3 * failover, _QUIET_SECONDS)) + 3.0
             return times.lock_seconds + 3 * times.heartbeat_seconds + by_kcl
         if isinstance(leader, SimWorker):
             return failover + 3.0 + (chosen_wrongly if self.kcl_is_in_sight() else 0.0)
         return by_kcl
+
+    def _leader_held_leases(self) -> bool:
+        lock = self.table.lock_item()
+        owner = None if lock is None else lock["ownerName"]["S"]
+        held = {key for worker in self.workers if worker.name == owner for key in worker.held_keys}
+        return any(row.key in held and not row.is_finished for row in self.table.rows().leases)
 
     # -- the run
 
@@ -238,11 +246,15 @@ class MixedWorld(LeaseWorld):
         began, times = self.loop.time(), self.draw.times
         slowest = times.lock_seconds + 3 * times.heartbeat_seconds + 6 * times.assignment_seconds
         within_seconds = slowest + 2 * (_STALE_REPORT_SECONDS + _HAND_OFF_SECONDS + 3 * self.draw.failover)
+        until = began + within_seconds
         quiet_since: float | None = None
         why: str | None = "it has not begun"
-        while self.loop.time() < began + within_seconds and not self.judge.violations:
+        ended = 0
+        while self.loop.time() < until and not self.judge.violations:
             await asyncio.sleep(0.5)
             why = self.judge.unrest(self.workers)
+            if (ends := sum(row.is_finished for row in self.table.rows().leases)) > ended:
+                ended, until = ends, self.loop.time() + within_seconds  # a shard that ends is a change, too
             if why is not None:
                 quiet_since = None
             elif quiet_since is None:
