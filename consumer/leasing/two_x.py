@@ -38,6 +38,8 @@ _LET_GO_FAILOVERS: Final = 0.5
 _AHEAD_OF_TAKER_FAILOVERS: Final = 0.5
 """Time for the batch that is under way to end: what is not free when a KCL looks, it robs."""
 _ROB_FAILOVERS: Final = 0.5
+_SPURNED_TIMES: Final = 6
+"""So many times as long as a lease lay there in vain, nothing more is let go for a worker that has none."""
 
 
 class TwoXRules:
@@ -45,7 +47,8 @@ class TwoXRules:
 
     ``rests_until`` is of leases taken from the dead: they are read at once, by whoever comes first, and are no surplus
     before their work has begun in earnest. Where nobody took what was let go, somebody seems to need less than by
-    count: nothing more is let go then until other workers are seen. A KCL that wants it all the same robs it.
+    count: nothing more is let go then until other workers are seen, or one that has none says once more that it is here
+    (a limit of leases leaves room for one). A KCL that wants it all the same robs it.
     """
 
     def __init__(self, means: Means) -> None:
@@ -63,6 +66,7 @@ class TwoXRules:
         self._newcomers = Newcomers(_VERY_OLD_FAILOVERS * self._failover)
         self._robbed_at = self._announced_at = -math.inf
         self._spurned_by: set[str] = set()
+        self._spurned_until = -math.inf
         self._is_over = False
 
     def is_describer(self) -> bool:
@@ -108,13 +112,19 @@ class TwoXRules:
 
     def _let_go(self, made: TwoXPlan, surplus: int, now: float) -> None:
         self._keep_all_but(frozenset(made.releases))
-        if surplus and self._is_wanted_soon(made.needy, now) and self._living() != self._spurned_by:
+        if surplus and self._is_wanted_soon(made.needy, now) and not self._is_spurned(now):
             for key in made.releases[:surplus]:
                 held = self._leases.held.get(key)
                 if held is not None and not self._leases.is_releasing(key):
                     _log.info("The lease of shard %s is let go: another worker has less than its share.", key)
                     self._offered[key] = self._patience_seconds(made.needy)
                     self._leases.signal(held, "release")
+
+    def _is_spurned(self, now: float) -> bool:
+        """Whether those who lack something left alone what was let go for them, and nothing is new since."""
+        if self._living() != self._spurned_by:
+            return False
+        return now < self._spurned_until or not self._newcomers.waiting(now)
 
     def _patience_seconds(self, needy: Sequence[str]) -> float:
         """How long what I let go is left to others: ours take at once, if their limit allows, which nobody can tell."""
@@ -207,6 +217,8 @@ class TwoXRules:
     def _note(self, key: str, now: float, *, is_unwanted: bool) -> None:
         if is_unwanted:
             self._spurned_by = self._living()
+            waited = now - self._leases.observations[key].seen_at
+            self._spurned_until = now + _SPURNED_TIMES * waited
         elif self._leases.observations[key].lease.owner is not None:
             self._rests_until[key] = now + _VERY_OLD_FAILOVERS * self._failover
 

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 
 from consumer.testing.virtual_time import run_virtual
+from lease_store import verbs
 from tests.unit.leasing.kcl_2x import Kcl2x
 from tests.unit.leasing.two_x_stage import Python, Shared
 
@@ -106,6 +107,24 @@ def test_a_limit_of_another_of_ours_which_no_row_tells_costs_seconds_and_not_thi
         moves = first.takes()
         await shared.stays(lambda: shared.loads() == {"py-1": 5, "py-2": 1}, seconds=120.0)
         assert first.takes() == moves
+        await shared.end()
+
+    run_virtual(main(), limit_seconds=20_000)
+
+
+def test_a_newcomer_that_could_not_take_what_was_let_go_for_it_is_let_go_for_again() -> None:
+    """Seed 5020 of the mixed world: one that was cut off when it was to take stayed without a lease for ever."""
+
+    async def main() -> None:
+        shared = Shared(seed=3)
+        shared.make(2)
+        first = shared.python("py-1")
+        await shared.until(lambda: len(first.held) == 2, within=5.0)
+        shared.store.apply(verbs.announce(shared.row("shard-00"), "py-2-0123456789/1"))
+        await shared.until(lambda: "" in shared.loads(), within=20.0)
+        await shared.until(lambda: shared.loads() == {"py-1": 2}, within=10.0)
+        shared.python("py-3")
+        await shared.until(lambda: shared.loads() == {"py-1": 1, "py-3": 1}, within=60.0)
         await shared.end()
 
     run_virtual(main(), limit_seconds=20_000)
