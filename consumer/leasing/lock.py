@@ -257,11 +257,14 @@ class LeaderCandidate:
         return self._leases.clock.monotonic()
 
     def _hold(self, sent: _Sent) -> None:
-        """The row holds what I sent: trust runs from then. What I sent before it can't be applied any more."""
+        """The row holds what I sent: trust runs from then. What I sent before it can't be applied any more.
+
+        What I sent later may yet be, and is found by the next look.
+        """
         was_leader = self.is_leader
         self._held = sent
-        self._sent.clear()
-        self._sent.append(sent)
+        while self._sent[0] is not sent:
+            self._sent.popleft()
         self._trusted_until = sent.at + self._leases.timing.lock_trust_seconds
         if self.is_leader != was_leader:
             self._on_change()

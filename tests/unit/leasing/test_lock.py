@@ -190,6 +190,19 @@ async def test_a_write_that_comes_late_deposes_nobody(bench: Bench) -> None:
 
 
 @on_bench
+async def test_a_heartbeat_that_comes_late_is_the_holders_own(bench: Bench) -> None:
+    """Not there when its row is read for it, and there when the next one is written: its leader leads on."""
+    election = Election(bench)
+    await bench.clock.sleep(1.0)
+    bench.script.append(Step(applied=False, lost=True, late=2.05))
+    bench.script.append(Step(error=LeaseTableThrottled()))
+    await bench.clock.sleep(20.0)
+    assert election.candidate.is_leader
+    assert [fact.is_mine for fact in bench.facts if isinstance(fact, LockSeen)] == [True]
+    assert bench.sent.count("acquire_lock") == 1
+
+
+@on_bench
 async def test_a_holder_that_hears_nothing_stops_leading_before_others_may_start(bench: Bench) -> None:
     election = Election(bench)
     await bench.clock.sleep(0.1)
