@@ -224,7 +224,7 @@ def test_a_lease_table_that_is_none(command: Command, dynamodb: Any):
 @pytest.mark.parametrize(
     "row",
     [
-        {"leaseKey": {"S": "leader"}, "entityType": {"S": "LEADER"}, "leaseOwner": {"S": "java"}},
+        {"leaseKey": {"S": "Leader"}, "entityType": {"S": "LEADER"}, "leaseOwner": {"S": "java"}},
         {
             "leaseKey": {"S": "shardId-00000001700000000000-aaaaaaaa"},
             "leaseCounter": {"N": "7"},
@@ -245,7 +245,7 @@ def test_a_lease_table_that_is_none(command: Command, dynamodb: Any):
             "leaseholdCreatedAt": {"S": "somewhere"},
         },
     ],
-    ids=["a KCL's leader lock", "a KCL's lease", "another stream's lease"],
+    ids=["a leader's lock of an unknown shape", "a KCL's lease of another stream", "another stream's lease"],
 )
 def test_a_lease_table_that_others_keep_is_refused_and_left_alone(command: Command, dynamodb: Any, row: dict[str, Any]):
     table, leases = make_table(dynamodb, "NEW_IMAGE"), make_table(dynamodb, None, key="leaseKey")
