@@ -37,7 +37,6 @@ _RELEASE_ATTEMPTS: Final = 5
 _JUST_AFTER_SECONDS: Final = 0.01
 _AGAIN_SECONDS: Final = 0.2
 _DEFERS_SECONDS: Final = 2.0
-_QUIET_LEADER_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +77,14 @@ def is_gone(seen: SeenLock, now: float, *, sign_at: float | None, failover_secon
 
     ``sign_at``: when a lease or the row of the holder last moved; None where it owns no lease. A KCL's lock lasts 120 s
     beyond its holder's last heartbeat, but whoever owns leases and lives moves them each third of a failover time. One
-    that owns none shows itself every 30 s only.
+    that owns none shows itself every 30 s only, and may live though it looks gone: what has stood still for 3 failover
+    times all the same it has not looked after, and may be taken under its eyes.
     """
     lock = seen.lock
     if lock is None or lock.is_released or now > seen.since + lock.duration_seconds:
         return True
-    if sign_at is None:
-        return now >= seen.since + max(3 * failover_seconds, _QUIET_LEADER_SECONDS)
-    return now >= max(seen.since, sign_at) + 3 * failover_seconds
+    last = seen.since if sign_at is None else max(seen.since, sign_at)
+    return now >= last + 3 * failover_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""When the takers of a KCL 2.x look at the table, told by what they take: until then what is let go lies idle."""
+"""Who took what when, as looks tell: when a KCL 2.x's taker looks next, and who may not have heard that it was robbed.
+
+What is let go lies idle until such a look.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +23,19 @@ class Takers:
         self._period_seconds = 2 * (failover_seconds + _EPSILON_SECONDS)
         self._owners: dict[str, str | None] = {}
         self._took_at: dict[str, float] = {}
+        self._changed_at: dict[str, float] = {}
 
     def see(self, table: Iterable[Lease], now: float) -> None:
         """Note a look at the whole table."""
+        is_first = not self._owners
         owners = {lease.key: lease.owner for lease in table}
         for key, owner in owners.items():
             if owner is not None and key in self._owners and self._owners[key] != owner:
                 self._took_at[owner] = now
+            if not is_first and self._owners.get(key) != owner:
+                self._changed_at[key] = now
         self._owners = owners
+        self._changed_at = {key: at for key, at in self._changed_at.items() if key in owners}
         living = set(owners.values())
         self._took_at = {owner: at for owner, at in self._took_at.items() if owner in living}
 
@@ -37,3 +45,7 @@ class Takers:
         if took_at is None:
             return now
         return took_at + math.ceil((now - took_at) / self._period_seconds) * self._period_seconds
+
+    def changed_at(self, key: str) -> float:
+        """When a lease was seen to have another owner than before; minus infinity where it was not."""
+        return self._changed_at.get(key, -math.inf)

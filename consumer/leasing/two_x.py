@@ -168,11 +168,13 @@ class TwoXRules:
         """Not faster than the robbed notice it, and than what I won is counted as mine by everybody.
 
         One of ours is never robbed: it lets go by itself, and who is robbed trusts in its lease until it hears of it.
+        So what a KCL has just robbed of one of ours stays with that KCL for as long.
         """
         leases = self._leases
         now, owner = leases.clock.monotonic(), leases.observations[key].lease.owner or ""
         pause = max(leases.timing.renew_seconds, 2 * self._means.scan_period_seconds())
-        not_before = max(self._robbed_at + pause, self._means.writes.not_before(key))
+        unheard_until = self._takers.changed_at(key) + leases.timing.trust_seconds
+        not_before = max(self._robbed_at + pause, self._means.writes.not_before(key), unheard_until)
         if seems_ours(owner) or now < not_before or key in self._taking or not leases.may_acquire(key):
             return
         if leases.has_room(leases.claimed() | self._taking, key):

@@ -35,7 +35,6 @@ _KCL_TYPES: Final = {"3x": Worker3x, "2x": Worker2x}
 _MOST_WORKERS: Final = 6
 _HAND_OFF_SECONDS: Final = 30.0
 _STALE_REPORT_SECONDS: Final = 60.0
-_QUIET_SECONDS: Final = 60.0
 _KCL_HEARS_SECONDS: Final = 30.0
 
 
@@ -161,19 +160,12 @@ class MixedWorld(LeaseWorld):
         by_kcl = failover + stale + 3 * times.assignment_seconds + reached
         if leader is None:
             if python and self.judge.lock_left_seconds > 3 * failover + 5.0:
-                # Before anybody may lead. A leader that owns no lease shows itself every 30 s only, and is waited for.
-                known = 3 * failover if self._leader_held_leases() else max(3 * failover, _QUIET_SECONDS)
-                return known + 3.0 + (_KCL_HEARS_SECONDS if self._is_given_unheard() else 0.0)
+                # Before anybody may lead.
+                return 3 * failover + 3.0 + (_KCL_HEARS_SECONDS if self._is_given_unheard() else 0.0)
             return times.lock_seconds + 3 * times.heartbeat_seconds + by_kcl
         if isinstance(leader, SimWorker):
             return failover + 3.0 + (chosen_wrongly if self.kcl_is_in_sight() else 0.0)
         return by_kcl
-
-    def _leader_held_leases(self) -> bool:
-        lock = self.table.lock_item()
-        owner = None if lock is None else lock["ownerName"]["S"]
-        held = {key for worker in self.workers if worker.name == owner for key in worker.held_keys}
-        return any(row.key in held and not row.is_finished for row in self.table.rows().leases)
 
     def _is_given_unheard(self) -> bool:
         """Whether what the dead held was given to a KCL that has not taken it up: such a one is waited for."""
