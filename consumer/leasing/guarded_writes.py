@@ -61,6 +61,15 @@ class GuardedWrites:
             self._put_off(key, error)
             leases.moved.set()
 
+    async def run_if(self, is_wanted: Callable[[], bool], key: str, work: Callable[[], Awaitable[object]]) -> None:
+        """As ``run``, if it is wanted still when its turn comes: the mode may have ended while it waited."""
+
+        async def if_wanted() -> None:
+            if is_wanted():
+                await work()
+
+        await self.run(key, if_wanted)
+
     async def run_alone(self, what: str, key: str, work: Callable[[], Awaitable[object]]) -> None:
         """As ``run``, for ``what`` each look asks for anew: nothing where it is not over yet for the same row.
 

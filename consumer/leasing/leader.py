@@ -331,12 +331,8 @@ class LeaderRules:
         self._means.spawn(self._carry_out(key, write))
 
     async def _carry_out(self, key: str, write: Callable[[], Awaitable[object]]) -> None:
-        async def unless_over() -> None:
-            if not self._is_over.is_set():
-                await write()
-
         try:
-            await self._means.writes.run(key, unless_over)
+            await self._means.writes.run_if(lambda: not self._is_over.is_set(), key, write)
         finally:
             self._coming.pop(key, None)
 

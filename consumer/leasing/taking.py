@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import Final
 
 from consumer.leasing.assignment import PlanView, plan
@@ -92,12 +93,8 @@ class Taking:
         return longest * self._leases.random.randint(12, 18) / 20
 
     async def _take(self, key: str) -> None:
-        async def take() -> None:
-            if not self._is_over:  # the mode may have ended while this waited for its turn
-                await self._leases.take(key)
-
         try:
-            await self._means.writes.run(key, take)
+            await self._means.writes.run_if(lambda: not self._is_over, key, partial(self._leases.take, key))
         finally:
             self.keys.discard(key)
 

@@ -229,12 +229,8 @@ class TwoXRules:
         self._means.spawn(self._take(key, win))
 
     async def _take(self, key: str, win: Callable[[], Awaitable[bool]]) -> None:
-        async def unless_over() -> None:
-            if not self._is_over:  # the mode may have ended while this waited for its turn
-                await win()
-
         try:
-            await self._means.writes.run(key, unless_over)
+            await self._means.writes.run_if(lambda: not self._is_over, key, win)
         finally:
             self._taking.discard(key)
 
