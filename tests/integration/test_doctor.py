@@ -11,12 +11,10 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
 from consumer.testing.faults import Fault
@@ -32,24 +30,6 @@ pytestmark = pytest.mark.integration
 ROWS = json.loads((ROOT / "tests/golden/kcl-3.5.1-tables.json").read_text())["1-two-workers"]
 READS = {"DescribeTable", "Scan", "Query", "GetItem"}
 WITHIN_SECONDS = 30.0
-
-
-@pytest.fixture
-def dynamodb(ministack: Ministack) -> Iterator[Any]:
-    session = boto3.Session("local", "local", region_name="us-east-1")
-    client = session.client("dynamodb", endpoint_url=ministack.endpoint_url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def table(dynamodb: Any) -> str:
-    """A lease table as two workers of KCL 3.5.1 left it."""
-    name = f"app-{uuid4().hex[:8]}"
-    dynamodb.create_table(**create_table_request(name))
-    for item in ROWS:
-        dynamodb.put_item(TableName=name, Item=item)
-    return name
 
 
 def command(*arguments: str) -> list[str]:

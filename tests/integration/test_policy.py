@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
 
 from consumer.clock import SystemClock
@@ -38,14 +36,6 @@ class Reads(RecordProcessor):
 
     async def process_records(self, records: Any, checkpointer: Any) -> None:
         return None
-
-
-@pytest.fixture
-def dynamodb(ministack: Ministack) -> Iterator[Any]:
-    session = boto3.Session("local", "local", region_name="us-east-1")
-    client = session.client("dynamodb", endpoint_url=ministack.endpoint_url)
-    yield client
-    client.close()
 
 
 def make_older_tables(dynamodb: Any, app: str) -> None:

@@ -9,19 +9,16 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-import boto3
 import pytest
 
 from consumer.cli.table import prepare
 from consumer.clock import SystemClock
 from consumer.testing.ministack import Ministack
 from lease_store.dynamodb import DynamoDBLeaseStore
-from lease_store.dynamodb_expressions import create_table_request
 from tests.house.tree import ROOT
 
 pytestmark = pytest.mark.integration
@@ -43,24 +40,6 @@ class Hurried(SystemClock):
     async def sleep(self, seconds: float) -> None:
         self._skipped += max(0.0, seconds)
         await asyncio.sleep(0)
-
-
-@pytest.fixture
-def dynamodb(ministack: Ministack) -> Iterator[Any]:
-    session = boto3.Session("local", "local", region_name="us-east-1")
-    client = session.client("dynamodb", endpoint_url=ministack.endpoint_url)
-    yield client
-    client.close()
-
-
-@pytest.fixture
-def table(dynamodb: Any) -> str:
-    """A lease table as two workers of KCL 3.5.1 left it, with their lock, states and metric rows."""
-    name = f"app-{uuid4().hex[:8]}"
-    dynamodb.create_table(**create_table_request(name))
-    for item in ROWS:
-        dynamodb.put_item(TableName=name, Item=item)
-    return name
 
 
 def rows_of(dynamodb: Any, table: str) -> dict[str, Mapping[str, Any]]:

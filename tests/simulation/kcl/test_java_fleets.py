@@ -6,40 +6,22 @@ The times are those of a recorded run of KCL 3.5.1 with its defaults (failover 1
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.simulation.leases.draw import CALM_WORK, Work
-from tests.simulation.mixed.draw import DEFAULT_TIMES, MixedDraw, drawn
+from tests.simulation.leases.draw import Work
+from tests.simulation.mixed.calm import Scenario, played_calmly
+from tests.simulation.mixed.draw import DEFAULT_TIMES
 from tests.simulation.mixed.world import MixedWorld
-from tests.simulation.network import Calm
 
 SHORT_SHARDS = Work(0.3, 0.0, 0.0, 1.0, 0.0, 150.0)
 
 
-def java_only(**changes: Any) -> MixedDraw:
-    calm = {
-        "faults": "none",
-        "failover": 10.0,
-        "times": DEFAULT_TIMES,
-        "network": Calm(usual_seconds=0.03),
-        "work": CALM_WORK,
-        "keys": 4,
-        "protocol": "3x",
-        "skew": 0.0,
-        "drift": 0.0,
-    }
-    return replace(drawn(1), **(calm | changes))
-
-
-def played(scenario: Callable[[MixedWorld], Coroutine[Any, Any, None]], seed: int = 1, **changes: Any) -> MixedWorld:
-    world = MixedWorld(seed, java_only(**changes))
-    world.play(scenario(world))
-    assert world.judge.violations == []
-    return world
+def played(scenario: Scenario, seed: int = 1, **changes: Any) -> MixedWorld:
+    """Clocks alike, as those of one machine."""
+    return played_calmly(scenario, seed, **{"keys": 4, "skew": 0.0, "drift": 0.0, **changes})
 
 
 @pytest.mark.parametrize("seed", range(2))

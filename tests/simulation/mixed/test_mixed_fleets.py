@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.simulation.leases.draw import CALM_WORK, Work
-from tests.simulation.mixed.draw import DEFAULT_TIMES, QUICK_TIMES, MixedDraw, drawn
+from tests.simulation.leases.draw import Work
+from tests.simulation.mixed.calm import played_calmly
+from tests.simulation.mixed.draw import DEFAULT_TIMES, QUICK_TIMES
 from tests.simulation.mixed.world import MixedWorld
-from tests.simulation.network import Calm
 
 pytestmark = pytest.mark.usefixtures("nothing_logged")
 
-Scenario = Callable[[MixedWorld], Coroutine[Any, Any, None]]
 SHORT_SHARDS = Work(0.3, 0.0, 0.0, 1.0, 0.5, 80.0)
-
-
-def calm_draw(**changes: Any) -> MixedDraw:
-    calm = {
-        "faults": "none",
-        "failover": 10.0,
-        "times": DEFAULT_TIMES,
-        "network": Calm(usual_seconds=0.03),
-        "work": CALM_WORK,
-        "keys": 6,
-        "protocol": "3x",
-        "coordination": "auto",
-        "skew": 5.0,
-        "drift": 0.005,
-    }
-    return replace(drawn(1), **(calm | changes))
-
-
-def played(scenario: Scenario, seed: int = 1, **changes: Any) -> MixedWorld:
-    world = MixedWorld(seed, calm_draw(**changes))
-    world.play(scenario(world))
-    assert world.judge.violations == []
-    return world
 
 
 def held_by(*workers: Any) -> int:
@@ -70,7 +45,7 @@ def test_peers_turn_to_a_leader_at_the_first_3x_row_and_finish_what_they_began(s
         assert world.judge.repeats == 0
         assert world.judge.unrest(world.workers) is None
 
-    played(scenario, seed)
+    played_calmly(scenario, seed)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -93,7 +68,7 @@ def test_a_dead_java_leaders_leases_are_read_by_python_within_three_failover_tim
         assert max(seconds for seconds, _, _ in world.judge.takeovers) <= 3 * 10.0 * 1.01 + 3.0
         assert world.judge.unrest(world.workers) is None
 
-    played(scenario, seed)
+    played_calmly(scenario, seed)
 
 
 @pytest.mark.parametrize("kill", ["leader", "follower"])
@@ -112,7 +87,7 @@ def test_an_all_python_fleet_under_a_leader_replaces_a_dead_one_within_a_failove
         await asyncio.sleep(20.0)
         assert world.judge.unrest(world.workers) is None
 
-    played(scenario, java=0, coordination="leader")
+    played_calmly(scenario, java=0, coordination="leader")
 
 
 def test_leases_go_over_to_python_and_back_without_a_repeat_and_children_after_their_parents() -> None:
@@ -136,7 +111,7 @@ def test_leases_go_over_to_python_and_back_without_a_repeat_and_children_after_t
         assert world.judge.unrest(world.workers) is None
         assert world.judge.repeats == 0
 
-    played(scenario, keys=3, failover=2.0, times=QUICK_TIMES, work=SHORT_SHARDS)
+    played_calmly(scenario, keys=3, failover=2.0, times=QUICK_TIMES, work=SHORT_SHARDS)
 
 
 def test_beside_a_kcl_with_three_tables_python_keeps_its_row_where_theirs_are_and_takes_over() -> None:
@@ -158,7 +133,7 @@ def test_beside_a_kcl_with_three_tables_python_keeps_its_row_where_theirs_are_an
         assert leases == set(world.keys)
         assert world.judge.repeats <= 6  # of each shard what the dead one had not stored
 
-    played(scenario, times=replace(DEFAULT_TIMES, legacy=True))
+    played_calmly(scenario, times=replace(DEFAULT_TIMES, legacy=True))
 
 
 def test_in_a_2x_fleet_python_writes_leases_only_shares_them_and_goes_on_alone() -> None:
@@ -174,5 +149,5 @@ def test_in_a_2x_fleet_python_writes_leases_only_shares_them_and_goes_on_alone()
         assert sorted(held_by(each) for each in python) == [3, 3]
         assert {row["leaseKey"]["S"] for row in world.table.items_as_of(lambda: 0.0)} == set(world.keys)
 
-    world = played(scenario, protocol="2x", keys=6)
+    world = played_calmly(scenario, protocol="2x", keys=6)
     assert set(world.judge.modes.values()) == {"2x"}
