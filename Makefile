@@ -24,7 +24,7 @@ export LEASEHOLD_MINISTACK
 SEEDS ?= 10000
 ROUNDS ?= 200
 
-.PHONY: help demo test simulate mutants soak scale chaos lint format bench kcl-peer kcl-matrix wheel config-table deploy-check clean python-present kinesis-local
+.PHONY: help demo test simulate mutants soak scale chaos lint format timings kcl-peer kcl-matrix wheel config-table deploy-check clean python-present kinesis-local
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,8 +59,8 @@ format: $(READY) ## Let ruff lay out the code
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
-bench: $(READY) $(MINISTACK_READY) ## The benchmarks, as JSON
-	@$(PY) -m tests.benchmarks $(ARGS)
+timings: $(READY) $(MINISTACK_READY) ## How long takeovers, hand-offs, starts and ends of shards take, as JSON
+	@$(PY) -m tests.benchmarks.timings $(ARGS)
 
 kcl-peer: $(READY) ## Build the Java peer of the mixed-fleet tests, for each version of the KCL (Java 17 and Maven)
 	@$(PY) -m tests.integration.kcl.java

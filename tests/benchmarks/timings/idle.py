@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.benchmarks.figures import verdict
-from tests.benchmarks.options import Options
-from tests.benchmarks.stage import CLOCK, Stage, progress
+from tests.benchmarks.timings.figures import verdict
+from tests.benchmarks.timings.options import Options
+from tests.benchmarks.timings.stage import CLOCK, Stage, progress
 
 GOAL_MEGABYTES = 150.0
 GOAL_CPU_SHARE = 0.20

@@ -1,4 +1,4 @@
-"""``python -m tests.benchmarks``: progress on standard error, one JSON document on standard output."""
+"""``python -m tests.benchmarks.timings``: progress on standard error, one JSON document on standard output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 
 from consumer.cli.output import until_unread
 from consumer.testing.ministack import MinistackMissing, MinistackNotReady
-from tests.benchmarks import cold_start, hand_off, handlers, idle, notice, parent_to_child, takeover, throughput
-from tests.benchmarks.options import Options
-from tests.benchmarks.stage import CLOCK, progress
+from tests.benchmarks.timings import cold_start, hand_off, handlers, idle, notice, parent_to_child, takeover
+from tests.benchmarks.timings.options import Options
+from tests.benchmarks.timings.stage import CLOCK, progress
 
 Measure = Callable[[Options], Awaitable[dict[str, Any]]]
 
@@ -31,7 +31,6 @@ MEASURES: Mapping[str, Measure] = {
     "idle_100_shards": idle.measure,
     "handler_sleeps": handlers.measure_sleep,
     "handler_never_ends": handlers.measure_stop,
-    "throughput": throughput.measure,
 }
 
 
@@ -59,7 +58,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.timings", description=__doc__)
     parser.add_argument("measures", nargs="*", choices=[[], *MEASURES], metavar="MEASURE", help=", ".join(MEASURES))
     parser.add_argument("--rounds", type=int, default=3, help="of each measure that has rounds (default %(default)s)")
     parser.add_argument(
@@ -77,7 +76,7 @@ async def _run(names: list[str], options: Options) -> dict[str, Any]:
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)  # unwinds: nothing is left behind
     report: dict[str, Any] = {
         "began_at": datetime.fromtimestamp(int(CLOCK.wall()), UTC).isoformat(),
-        "command": " ".join(["python -m tests.benchmarks", *sys.argv[1:]]),
+        "command": " ".join(["python -m tests.benchmarks.timings", *sys.argv[1:]]),
         "machine": {"cpus": os.cpu_count(), "python": platform.python_version(), "system": platform.platform()},
         "rounds": options.rounds,
         "measures": {},

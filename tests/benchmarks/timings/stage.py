@@ -22,7 +22,7 @@ from consumer.clock import SystemClock
 from consumer.testing.ministack import Ministack
 from lease_store.dynamodb import DynamoDBLeaseStore
 from lease_store.lease import Lease
-from tests.benchmarks.figures import Event, Journal
+from tests.benchmarks.timings.figures import Event, Journal
 
 __all__ = ["CLOCK", "Stage", "Table", "WorkerProcess", "progress", "until"]
 
@@ -162,10 +162,10 @@ class Stage:
         async with AsyncExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leasehold-benchmark-")))
             ministack = stack.enter_context(Ministack.start())
-            command = [sys.executable, "-m", "tests.benchmarks.stream_process"]
+            command = [sys.executable, "-m", "tests.benchmarks.timings.stream_process"]
             server = await asyncio.create_subprocess_exec(
                 *command,
-                cwd=_HERE.parents[1],
+                cwd=_HERE.parents[2],
                 limit=_REPLY_BYTES,
                 start_new_session=True,
                 stdin=asyncio.subprocess.PIPE,
@@ -234,7 +234,7 @@ class Stage:
             **kept,
             **self.environment,
             "BENCHMARK_JOURNAL": str(self.folder / f"{name}.journal"),
-            "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(_HERE.parents[1])])),
+            "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(_HERE.parents[2])])),
         }
         with (self.folder / f"{name}.log").open("wb") as log:
             spawned_at = CLOCK.monotonic()

@@ -7,9 +7,9 @@ from typing import Any
 
 from lease_store import verbs
 from lease_store.store import Applied, LeaseStore
-from tests.benchmarks.figures import spread, verdict
-from tests.benchmarks.options import Options
-from tests.benchmarks.stage import CLOCK, Stage, progress, until
+from tests.benchmarks.timings.figures import spread, verdict
+from tests.benchmarks.timings.options import Options
+from tests.benchmarks.timings.stage import CLOCK, Stage, progress, until
 
 GOAL_SECONDS = 1.0
 _SHARDS = 4

@@ -7,9 +7,9 @@ import random
 import signal
 from typing import Any
 
-from tests.benchmarks.figures import Pause, pauses, repeats, spread, verdict
-from tests.benchmarks.options import Options
-from tests.benchmarks.stage import CLOCK, Stage, progress, until
+from tests.benchmarks.timings.figures import Pause, pauses, repeats, spread, verdict
+from tests.benchmarks.timings.options import Options
+from tests.benchmarks.timings.stage import CLOCK, Stage, progress, until
 
 BEYOND_FAILOVER_SECONDS = 2.0
 _SHARDS = 6

@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from tests.benchmarks.figures import repeats, verdict
-from tests.benchmarks.options import Options
-from tests.benchmarks.stage import CLOCK, Stage, progress, until
+from tests.benchmarks.timings.figures import repeats, verdict
+from tests.benchmarks.timings.options import Options
+from tests.benchmarks.timings.stage import CLOCK, Stage, progress, until
 
 _FAILOVER_SECONDS = 2.0
 _DRAIN_SECONDS = 5.0  # an undisturbed drain takes about 3: two scans after the mark that it drains

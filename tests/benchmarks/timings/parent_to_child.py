@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.benchmarks.figures import Event, repeats, spread, verdict
-from tests.benchmarks.options import Options
-from tests.benchmarks.stage import CLOCK, Stage, Table, WorkerProcess, progress
+from tests.benchmarks.timings.figures import Event, repeats, spread, verdict
+from tests.benchmarks.timings.options import Options
+from tests.benchmarks.timings.stage import CLOCK, Stage, Table, WorkerProcess, progress
 
 GOAL_SECONDS = 0.5
 # DescribeStream: DynamoDB's limit for account and stream together.

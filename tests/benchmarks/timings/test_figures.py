@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.benchmarks.figures import Event, Journal, pauses, percentile, repeats, spread, verdict
+from tests.benchmarks.timings.figures import Event, Journal, pauses, percentile, repeats, spread, verdict
 
 
 def event(at: float, kind: str, worker: str, shard_id: str = "s1", number: int = 0) -> Event:

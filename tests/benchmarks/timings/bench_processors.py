@@ -13,7 +13,7 @@ from typing import Any
 from consumer import RecordProcessor
 from consumer.clock import SystemClock
 
-__all__ = ["AlwaysRaises", "Counting", "Journalling", "NeverEnds", "NeverEndsOnTheLoop", "Sleeps"]
+__all__ = ["AlwaysRaises", "Journalling", "NeverEnds", "NeverEndsOnTheLoop", "Sleeps"]
 
 # A worker whose environment names no journal is none of the benchmarks': it fails before it starts, and says so.
 _JOURNAL = os.open(os.environ["BENCHMARK_JOURNAL"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -83,18 +83,3 @@ class AlwaysRaises(Journalling):
     def process_records(self, records: Any, checkpointer: Any) -> None:
         super().process_records(records, checkpointer)
         raise RuntimeError("This processor raises in every batch, on purpose.")
-
-
-class Counting(RecordProcessor):
-    """Looks at nothing: counts, and notes the process's CPU time (user and system, all threads) with each count."""
-
-    shard_id = ""
-    seen = 0
-
-    def initialize(self, shard: Any) -> None:
-        self.shard_id = shard.shard_id
-        _note(("counted", self.shard_id, [0, time.process_time()]))
-
-    def process_records(self, records: Any, checkpointer: Any) -> None:
-        self.seen += len(records)
-        _note(("counted", self.shard_id, [self.seen, time.process_time()]))

@@ -6,9 +6,9 @@ import signal
 from itertools import pairwise
 from typing import Any
 
-from tests.benchmarks.figures import Event, Pause, pauses, percentile, repeats, spread, verdict
-from tests.benchmarks.options import Options
-from tests.benchmarks.stage import CLOCK, Stage, Table, WorkerProcess, progress, until
+from tests.benchmarks.timings.figures import Event, Pause, pauses, percentile, repeats, spread, verdict
+from tests.benchmarks.timings.options import Options
+from tests.benchmarks.timings.stage import CLOCK, Stage, Table, WorkerProcess, progress, until
 
 GOAL_SECONDS = 0.5
 _SHARDS = 8

@@ -1,4 +1,4 @@
-"""The stream server as a process of its own, with the writer inside it: ``python -m tests.benchmarks.stream_process``.
+"""The stream server as a process of its own, with the writer: ``python -m tests.benchmarks.timings.stream_process``.
 
 A writer beside the log puts a record on a chosen shard at a chosen instant for microseconds of CPU; over HTTP it would
 compete with the workers that are measured. Commands come as lines of JSON on standard input, each answered by a line on
@@ -51,12 +51,6 @@ class TableWriter:
         """One record on every open shard."""
         for hash_range in self._ranges():
             self.put(hash_range, **attributes)
-
-    def preload(self, records: int, payload_bytes: int) -> None:
-        """``records`` records, shard after shard in turn, each with a payload of ``payload_bytes``."""
-        ranges = self._ranges()
-        for index in range(records):
-            self.put(ranges[index % len(ranges)], payload="x" * payload_bytes)
 
     async def steady(self, per_shard_per_second: float) -> None:
         """From now on so many records a second on each open shard, evenly spread; 0 ends it."""
@@ -146,7 +140,7 @@ class Commands:
         }
 
 
-_COMMANDS = {name: name for name in ("preload", "put_on_each", "rotate", "rotate_all", "rotate_steadily", "steady")}
+_COMMANDS = {name: name for name in ("put_on_each", "rotate", "rotate_all", "rotate_steadily", "steady")}
 
 
 async def serve(clock: Clock) -> None:

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 from consumer import RecordProcessor
-from tests.benchmarks.figures import spread, verdict
-from tests.benchmarks.options import Options
-from tests.benchmarks.stage import CLOCK, Stage, Table, progress, until
+from tests.benchmarks.timings.figures import spread, verdict
+from tests.benchmarks.timings.options import Options
+from tests.benchmarks.timings.stage import CLOCK, Stage, Table, progress, until
 
 GOAL_SECONDS = 2.0
 _SHARDS = 4
@@ -50,7 +50,7 @@ async def measure(options: Options) -> dict[str, Any]:
 async def _in_process(stage: Stage, table: Table) -> dict[str, float]:
     spawned_at = CLOCK.monotonic()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.benchmarks.cold_start", table.name),
+        *(sys.executable, "-m", "tests.benchmarks.timings.cold_start", table.name),
         env={**os.environ, **stage.environment},
         stdout=asyncio.subprocess.PIPE,
     )
