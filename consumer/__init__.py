@@ -5,8 +5,9 @@ The names that users import. They are loaded on first use, so that ``leasehold -
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from lease_store.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from consumer.clock import Clock, SystemClock
@@ -61,14 +62,4 @@ _HOMES: Final = {
     "WorkerConfig": "config",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from consumer.errors import ConfigError
-from consumer.leasing.table_mode import Coordination
+
+if TYPE_CHECKING:
+    from consumer.leasing.table_mode import Coordination
 
 __all__ = ["InitialPosition", "Problem", "WorkerConfig", "describe_fields", "find_problems", "range_text"]
 

@@ -28,7 +28,7 @@ __all__ = ["JOINABLE", "NOT_JOINABLE", "add_arguments", "examine", "look_on", "r
 JOINABLE: Final = 0
 NOT_JOINABLE: Final = 1
 
-EXIT_CODES: Final = (
+_EXIT_CODES: Final = (
     "exit codes: 0 a worker may join, 1 it may not (or the table could not be looked at), 3 bad flags. "
     "Rights: dynamodb:DescribeTable and Scan on the table, Scan on TABLE-CoordinatorState and TABLE-WorkerMetricStats, "
     "Query on the table's index; with --stream, DescribeTable and DescribeStream, or kinesis:DescribeStreamSummary and "
@@ -42,6 +42,7 @@ _NARROWEST: Final = 20
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's flags; all but the table may be left out."""
+    parser.epilog = _EXIT_CODES
     parser.description = (
         "Say who made a lease table (which KCL, or Leasehold), who works it and how, and what a Python worker that "
         "joins it would do. Nothing is written. One look can't tell who lives: --watch looks again."

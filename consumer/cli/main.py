@@ -1,4 +1,8 @@
-"""``leasehold``: parses the subcommand and hands over to its module, which is imported only then."""
+"""``leasehold``: finds the subcommand and hands over to its module, which is imported only then.
+
+Nothing is imported here that ``--help`` can do without: the module of a command brings its flags along when its parser
+is about to parse, and then runs it.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +10,37 @@ import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
-from importlib import metadata
-from typing import Final, NoReturn
+from importlib import import_module
+from typing import Any, Final, NoReturn
 
-from consumer.cli import doctor, settings, table, table_schema
+from consumer.cli.exit_codes import BAD_CONFIGURATION, CLEAN, ERROR, EXIT_CODES
 from consumer.cli.output import until_unread
-from consumer.errors import ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
-from lease_store.errors import LeaseholdError
+from consumer.cli.version import add_version
 
-__all__ = ["BAD_CONFIGURATION", "CLEAN", "DRAIN_TIMED_OUT", "ERROR", "main"]
+__all__ = ["main"]
 
-CLEAN: Final = 0
-ERROR: Final = 1
-BAD_CONFIGURATION: Final = 3
-DRAIN_TIMED_OUT: Final = 4
-
-# What no restart mends and no waiting: exit code 3 tells a supervisor so. Everything else may pass by itself.
-_MENDED_BY_HAND: Final = (ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch)
-_EXIT_CODES = "exit codes: 0 clean, 1 error, 3 bad configuration, 4 drain timed out"
+# Each has a module of its name, with ``add_arguments`` and ``run``.
+_COMMANDS: Final = {
+    "run": "read a stream with a RecordProcessor",
+    "demo": "three workers on a real table and a rotating stream, two of them stopped",
+    "doctor": "who works a lease table (a Java KCL's, too), and what joining it would do",
+    "table": "change how a lease table is shared, between two ways",
+    "table-schema": "print the lease table's CreateTable request as JSON",
+}
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argparse's own complaints in the form of ours, with our exit code."""
+    """Argparse's own complaints in the form of ours, with our exit code.
+
+    The parser of a command, whose ``module`` is set, gets its flags when there is something to parse.
+    """
+
+    module = ""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self.module:
+            import_module(self.module).add_arguments(self)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         self.exit(BAD_CONFIGURATION, f"leasehold: {message}; see `{self.prog} --help`.\n")
@@ -39,72 +52,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(arguments: Sequence[str]) -> int:
-    parser = _Parser(prog="leasehold", description="A consumer for DynamoDB Streams and Kinesis.", epilog=_EXIT_CODES)
-    parser.add_argument("--version", action="version", version=f"leasehold {metadata.version('leasehold')}")
+    parser = _Parser(prog="leasehold", description="A consumer for DynamoDB Streams and Kinesis.", epilog=EXIT_CODES)
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    _add_run(
-        commands.add_parser("run", help="read a stream with a RecordProcessor", epilog=_EXIT_CODES, allow_abbrev=False)
-    )
-    demo = commands.add_parser("demo", help="three workers on a real table and a rotating stream, two of them stopped")
-    if arguments[:1] == ["demo"]:
-        from consumer.cli import demo as demo_command
-
-        demo_command.add_arguments(demo)
-    examined = commands.add_parser(
-        "doctor",
-        help="who works a lease table (a Java KCL's, too), and what joining it would do",
-        epilog=doctor.EXIT_CODES,
-    )
-    doctor.add_arguments(examined)
-    table.add_arguments(commands.add_parser("table", help="change how a lease table is shared, between two ways"))
-    schema = commands.add_parser("table-schema", help="print the lease table's CreateTable request as JSON")
-    table_schema.add_arguments(schema)
+    for name, told in _COMMANDS.items():
+        commands.add_parser(name, help=told).module = _module_of(name)
     parsed = parser.parse_args(arguments)
     if parsed.command is None:
         parser.print_help()
         return CLEAN
-    try:
-        if parsed.command == "table-schema":
-            return table_schema.run(parsed)
-        if parsed.command == "table":
-            return table.run(parsed)
-        if parsed.command == "doctor":
-            return doctor.run(parsed)
-        if parsed.command == "demo":
-            return int(demo_command.run(parsed))
-        from consumer.cli import run as run_command
+    return _run(parsed)
 
-        return run_command.run(parsed)
+
+def _module_of(command: str) -> str:
+    return f"consumer.cli.{command.replace('-', '_')}"
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from consumer.errors import ConfigError, LeaseholdError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
+
+    try:
+        return int(import_module(_module_of(parsed.command)).run(parsed))
     except KeyboardInterrupt:
         print("leasehold: interrupted before anything was begun.", file=sys.stderr)
         return ERROR
+    except (ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch) as error:
+        # What no restart mends and no waiting: the exit code tells a supervisor so. All else may pass by itself.
+        _report(error)
+        return BAD_CONFIGURATION
     except LeaseholdError as error:
-        report(error)
-        return BAD_CONFIGURATION if isinstance(error, _MENDED_BY_HAND) else ERROR
+        _report(error)
+        return ERROR
 
 
-def _add_run(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Read a stream with a RecordProcessor until told to stop. Every flag may also be given as a variable: "
-        "--failover-seconds is LEASEHOLD_FAILOVER_SECONDS; a flag wins."
-    )
-    parser.add_argument(
-        "processor",
-        nargs="?",
-        metavar="MODULE:CLASS",
-        help="the RecordProcessor class, or a callable that makes one; looked for in the "
-        "installed packages, then in the working directory",
-    )
-    settings.add_flags(parser)
-    parser.add_argument(
-        "--show-config",
-        action="store_true",
-        help="print every value, where it came from and what it costs, and run nothing",
-    )
-    parser.add_argument("--version", action="version", version=f"leasehold {metadata.version('leasehold')}")
-
-
-def report(error: LeaseholdError) -> None:
+def _report(error: Exception) -> None:
     """The error's sentences on stderr, a line each; no traceback."""
     for line in str(error).splitlines():
         print(f"leasehold: {line}", file=sys.stderr)

@@ -22,11 +22,12 @@ from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+from consumer.cli.exit_codes import DRAIN_TIMED_OUT
+
 __all__ = ["StopSignals"]
 
 _log = logging.getLogger("leasehold.cli")
 
-DRAIN_TIMED_OUT: Final = 4
 # The worker itself gives up at the drain's time-out; only when it can't does this end the process. Less than the second
 # that is promised, so that writing the last words still fits.
 GRACE_SECONDS: Final = 0.8

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
+
+from lease_store.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from consumer.streams.address import Address, parse_address
@@ -40,22 +41,21 @@ __all__ = [
 ]
 
 # Importing aiobotocore takes most of a second: who only needs the protocol or a record must not pay for it.
-_HOMES = {
+_HOMES: Final = {
     "Address": "address",
     "DynamoDBRecord": "dynamodb_record",
     "DynamoDBStreamsSource": "dynamodb_streams",
     "KinesisRecord": "kinesis_record",
     "KinesisSource": "kinesis",
+    "Opened": "source",
+    "Page": "source",
+    "Position": "source",
+    "RecordSource": "source",
+    "Shard": "source",
+    "ShardListing": "source",
+    "StreamIdentity": "source",
     "open_source": "named",
     "parse_address": "address",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'source')}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -9,8 +9,9 @@ only the log does not load an HTTP server.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
+
+from lease_store.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from consumer.testing.faults import Call, Fault, FaultKind, FaultPlan, Mangling
@@ -43,7 +44,7 @@ __all__ = [
     "run_virtual",
 ]
 
-_HOMES = {
+_HOMES: Final = {
     "Call": "faults",
     "Fault": "faults",
     "FaultKind": "faults",
@@ -62,12 +63,4 @@ _HOMES = {
     "run_virtual": "virtual_time",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"consumer.testing has no {name!r}; it has {', '.join(__all__)}.")
-    return getattr(importlib.import_module(f"consumer.testing.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

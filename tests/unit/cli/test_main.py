@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from consumer.cli import entry, run
+from consumer.cli import entry, work
 from consumer.cli.main import main
 from consumer.cli.show_config import estimate, led_read_units
 from consumer.config import InitialPosition, WorkerConfig
@@ -31,19 +33,80 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_version_and_help_wait_for_no_aws_library():
+HELP = """\
+usage: leasehold [-h] [--version] COMMAND ...
+
+A consumer for DynamoDB Streams and Kinesis.
+
+positional arguments:
+  COMMAND
+    run         read a stream with a RecordProcessor
+    demo        three workers on a real table and a rotating stream, two of
+                them stopped
+    doctor      who works a lease table (a Java KCL's, too), and what joining
+                it would do
+    table       change how a lease table is shared, between two ways
+    table-schema
+                print the lease table's CreateTable request as JSON
+
+options:
+  -h, --help    show this help message and exit
+  --version     show program's version number and exit
+
+exit codes: 0 clean, 1 error, 3 bad configuration, 4 drain timed out
+"""
+
+
+def _told_and_loaded(*arguments: str) -> tuple[str, set[str]]:
+    """What the command, begun at its entry, says in a process of its own, and the modules it has imported for that."""
     code = (
-        "import sys; from consumer.cli.main import main\n"
-        "for arguments in (['--version'], ['--help'], ['run', '--help']):\n"
-        "    try: main(arguments)\n"
-        "    except SystemExit as end: assert not end.code\n"
-        "print(sorted({'botocore', 'boto3', 'aiobotocore', 'aiohttp', 'prometheus_client'} & set(sys.modules)))\n"
+        f"import sys; sys.argv = ['leasehold', *{arguments}]; before = set(sys.modules)\n"
+        "from consumer.cli.entry import main\n"
+        "try: main()\n"
+        "finally: print('--', *(set(sys.modules) - before), file=sys.stderr, sep='\\n')\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
-    lines = run.stdout.splitlines()
-    assert lines[0].startswith("leasehold 0.")
-    assert "--drain-timeout-seconds" in run.stdout
-    assert lines[-1] == "[]"
+    environment = os.environ | {"COLUMNS": "80"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60, env=environment
+    )
+    told, _, loaded = run.stderr.partition("--\n")
+    return run.stdout + told, set(loaded.split())
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("--nonsense",), ()])
+def test_what_needs_no_library_loads_none(arguments: tuple[str, ...]) -> None:
+    """Help is asked for by hand: it is to take a few times what Python itself takes to start, and no more."""
+    told, loaded = _told_and_loaded(*arguments)
+    assert told
+    ours = {name for name in loaded if name.partition(".")[0] in ("consumer", "lease_store")}
+    assert ours <= {
+        "consumer",
+        "consumer.cli",
+        "consumer.cli.entry",
+        "consumer.cli.exit_codes",
+        "consumer.cli.main",
+        "consumer.cli.output",
+        "consumer.cli.version",
+        "lease_store",
+        "lease_store.lazy_names",
+    }
+    foreign = {name.partition(".")[0] for name in loaded} - sys.stdlib_module_names - {"consumer", "lease_store"}
+    assert foreign == set()
+    slow = {"asyncio", "dataclasses", "decimal", "inspect", "logging"}
+    if "--version" not in arguments:  # for which the distribution's metadata is read
+        slow |= {"email", "importlib.metadata", "json", "pathlib", "zipfile"}
+    assert loaded & slow == set()
+
+
+def test_the_help_tells_of_each_command_and_the_version_is_the_installed_one() -> None:
+    assert _told_and_loaded("--help")[0] == HELP
+    assert _told_and_loaded("--version")[0] == f"leasehold {metadata.version('leasehold')}\n"
+
+
+def test_the_help_of_run_waits_for_no_aws_library() -> None:
+    told, loaded = _told_and_loaded("run", "--help")
+    assert "--drain-timeout-seconds" in told
+    assert loaded & {"botocore", "boto3", "aiobotocore", "aiohttp", "msgspec", "prometheus_client", "asyncio"} == set()
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]):
@@ -109,7 +172,7 @@ def test_ctrl_c_while_the_libraries_load_is_no_traceback(
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "_work", interrupted)
+    monkeypatch.setattr(work, "work", interrupted)
     assert main(["run", "main_test_orders:Orders", *GOOD]) == 1
     assert capsys.readouterr().err == "leasehold: interrupted before anything was begun.\n"
 
@@ -143,7 +206,7 @@ def test_show_config_may_be_a_variable_as_every_flag(
     value: str,
     shown: bool,
 ):
-    monkeypatch.setattr(run, "_work", lambda *_: 0)
+    monkeypatch.setattr(work, "work", lambda *_: 0)
     monkeypatch.setenv("LEASEHOLD_SHOW_CONFIG", value)
     assert main(["run", "main_test_orders:Orders", *GOOD]) == 0
     assert ("orders-audit" in capsys.readouterr().out) is shown

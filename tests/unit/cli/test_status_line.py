@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from consumer.cli.run import _tell_status
+from consumer.cli.work import tell_status
 from consumer.operate.status import WorkerStatus
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 
@@ -21,7 +21,7 @@ def test_a_line_a_minute_with_what_is_new_since_the_last(caplog: pytest.LogCaptu
         status = lambda: WorkerStatus(worker_id="w", records_processed=next(counts))  # noqa: E731 - one use
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(150):
-                await _tell_status(status, VirtualClock())
+                await tell_status(status, VirtualClock())
 
     run_virtual(two_and_a_half_minutes())
     assert [message.partition(", lag")[0] for message in caplog.messages] == [

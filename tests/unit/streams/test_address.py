@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given
@@ -86,23 +84,3 @@ async def test_a_source_that_is_not_open_says_so() -> None:
     source = open_source("kinesis:clicks")
     with pytest.raises(RuntimeError, match="kinesis:clicks is not open"):
         await source.resolve()
-
-
-def test_the_protocol_and_the_records_need_no_aws_library() -> None:
-    """`leasehold --help` and user code's type checks must not wait for botocore."""
-    code = (
-        "import sys, consumer.streams as s; s.parse_address('kinesis:a'); s.Shard; s.DynamoDBRecord; s.KinesisRecord; "
-        "s.RecordSource; print([m for m in ('botocore', 'aiobotocore', 'boto3') if m in sys.modules])"
-    )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    assert said.stdout.strip() == "[]"
-
-
-def test_every_lazy_name_is_there_and_no_other() -> None:
-    import consumer.streams
-
-    assert sorted(consumer.streams.__all__) == consumer.streams.__all__ == dir(consumer.streams)
-    for name in consumer.streams.__all__:
-        assert getattr(consumer.streams, name).__name__ == name
-    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
-        _ = consumer.streams.nothing_of_the_kind

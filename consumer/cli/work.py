@@ -1,0 +1,68 @@
+"""A worker of ``leasehold run``: from checked settings to its end, and to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Final
+
+from consumer.cli.exit_codes import CLEAN, DRAIN_TIMED_OUT
+from consumer.cli.settings import HttpAddress, Settings
+from consumer.cli.signals import StopSignals
+from consumer.clock import Clock, SystemClock
+from consumer.operate.prometheus import PrometheusHook
+from consumer.operate.status import WorkerStatus, render, worst_lag_seconds
+from consumer.processor import ProcessorFactory
+from consumer.streams.address import Address
+from consumer.streams.named import open_source
+from consumer.worker import Outcome, Worker
+from lease_store.dynamodb import DynamoDBLeaseStore
+
+__all__ = ["tell_status", "work"]
+
+_log = logging.getLogger("leasehold.cli")
+
+_STATUS_LINE_SECONDS: Final = 60.0
+
+
+def work(settings: Settings, address: Address, factory: ProcessorFactory) -> int:
+    """Run a worker until it is told to stop; the exit code."""
+    config = settings.config()
+    hook = PrometheusHook()
+    store = DynamoDBLeaseStore(config.table, create_table=config.create_table, application=config.app)
+    worker = Worker(open_source(address.text), store, factory, config, hooks=(hook,))
+    hook.follow(lambda: worst_lag_seconds(worker.status()))
+    signals = StopSignals(
+        worker.stop,
+        drain_timeout_seconds=config.drain_timeout_seconds,
+        failover_seconds=config.failover_seconds,
+        unfinished=lambda: tuple(shard.shard_id for shard in worker.status().shards),
+    )
+    # Around the loop, not inside: a task that swallows its cancellation must not outlive the drain's deadline either.
+    with signals:
+        outcome = asyncio.run(_serve_and_run(worker, hook, settings.get("http")))
+    return DRAIN_TIMED_OUT if outcome is Outcome.DRAIN_TIMED_OUT else CLEAN
+
+
+async def _serve_and_run(worker: Worker, hook: PrometheusHook, http: HttpAddress | None) -> object:
+    async with AsyncExitStack() as stack:
+        if http is not None:
+            from consumer.operate.server import serve
+
+            await stack.enter_async_context(serve(http.host, http.port, registry=hook.registry, status=worker.status))
+        await stack.enter_async_context(worker)
+        line = asyncio.create_task(tell_status(worker.status, SystemClock()), name="status-line")
+        stack.callback(line.cancel)
+        return await worker.run()
+
+
+async def tell_status(status: Callable[[], WorkerStatus], clock: Clock) -> None:
+    """A line a minute, for ever; cancelled when the worker ends."""
+    before = 0
+    while True:
+        await clock.sleep(_STATUS_LINE_SECONDS)
+        now = status()
+        _log.info(render(now, now=clock.wall(), records_before=before, period_seconds=_STATUS_LINE_SECONDS))
+        before = now.records_processed
