@@ -49,10 +49,20 @@ def _log_format(text: str) -> str:
     return text
 
 
+def _truth(text: str) -> bool:
+    if text.lower() not in _TRUTHS:
+        raise ConfigError(f"{text!r} is neither true nor false.")
+    return _TRUTHS[text.lower()]
+
+
+_TRUTHS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
-def _own(name: str, default: Any, parse: Callable[[str], Any], doc: str) -> Mapping[str, Any]:
+def _own(
+    name: str, default: Any, parse: Callable[[str], Any], doc: str, *, alone: str | None = None
+) -> Mapping[str, Any]:
+    """As ``describe_fields`` has it; ``alone`` is the text that a flag without a value stands for."""
     return {
         "name": name,
         "default": default,
@@ -64,6 +74,7 @@ def _own(name: str, default: Any, parse: Callable[[str], Any], doc: str) -> Mapp
         "choices": (),
         "between": None,
         "cli": True,
+        "alone": alone,
     }
 
 
@@ -72,6 +83,14 @@ _OWN: Final = (
     _own("http", None, parse_http, "HOST:PORT for /metrics and /healthz (default: none)."),
     _own("log_level", "info", _log_level, "debug, info, warning or error."),
     _own("log_format", "text", _log_format, "text or json; one line a record, on stderr."),
+    _own(
+        "tune_gc",
+        False,
+        _truth,
+        "Once started, have Python's garbage collector pass over what is there and look at the rest less often: for "
+        "processors that read every image.",
+        alone="true",
+    ),
 )
 
 
@@ -84,14 +103,17 @@ def described() -> list[Mapping[str, Any]]:
 def add_flags(parser: ArgumentParser) -> None:
     """One plain-text flag a setting; what it holds is judged in ``resolve``."""
     for each in described():
-        help_text = f"{each['doc']}{_told_default(each['default'])}"
-        parser.add_argument(each["flag"], metavar=_metavar(each), help=help_text.replace("%", "%%"))
+        help_text = f"{each['doc']}{_told_default(each['default'])}".replace("%", "%%")
+        if each.get("alone"):
+            parser.add_argument(each["flag"], action="store_const", const=each["alone"], help=help_text)
+        else:
+            parser.add_argument(each["flag"], metavar=_metavar(each), help=help_text)
 
 
 def _told_default(default: Any) -> str:
     if default is MISSING:
         return " Required."
-    if default is None:
+    if default is None or default is False:
         return ""
     return f" (default: {default:g})" if isinstance(default, int | float) else f" (default: {default})"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import signal
@@ -27,6 +28,11 @@ class Orders(RecordProcessor):
     def process_records(self, records, checkpointer):
         for record in records:
             print("got", record.keys["pk"], flush=True)
+
+class Collects(RecordProcessor):
+    def process_records(self, records, checkpointer):
+        import gc
+        print(*gc.get_threshold(), gc.get_freeze_count() > 10_000, flush=True)
 
 class Raises(RecordProcessor):
     def process_records(self, records, checkpointer):
@@ -114,6 +120,15 @@ def test_a_handler_that_always_raises_keeps_its_shard_and_ends_cleanly_on_sigter
     assert worker.end() == 0, worker.said()
     assert "ValueError" in worker.said()
     assert "got a" not in worker.said()
+
+
+def test_garbage_collection_is_python_s_own_unless_asked_for(fleet: Fleet):
+    fleet.put("a")
+    plain, tuned = fleet.start("Collects"), fleet.start("Collects", "--tune-gc")
+    assert plain.line() == f"{' '.join(map(str, gc.get_threshold()))} False"
+    assert tuned.line() == "50000 20 100 True"
+    assert "Garbage collection is tuned" not in plain.said()
+    assert "Garbage collection is tuned" in tuned.said()
 
 
 @pytest.mark.parametrize("processor", ["Sleeps", "Awaits", "BlocksTheLoop", "IgnoresItsEnd"])

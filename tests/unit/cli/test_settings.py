@@ -64,6 +64,21 @@ def test_every_field_with_a_flag_has_one_and_its_text_is_kept():
     assert "Required." in parser.format_help()
 
 
+def test_a_flag_without_a_value_takes_none_and_its_variable_says_true_or_false():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("processor")
+    add_flags(parser)
+    parsed = vars(parser.parse_args(["--tune-gc", "orders:Orders"]))
+    assert (parsed["tune_gc"], parsed["processor"]) == ("true", "orders:Orders")
+    told = {"LEASEHOLD_TUNE_GC": "True"}
+    for flags, variables, value in [({}, {}, False), (parsed, {}, True), ({}, told, True)]:
+        assert resolve(REQUIRED | {"tune_gc": flags.get("tune_gc")}, variables).get("tune_gc") is value
+    assert resolve(REQUIRED, {"LEASEHOLD_TUNE_GC": "0"}).get("tune_gc") is False
+    assert resolve(REQUIRED, {"LEASEHOLD_TUNE_GC": "maybe"}).problems == (
+        "LEASEHOLD_TUNE_GC: 'maybe' is neither true nor false.",
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "address"),
     [
