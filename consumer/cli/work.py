@@ -50,9 +50,7 @@ def work(settings: Settings, address: Address, factory: ProcessorFactory) -> int
     return DRAIN_TIMED_OUT if outcome is Outcome.DRAIN_TIMED_OUT else CLEAN
 
 
-async def _serve_and_run(
-    worker: Worker, hook: PrometheusHook, http: HttpAddress | None, *, tunes_gc: bool
-) -> object:
+async def _serve_and_run(worker: Worker, hook: PrometheusHook, http: HttpAddress | None, *, tunes_gc: bool) -> object:
     async with AsyncExitStack() as stack:
         if http is not None:
             from consumer.operate.server import serve
@@ -71,7 +69,7 @@ def tune_gc() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_TUNED_GC)
-    _log.info("Garbage collection is tuned: %d objects are frozen, thresholds are %s.", gc.get_freeze_count(), _TUNED_GC)
+    _log.info("Garbage collection is tuned: %d objects frozen, thresholds %s.", gc.get_freeze_count(), _TUNED_GC)
 
 
 async def tell_status(status: Callable[[], WorkerStatus], clock: Clock) -> None:
