@@ -13,9 +13,9 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Final, NoReturn
 
-from consumer.cli.exit_codes import BAD_CONFIGURATION, CLEAN, ERROR, EXIT_CODES
 from consumer.cli.output import until_unread
 from consumer.cli.version import add_version
+from consumer.exit_codes import BAD_CONFIGURATION, CLEAN, ERROR, EXIT_CODES
 
 __all__ = ["main"]
 

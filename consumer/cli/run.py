@@ -6,10 +6,10 @@ import argparse
 import os
 from typing import TYPE_CHECKING, Final
 
-from consumer.cli.exit_codes import CLEAN, EXIT_CODES
 from consumer.cli.settings import Settings, add_flags, resolve
 from consumer.cli.version import add_version
 from consumer.errors import ConfigError
+from consumer.exit_codes import CLEAN, EXIT_CODES
 
 if TYPE_CHECKING:
     from consumer.clock import Clock

@@ -1,5 +1,7 @@
 """SIGTERM and SIGINT of ``run``: the first drains, a second ends the process, and so does the drain's deadline.
 
+What several signals mean, and what a supervisor asks beside them, is decided in ``stops``.
+
 All that follows a signal happens in threads of this module, which work even while user code blocks the main thread and
 the worker's loop with it. The interpreter's own way is not enough for that: it runs a handler in the main thread alone,
 and a signal that the kernel gives to another thread (as it does with the second of two in a row) does not wake a main
@@ -10,6 +12,7 @@ counts; the handler sends one as well, for user code may put a descriptor of its
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import socket
@@ -22,7 +25,10 @@ from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-from consumer.cli.exit_codes import DRAIN_TIMED_OUT
+from consumer.cli.stops import Stops
+from consumer.clock import Clock, SystemClock
+from consumer.exit_codes import DRAIN_TIMED_OUT
+from consumer.operate.supervisor.lifeline import Asked
 
 __all__ = ["StopSignals"]
 
@@ -31,8 +37,6 @@ _log = logging.getLogger("leasehold.cli")
 # The worker itself gives up at the drain's time-out; only when it can't does this end the process. Less than the second
 # that is promised, so that writing the last words still fits.
 GRACE_SECONDS: Final = 0.8
-# timeout(1) and some supervisors signal both the process and its group: the same signal twice within an instant is one.
-ECHO_SECONDS: Final = 0.2
 _LAST_WORDS_SECONDS: Final = 0.5
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 # Added to the number of a signal in the bytes that the handler sends; 64 is the highest number of a signal.
@@ -54,15 +58,16 @@ class StopSignals:
         failover_seconds: float,
         unfinished: Callable[[], tuple[str, ...]],
         end: Callable[[int], Any] = os._exit,
+        clock: Clock | None = None,
     ) -> None:
         self._stop = stop
+        self._clock = clock or SystemClock()
         self._drain_timeout_seconds = drain_timeout_seconds
         self._failover_seconds = failover_seconds
         self._unfinished = unfinished
         self._end = end
-        # None: the context is left. At most three signals are ever looked at, so that the queue holds what a user
-        # manages to press in a drain.
-        self._signals: SimpleQueue[int | None] = SimpleQueue()
+        # None: the context is left. The queue holds what a user manages to press in a drain.
+        self._requests: SimpleQueue[int | Asked | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=work, name="leasehold-signals", daemon=True) for work in (self._hear, self._watch)
         ]
@@ -91,6 +96,10 @@ class StopSignals:
         for thread in self._threads:
             thread.join()
         self._heard.close()
+
+    def ask(self, request: Asked) -> None:
+        """As a signal would, for one who has other ways to tell; legal in any thread, and when the context is left."""
+        self._requests.put(request)
 
     def _before_fork(self) -> None:
         # A signal to the child waits until the child has let go of the descriptors that it shares with us.
@@ -127,33 +136,31 @@ class StopSignals:
                 number = byte & ~_BY_HANDLER
                 if number in _STOPS and told[byte] > in_all[number]:
                     in_all[number] += 1
-                    self._signals.put(number)
-        self._signals.put(None)
+                    self._requests.put(number)
+        self._requests.put(None)
 
     def _watch(self) -> None:
-        first = self._signals.get()
-        if first is None:
-            return
-        seconds = self._drain_timeout_seconds
-        name = signal.Signals(first).name
-        _log.info("%s: draining for up to %g s; a second signal stops at once.", name, seconds)
-        self._stop()
-        try:
-            second = self._second(first, seconds + GRACE_SECONDS)
-        except Empty:
-            self._leave(f"The drain did not end in {seconds:g} s, user code is still running")
-            return
-        if second is not None:
-            self._leave(f"{signal.Signals(second).name} again: stopping at once")
+        stops, deadline = Stops(), math.inf
+        while (request := self._next(deadline)) is not None:
+            match stops.heard(request, self._clock.monotonic()):
+                case "drain":
+                    seconds = self._drain_timeout_seconds
+                    deadline = self._clock.monotonic() + seconds + GRACE_SECONDS
+                    _log.info("%s: draining for up to %g s; a second signal stops at once.", _name(request), seconds)
+                    self._stop()
+                case "leave":
+                    again = "waits no longer" if request == "leave" else "again"
+                    self._leave(f"{_name(request)} {again}: stopping at once")
+                    return
 
-    def _second(self, first: int, seconds: float) -> int | None:
-        """The next signal that is not the first one's echo; raises Empty after ``seconds``."""
-        echo_seconds = min(ECHO_SECONDS, seconds)
+    def _next(self, deadline: float) -> int | Asked | None:
+        """The next request before ``deadline``, at which the process ends."""
+        left_seconds = None if deadline == math.inf else max(0.0, deadline - self._clock.monotonic())
         try:
-            soon = self._signals.get(timeout=echo_seconds)
+            return self._requests.get(timeout=left_seconds)
         except Empty:
-            soon = first
-        return soon if soon != first else self._signals.get(timeout=seconds - echo_seconds)
+            self._leave(f"The drain did not end in {self._drain_timeout_seconds:g} s, user code is still running")
+            return None
 
     def _leave(self, cause: str) -> None:
         """Say what is left behind and end the process; user code may hold logging's locks, so nothing waits long."""
@@ -176,3 +183,7 @@ class StopSignals:
         _log.error("%s; %s. Exit code %d.", cause, rest, DRAIN_TIMED_OUT)
         sys.stdout.flush()
         sys.stderr.flush()
+
+
+def _name(request: int | Asked) -> str:
+    return signal.Signals(request).name if isinstance(request, int) else "The supervisor"

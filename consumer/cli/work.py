@@ -9,10 +9,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Final
 
-from consumer.cli.exit_codes import CLEAN, DRAIN_TIMED_OUT
 from consumer.cli.settings import HttpAddress, Settings
 from consumer.cli.signals import StopSignals
 from consumer.clock import Clock, SystemClock
+from consumer.exit_codes import CLEAN, DRAIN_TIMED_OUT
 from consumer.operate.prometheus import PrometheusHook
 from consumer.operate.status import WorkerStatus, render, worst_lag_seconds
 from consumer.processor import ProcessorFactory

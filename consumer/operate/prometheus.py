@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import singledispatchmethod
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
@@ -16,7 +16,10 @@ from consumer import hooks
 from consumer.clock import Clock, SystemClock
 from consumer.operate.coordination import CoordinationHook
 
-__all__ = ["MetricDoc", "PrometheusHook"]
+__all__ = ["MetricDoc", "PrometheusHook", "Together"]
+
+Together = Literal["sum", "max", "min", "min_above_zero"]
+"""What a gauge of several processes is (``--processes``), made of each one's; counters and histograms add up."""
 
 # A shard id as a label would make a new series every four hours for each shard of a DynamoDB stream, for ever.
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -27,12 +30,13 @@ _HAND_OFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 @dataclass(frozen=True, slots=True)
 class MetricDoc:
-    """One metric as it is scraped: ``kind`` is counter, gauge or histogram."""
+    """One metric as it is scraped: ``kind`` is counter, gauge or histogram; ``together``, what several are as one."""
 
     name: str
     kind: str
     labels: tuple[str, ...]
     doc: str
+    together: Together = "sum"
 
 
 class PrometheusHook:
@@ -74,8 +78,8 @@ class PrometheusHook:
         self.described.append(MetricDoc(f"leasehold_{name}_seconds", "histogram", (), doc))
         return Histogram(f"leasehold_{name}_seconds", doc, registry=self.registry, buckets=buckets)
 
-    def _gauge(self, name: str, doc: str, read: Callable[[], float]) -> None:
-        self.described.append(MetricDoc(f"leasehold_{name}", "gauge", (), doc))
+    def _gauge(self, name: str, doc: str, read: Callable[[], float], *, together: Together = "max") -> None:
+        self.described.append(MetricDoc(f"leasehold_{name}", "gauge", (), doc, together))
         Gauge(f"leasehold_{name}", doc, registry=self.registry).set_function(read)
 
     def _make_delivery_metrics(self) -> None:
@@ -111,7 +115,7 @@ class PrometheusHook:
         )
 
     def _make_lease_metrics(self) -> None:
-        self._gauge("leases_held", "Shards whose lease this worker holds.", self._leases_held)
+        self._gauge("leases_held", "Shards whose lease this worker holds.", self._leases_held, together="sum")
         self._takes = self._counter("leases_taken", "Tenures begun: created, taken or accepted.", "how")
         self._ends = self._counter("tenures_ended", "Tenures over, by reason.", "reason")
         self._hand_offs = self._counter("hand_offs", "Hand-offs to a peer: finished or taken back.", "outcome")
@@ -154,6 +158,8 @@ class PrometheusHook:
             "last_plan_age_seconds",
             "Time since this worker last planned; 0 where it has not.",
             lambda: now().planned_seconds_ago or 0.0,
+            # Of several, the one that plans counts: one that has led before and does not lead now grows old in peace.
+            together="min_above_zero",
         )
 
     def follow(self, lag_now: Callable[[], float | None]) -> None:

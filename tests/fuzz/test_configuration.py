@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.cli import show_config
-from consumer.cli.exit_codes import BAD_CONFIGURATION, CLEAN
+from consumer.exit_codes import BAD_CONFIGURATION, CLEAN
 from consumer.cli.main import main
 from consumer.cli.settings import described, resolve
 from consumer.config import InitialPosition, WorkerConfig, describe_fields

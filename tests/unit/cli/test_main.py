@@ -83,7 +83,7 @@ def test_what_needs_no_library_loads_none(arguments: tuple[str, ...]) -> None:
         "consumer",
         "consumer.cli",
         "consumer.cli.entry",
-        "consumer.cli.exit_codes",
+        "consumer.exit_codes",
         "consumer.cli.main",
         "consumer.cli.output",
         "consumer.cli.version",

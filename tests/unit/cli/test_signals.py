@@ -12,7 +12,7 @@ import threading
 
 import pytest
 
-from consumer.cli import signals
+from consumer.cli import signals, stops
 from consumer.cli.signals import StopSignals
 
 WAIT_SECONDS = 10.0
@@ -64,7 +64,7 @@ def test_the_same_signal_delivered_twice_at_once_is_one_and_only_the_next_ends_t
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     # As `timeout` does it: to the process, then to its group.
-    monkeypatch.setattr(signals, "ECHO_SECONDS", 3_600.0)
+    monkeypatch.setattr(stops, "ECHO_SECONDS", 3_600.0)
     ended = Ended(7_200.0)
     with ended.signals:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -76,7 +76,7 @@ def test_the_same_signal_delivered_twice_at_once_is_one_and_only_the_next_ends_t
 
 
 def test_the_same_signal_later_ends_the_process(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(signals, "ECHO_SECONDS", 0.0)
+    monkeypatch.setattr(stops, "ECHO_SECONDS", 0.0)
     ended = Ended(3_600.0)
     with ended.signals:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -185,6 +185,30 @@ def test_the_process_ends_even_where_user_code_holds_the_locks_of_logging(monkey
         assert [ended.next(), ended.next()] == ["stop", 4]
         assert not blocked.is_set()
         blocked.set()
+
+
+def test_a_supervisor_drains_and_ends_a_worker_without_a_signal(caplog: pytest.LogCaptureFixture):
+    ended = Ended(3_600.0)
+    with ended.signals:
+        ended.signals.ask("drain")
+        assert ended.next() == "stop"
+        # systemd signals every process of a unit, and Ctrl-C a whole group: that is the same wish.
+        os.kill(os.getpid(), signal.SIGTERM)
+        ended.signals.ask("leave")
+        assert ended.next() == 4
+    assert ended.asked.empty()
+    assert "The supervisor: draining for up to 3600 s" in caplog.text
+    assert "The supervisor waits no longer: stopping at once; the leases of shard-1" in caplog.text
+
+
+def test_a_second_signal_ends_a_worker_that_drains_for_its_supervisor():
+    ended = Ended(3_600.0)
+    with ended.signals:
+        ended.signals.ask("drain")
+        assert ended.next() == "stop"
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ended.next() == 4
 
 
 def test_without_a_signal_nothing_happens_and_the_old_handlers_come_back():
