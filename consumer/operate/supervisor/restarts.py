@@ -57,9 +57,7 @@ class Restarts:
         recent = [whose for when, whose in self._deaths if at - when <= LOOP_SECONDS]
         own = recent.count(number)
         if code == BAD_CONFIGURATION:
-            return GiveUp(
-                code, f"process {number} refused its configuration (exit code {code}); no restart mends that"
-            )
+            return GiveUp(code, f"process {number} refused its configuration (exit code {code}); no restart mends that")
         own_code = code if code > 0 else ERROR
         if not self._any_ran and len(self._failed_to_start) == self._processes:
             return GiveUp(own_code, "not one of the processes got through its start")
