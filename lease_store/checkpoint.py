@@ -8,18 +8,18 @@ from typing import Any, Final, TypeGuard
 
 from lease_store.errors import InvalidRow
 
-__all__ = ["AT_TIMESTAMP", "LATEST", "SHARD_END", "TRIM_HORIZON", "Checkpoint", "is_sequence_number"]
+__all__ = ["AT_TIMESTAMP", "LATEST", "MOST_DIGITS", "SHARD_END", "TRIM_HORIZON", "Checkpoint", "is_sequence_number"]
 
 # The words sort around the numbers as the KCL's do: AT_TIMESTAMP < TRIM_HORIZON < LATEST < digits < SHARD_END.
 _WORDS: Final = {"AT_TIMESTAMP": -3, "TRIM_HORIZON": -2, "LATEST": -1}
 _END: Final = "SHARD_END"
 # Kinesis' API reference has 129 at most, DynamoDB's 40; Python itself refuses to read numbers of thousands of digits.
-_MOST_DIGITS: Final = 129
+MOST_DIGITS: Final = 129
 
 
 def is_sequence_number(value: Any) -> TypeGuard[str]:
     """Whether a value is a sequence number as the services make them: text of 1 to 129 decimal digits."""
-    return isinstance(value, str) and len(value) <= _MOST_DIGITS and value.isascii() and value.isdigit()
+    return isinstance(value, str) and len(value) <= MOST_DIGITS and value.isascii() and value.isdigit()
 
 
 @total_ordering

@@ -21,7 +21,8 @@ from botocore.exceptions import ClientError
 from consumer.clock import Clock
 from consumer.errors import ConfigError, StreamUnavailable
 from consumer.streams.aws_errors import Call, translate
-from consumer.streams.lenient_parser import LenientParser
+from consumer.streams.wire import WirePage
+from consumer.streams.wire_parser import PAGE, WireParser
 from lease_store.strict_parser import reading_with
 from lease_store.uninterrupted import uninterrupted
 
@@ -115,6 +116,14 @@ class AwsClients:
             raise StreamUnavailable(f"{call.service_name} sent no reply of the expected kind to {call}.")
         return reply
 
+    async def get_records(
+        self, service: str, request: Mapping[str, Any], *, resource: str, shard_id: str | None
+    ) -> WirePage:
+        """One page, asked for once."""
+        reply = await self.call(service, "GetRecords", request, resource=resource, shard_id=shard_id)
+        page: WirePage = reply[PAGE]
+        return page
+
     def start(self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
         """Run ``work`` beside its callers, until it is done or the running loop's last ``open`` is left."""
         mine = self._mine()
@@ -143,7 +152,7 @@ class AwsClients:
             max_pool_connections=_POOL_CONNECTIONS,
         )
         given = self._session() if callable(self._session) else self._session or get_session()
-        session = reading_with(given, LenientParser)
+        session = reading_with(given, WireParser)
         clients: dict[str, Any] = {}
         service = self._services[0]
         try:

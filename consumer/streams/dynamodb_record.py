@@ -3,42 +3,133 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import datetime
+from typing import Annotated, Any, Final, Self
 
-from consumer.streams.attributes import decode_item
+from msgspec import UNSET, Meta, Raw, Struct
+from msgspec.structs import force_setattr
+
+from consumer.streams.entries import text_of
+from consumer.streams.images import NO_IMAGE, as_botocore, decoded, encoded
+from consumer.streams.moments import Moment, moment_of, utc
+from consumer.streams.sequence_numbers import SequenceNumber
 from lease_store.checkpoint import is_sequence_number
 
 __all__ = ["DynamoDBRecord"]
 
-_UNDECODED: Final = object()
+_UNDECODED: Final[Any] = UNSET
 
 
-class DynamoDBRecord:
-    """One change of one item, made from an entry of GetRecords as botocore parses it.
+class _Change(
+    Struct,
+    frozen=True,
+    eq=False,
+    gc=False,
+    rename={
+        "sequence_number": "SequenceNumber",
+        "size_bytes": "SizeBytes",
+        "timestamp": "ApproximateCreationDateTime",
+        "keys": "Keys",
+        "new_image": "NewImage",
+        "old_image": "OldImage",
+        "view_type": "StreamViewType",
+    },
+):
+    """The part of an entry that is called ``dynamodb``; images are views of the reply's body."""
+
+    sequence_number: SequenceNumber
+    size_bytes: Annotated[int, Meta(ge=0)] = 0
+    timestamp: Moment | None = None
+    keys: Raw = NO_IMAGE
+    new_image: Raw = NO_IMAGE
+    old_image: Raw = NO_IMAGE
+    view_type: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<change {self.sequence_number}>"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("sequence_number", self.sequence_number)]
+
+
+class DynamoDBRecord(
+    Struct,
+    frozen=True,
+    eq=False,
+    gc=False,
+    rename={
+        "_change": "dynamodb",
+        "event_id": "eventID",
+        "event_name": "eventName",
+        "_event_version": "eventVersion",
+        "_event_source": "eventSource",
+        "_aws_region": "awsRegion",
+        "_identity": "userIdentity",
+        # No service has these: values that are kept.
+        "_keys": "leasehold:keys",
+        "_new_image": "leasehold:newImage",
+        "_old_image": "leasehold:oldImage",
+    },
+):
+    """One change of one item, as a source reads it; ``from_entry`` makes one of a dictionary.
 
     Images are decoded on first access and kept; an image that the stream's view type does not carry, or that the event
-    does not have, is None. Raises ValueError when made from something that has no sequence number.
+    does not have, is None. Until then they are views of the reply that they came in: **a record that is kept keeps its
+    whole page** (up to 1 MB of items, some 1.5 MB of JSON) unless it is told to ``detach``.
     """
 
-    __slots__ = ("_keys", "_new_image", "_old_image", "raw", "sequence_number", "size_bytes")
+    _change: _Change
+    event_id: str | None = None
+    """Unique for this change in this stream; None where the service sent none."""
+    event_name: str | None = None
+    """``INSERT``, ``MODIFY`` or ``REMOVE``; None where the service sent none."""
+    _event_version: str | None = None
+    _event_source: str | None = None
+    _aws_region: str | None = None
+    _identity: dict[str, str] | None = None
+    _keys: Any = _UNDECODED
+    _new_image: Any = _UNDECODED
+    _old_image: Any = _UNDECODED
 
-    raw: Mapping[str, Any]
-    sequence_number: str
-    size_bytes: int
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any]) -> Self:
+        """A record made of an entry as boto3 gives it, or as it stands in the service's JSON or in an event of Lambda.
 
-    def __init__(self, raw: Mapping[str, Any]) -> None:
-        change = raw.get("dynamodb")
+        Fields that are missing or None count as not sent. Raises ValueError where the entry has no sequence number or
+        a field is not of its type; images are looked into no earlier than on access.
+        """
+        change = entry.get("dynamodb")
         number = change.get("SequenceNumber") if isinstance(change, Mapping) else None
         if change is None or not is_sequence_number(number):
             raise ValueError("An entry of the stream has no sequence number.")
         size = change.get("SizeBytes")
-        self.raw = raw
-        self.sequence_number = number
-        self.size_bytes = size if isinstance(size, int) and size > 0 else 0
-        self._keys: Any = _UNDECODED
-        self._new_image: Any = _UNDECODED
-        self._old_image: Any = _UNDECODED
+        if size is not None and type(size) is not int:
+            raise ValueError("SizeBytes of an entry of the stream is no whole number.")
+        identity = entry.get("userIdentity")
+        if identity is not None and not isinstance(identity, Mapping):
+            raise ValueError("userIdentity of an entry of the stream is no map.")
+        return cls(
+            _Change(
+                number,
+                max(0, size or 0),
+                moment_of(change.get("ApproximateCreationDateTime")),
+                encoded(change.get("Keys")),
+                encoded(change.get("NewImage")),
+                encoded(change.get("OldImage")),
+                text_of(change, "StreamViewType"),
+            ),
+            text_of(entry, "eventID"),
+            text_of(entry, "eventName"),
+            text_of(entry, "eventVersion"),
+            text_of(entry, "eventSource"),
+            text_of(entry, "awsRegion"),
+            {name: value for name in identity if (value := text_of(identity, name)) is not None} if identity else None,
+        )
+
+    @property
+    def sequence_number(self) -> str:
+        """Decimal digits, ascending within a shard."""
+        return self._change.sequence_number
 
     @property
     def sub_sequence_number(self) -> int:
@@ -46,50 +137,46 @@ class DynamoDBRecord:
         return 0
 
     @property
-    def event_id(self) -> str | None:
-        """Unique for this change in this stream; None where the service sent none."""
-        return self._text("eventID")
-
-    @property
-    def event_name(self) -> str | None:
-        """``INSERT``, ``MODIFY`` or ``REMOVE``; None where the service sent none."""
-        return self._text("eventName")
+    def size_bytes(self) -> int:
+        """Keys and images as DynamoDB counts them; 0 where the service does not say."""
+        return self._change.size_bytes
 
     @property
     def keys(self) -> dict[str, Any]:
         """The item's primary key."""
-        if self._keys is _UNDECODED:
-            self._keys = self._decoded("Keys") or {}
         keys: dict[str, Any] = self._keys
+        if keys is _UNDECODED:
+            keys = decoded(self._change.keys) or {}
+            force_setattr(self, "_keys", keys)
         return keys
 
     @property
     def new_image(self) -> dict[str, Any] | None:
         """The item after the change; None for REMOVE, and where the view type does not carry it."""
-        if self._new_image is _UNDECODED:
-            self._new_image = self._decoded("NewImage")
         image: dict[str, Any] | None = self._new_image
+        if image is _UNDECODED:
+            image = decoded(self._change.new_image)
+            force_setattr(self, "_new_image", image)
         return image
 
     @property
     def old_image(self) -> dict[str, Any] | None:
         """The item before the change; None for INSERT, and where the view type does not carry it."""
-        if self._old_image is _UNDECODED:
-            self._old_image = self._decoded("OldImage")
         image: dict[str, Any] | None = self._old_image
+        if image is _UNDECODED:
+            image = decoded(self._change.old_image)
+            force_setattr(self, "_old_image", image)
         return image
 
     @property
     def approximate_creation_time(self) -> datetime | None:
         """When the change was made, a whole second in UTC; None where the service sent none."""
-        moment = self.raw["dynamodb"].get("ApproximateCreationDateTime")
-        return moment.astimezone(UTC) if isinstance(moment, datetime) else None
+        return utc(self._change.timestamp)
 
     @property
     def timestamp(self) -> float | None:
         """``approximate_creation_time`` in epoch seconds."""
-        moment = self.raw["dynamodb"].get("ApproximateCreationDateTime")
-        return moment.timestamp() if isinstance(moment, datetime) else None
+        return self._change.timestamp
 
     @property
     def user_identity(self) -> dict[str, Any] | None:
@@ -97,8 +184,8 @@ class DynamoDBRecord:
 
         The API's model spells the fields Type and PrincipalId, events handed to Lambda spell them type and principalId.
         """
-        identity = self.raw.get("userIdentity")
-        if not isinstance(identity, Mapping) or not identity:
+        identity = self._identity
+        if not identity:
             return None
         return {
             "type": identity.get("Type", identity.get("type")),
@@ -113,14 +200,53 @@ class DynamoDBRecord:
             "principal_id": "dynamodb.amazonaws.com",
         }
 
+    @property
+    def raw(self) -> dict[str, Any]:
+        """The entry as boto3 gives it, put together anew with every access; times are in UTC.
+
+        What an image holds that is not of its type is there as it came.
+        """
+        change = self._change
+        entry = {
+            "eventID": self.event_id,
+            "eventName": self.event_name,
+            "eventVersion": self._event_version,
+            "eventSource": self._event_source,
+            "awsRegion": self._aws_region,
+            "dynamodb": _sent(
+                {
+                    "ApproximateCreationDateTime": utc(change.timestamp),
+                    "Keys": as_botocore(change.keys),
+                    "NewImage": as_botocore(change.new_image),
+                    "OldImage": as_botocore(change.old_image),
+                    "SequenceNumber": change.sequence_number,
+                    "SizeBytes": change.size_bytes or None,
+                    "StreamViewType": change.view_type,
+                }
+            ),
+            "userIdentity": self._identity,
+        }
+        return _sent(entry)
+
+    def detach(self) -> Self:
+        """Let go of the page: copies this record's own images out of it and returns the record itself.
+
+        Afterwards the record holds some 700 bytes and its images as JSON (about as long as in the reply), besides what
+        has been decoded, which stays. Doing it twice costs nothing more. Meant for records that outlive their batch.
+        """
+        for name in ("keys", "new_image", "old_image"):
+            image: Raw = getattr(self._change, name)
+            if image is not NO_IMAGE:
+                force_setattr(self._change, name, image.copy())
+        return self
+
     def __repr__(self) -> str:
         # Nothing of the item: records end up in logs and tracebacks.
         return f"<DynamoDBRecord {self.event_name} {self.sequence_number}>"
 
-    def _text(self, name: str) -> str | None:
-        value = self.raw.get(name)
-        return value if isinstance(value, str) else None
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("event_name", self.event_name), ("sequence_number", self.sequence_number)]
 
-    def _decoded(self, name: str) -> dict[str, Any] | None:
-        item = self.raw["dynamodb"].get(name)
-        return None if item is None else decode_item(item)
+
+def _sent(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

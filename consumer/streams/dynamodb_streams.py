@@ -16,12 +16,11 @@ from consumer.record import ViewType
 from consumer.retry import RateLimit
 from consumer.streams.address import Address, parse_address
 from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
-from consumer.streams.dynamodb_record import DynamoDBRecord
 from consumer.streams.entries import is_open, shard_id_of
 from consumer.streams.joint_listing import JointListing
 from consumer.streams.lineage import shard_created_at
 from consumer.streams.listing_pages import later_page
-from consumer.streams.pages import believed, page_of, records_of
+from consumer.streams.pages import believed, page_of
 from consumer.streams.source import NO_HASH_RANGE, Opened, Page, Position, Shard, ShardListing, StreamIdentity
 
 __all__ = ["DynamoDBStreamsSource"]
@@ -154,11 +153,8 @@ class DynamoDBStreamsSource:
         request = {"ShardIterator": iterator, "Limit": max(1, min(limit, _RECORDS_A_PAGE))}
 
         async def get_records() -> Page:
-            reply = await self._clients.call(
-                "dynamodbstreams", "GetRecords", request, resource=stream.arn, shard_id=shard_id
-            )
-            records, skipped = records_of(reply, DynamoDBRecord, shard_id)
-            return page_of(reply, records, skipped)
+            ask = self._clients.get_records
+            return page_of(await ask("dynamodbstreams", request, resource=stream.arn, shard_id=shard_id))
 
         return await believed(get_records, shard_id)
 

@@ -1,4 +1,4 @@
-"""Entries of a listing of shards: what both services' APIs say alike."""
+"""Entries of replies: what both services' APIs say alike."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from lease_store.checkpoint import is_sequence_number
 
-__all__ = ["first_sequence_number_of", "hash_range_of", "is_open", "shard_id_of"]
+__all__ = ["first_sequence_number_of", "hash_range_of", "is_open", "shard_id_of", "text_of"]
 
 
 def shard_id_of(entry: Any) -> str | None:
@@ -29,6 +29,16 @@ def first_sequence_number_of(entry: Mapping[str, Any]) -> str | None:
 
 def hash_range_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:
     """First and last hash key of a shard of Kinesis; None where they are not given as numbers."""
-    hashes = entry.get("HashKeyRange") or {}
+    hashes = entry.get("HashKeyRange")
+    if not isinstance(hashes, Mapping):
+        return None
     start, end = hashes.get("StartingHashKey"), hashes.get("EndingHashKey")
     return (start, end) if is_sequence_number(start) and is_sequence_number(end) else None
+
+
+def text_of(entry: Mapping[str, Any], name: str) -> str | None:
+    """A field that is text; None where it is missing or null. Raises ValueError where it is something else."""
+    value = entry.get(name)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{name} of an entry is of type {type(value).__name__}, not text.")
+    return value

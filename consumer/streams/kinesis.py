@@ -14,9 +14,8 @@ from consumer.errors import PositionRefused, ShardNotFound, StreamMissing, Strea
 from consumer.streams.address import Address, parse_address
 from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
 from consumer.streams.entries import first_sequence_number_of, hash_range_of, is_open, shard_id_of
-from consumer.streams.kinesis_record import KinesisRecord
 from consumer.streams.listing_pages import later_page
-from consumer.streams.pages import believed, page_of, records_of
+from consumer.streams.pages import believed, page_of
 from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
 
 __all__ = ["KinesisSource"]
@@ -140,10 +139,10 @@ class KinesisSource:
         request = {"ShardIterator": iterator, "Limit": max(1, min(limit, _RECORDS_A_PAGE)), **by_arn}
 
         async def get_records() -> Page:
-            reply = await self._call("GetRecords", request, shard_id)
-            records, skipped = records_of(reply, KinesisRecord, shard_id)
-            children = None if reply.get("NextShardIterator") else _children_of(reply, shard_id)
-            return page_of(reply, records, skipped, children=children)
+            reply = await self._clients.get_records("kinesis", request, resource=self.name, shard_id=shard_id)
+            children = reply.children or ()
+            believes = reply.next_iterator is None and all(shard_id in child.parents for child in children)
+            return page_of(reply, children=(children or None) if believes else None)
 
         return await believed(get_records, shard_id)
 
@@ -195,15 +194,3 @@ def _shard_of(entry: Any) -> Shard | None:
         hash_range=hash_range_of(entry),
         first_sequence_number=first_sequence_number_of(entry),
     )
-
-
-def _children_of(reply: Mapping[str, Any], shard_id: str) -> tuple[Shard, ...] | None:
-    """The children that a shard's last page names; None where it names none, or something that can't be a child."""
-    children = []
-    for entry in reply.get("ChildShards") or ():
-        child_id = shard_id_of(entry)
-        parents = entry.get("ParentShards") if child_id else None
-        if child_id is None or not parents or shard_id not in parents:
-            return None
-        children.append(Shard(id=child_id, parents=tuple(sorted(set(parents))), hash_range=hash_range_of(entry)))
-    return tuple(children) or None

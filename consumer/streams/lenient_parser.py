@@ -1,4 +1,4 @@
-"""The strict parser for replies with lists of records or shards: one bad entry does not spoil its neighbours."""
+"""The strict parser for lists of shards: one bad entry does not spoil its neighbours."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from lease_store.strict_parser import StrictParser
 
 __all__ = ["LenientParser"]
 
-# Lists whose entries stand for themselves. In an item a bad element must not become None: that would change the data.
-_SPARSE_LISTS: Final = frozenset({"ChildShardList", "RecordList", "ShardDescriptionList", "ShardList"})
+# Lists whose entries stand for themselves.
+_SPARSE_LISTS: Final = frozenset({"ShardDescriptionList", "ShardList"})
 
 
 class LenientParser(StrictParser):
-    """Gives None for an entry of a list of records or shards that can't be parsed, for the source to count.
+    """Gives None for an entry of a list of shards that can't be parsed, for the source to count.
 
     Botocore gives up on a whole page for one entry that is not what the model says.
     """

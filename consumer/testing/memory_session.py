@@ -15,7 +15,7 @@ from botocore import xform_name
 from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError
 
 from consumer.clock import Clock
-from consumer.streams.lenient_parser import LenientParser
+from consumer.streams.wire_parser import WireParser
 from consumer.testing.dynamodb_front import DynamoDBFront
 from consumer.testing.faults import Fault, FaultKind, FaultPlan
 from consumer.testing.kinesis_front import KinesisFront
@@ -94,26 +94,14 @@ class _MemoryClient:
             raise fault.as_error()
         if fault is not None and kind is FaultKind.DROP and not fault.applied:
             return {}
-        if operation == "GetRecords" and kind is not FaultKind.MALFORMED:
-            return self._page(fields)
         body = self._front.answer(self._service, operation, fields)
         if fault is not None and kind is FaultKind.MALFORMED:
             body = mangle(loads_object(body), fault, fields.get("ShardIterator"))
         shape = _model(self._service).operation_model(operation).output_shape
-        parsed: dict[str, Any] = await LenientParser().parse(
+        parsed: dict[str, Any] = await WireParser().parse(
             {"status_code": 200, "headers": self._headers(), "body": body}, shape
         )
         return parsed
-
-    def _page(self, fields: dict[str, Any]) -> dict[str, Any]:
-        """A page as botocore would parse it, without JSON in between: reading is what a simulated fleet does most."""
-        page = self._front.read(fields)
-        reply: dict[str, Any] = {
-            "Records": [record.entry for record in page.records],
-            "ResponseMetadata": {"HTTPStatusCode": 200, "HTTPHeaders": self._headers()},
-            **self._front.tail(page),
-        }
-        return reply
 
     def _as_botocore(self, error: ServiceError | ValueError, operation: str) -> Exception:
         if isinstance(error, ValueError):

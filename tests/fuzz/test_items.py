@@ -134,5 +134,5 @@ def test_text_that_is_not_escaped_is_read_as_well(reader: Reader) -> None:
 @given(st.binary(max_size=300), st.text(max_size=256))
 @settings(max_examples=50)
 def test_a_kinesis_record_keeps_its_bytes_and_its_key(content: bytes, key: str) -> None:
-    record = KinesisRecord({"SequenceNumber": "0", "Data": content, "PartitionKey": key})
+    record = KinesisRecord.from_entry({"SequenceNumber": "0", "Data": content, "PartitionKey": key})
     assert (record.data, record.partition_key) == (content, key)

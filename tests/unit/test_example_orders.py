@@ -29,7 +29,7 @@ def record(
     images = {"OldImage": old, "NewImage": new}
     change = {"Keys": {"id": {"S": "o-1"}}, "SequenceNumber": "100", "SizeBytes": 9}
     change |= {key: {"id": {"S": "o-1"}} | image for key, image in images.items() if image is not None}
-    return DynamoDBRecord({"eventID": "e", "eventName": name, "dynamodb": change, **more})
+    return DynamoDBRecord.from_entry({"eventID": "e", "eventName": name, "dynamodb": change, **more})
 
 
 BY_TTL = {"userIdentity": {"type": "Service", "principalId": "dynamodb.amazonaws.com"}}

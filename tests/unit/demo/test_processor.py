@@ -25,7 +25,7 @@ def changed(number: int, *, new: int | None, old: int | None) -> DynamoDBRecord:
     images = {"NewImage": new, "OldImage": old}
     change: dict[str, Any] = {"SequenceNumber": str(number), "Keys": {"order_id": {"S": "order-001"}}, "SizeBytes": 9}
     change |= {name: {"version": {"N": str(value)}} for name, value in images.items() if value is not None}
-    return DynamoDBRecord({"eventName": "MODIFY", "dynamodb": change})
+    return DynamoDBRecord.from_entry({"eventName": "MODIFY", "dynamodb": change})
 
 
 def deliver(kind: Any, tmp_path: Path, records: list[Any]) -> list[Delivery]:
@@ -49,7 +49,7 @@ def test_a_table_change_is_written_down_with_the_version_it_made(tmp_path: Path)
 
 
 def test_a_stream_record_is_written_down_with_its_key_and_version(tmp_path: Path):
-    record = KinesisRecord(
+    record = KinesisRecord.from_entry(
         {"SequenceNumber": "49", "PartitionKey": "order-007", "Data": json.dumps({"version": 3}).encode()}
     )
     assert deliver(StreamOrders, tmp_path, [record]) == [Delivery("s-1", "order-007", "49", 3, "ada", 42, 7.5)]

@@ -96,7 +96,7 @@ def _entry(**change: Any) -> dict[str, Any]:
 
 
 def test_a_change_with_both_images() -> None:
-    record = DynamoDBRecord(_entry())
+    record = DynamoDBRecord.from_entry(_entry())
     assert isinstance(record, Record)
     assert (record.event_id, record.event_name) == ("e1", "MODIFY")
     assert record.keys == {"id": SECRET}
@@ -112,7 +112,7 @@ def test_a_change_with_both_images() -> None:
 
 
 def test_images_are_decoded_once_and_only_when_asked_for() -> None:
-    record = DynamoDBRecord(_entry(OldImage={"broken": {"N": "x"}}))
+    record = DynamoDBRecord.from_entry(_entry(OldImage={"broken": {"N": "x"}}))
     assert record.new_image is record.new_image
     assert record.keys is record.keys
     with pytest.raises(ValueError, match="not a number"):
@@ -125,14 +125,14 @@ def test_images_that_the_view_does_not_carry_are_none(nothing: dict[str, Any] | 
     if nothing is None:
         for name in ("NewImage", "OldImage", "Keys"):
             del raw["dynamodb"][name]
-    record = DynamoDBRecord(raw)
+    record = DynamoDBRecord.from_entry(raw)
     assert record.new_image is None
     assert record.old_image is None
     assert record.keys == {}
 
 
 def test_an_empty_image_is_not_a_missing_one() -> None:
-    assert DynamoDBRecord(_entry(NewImage={})).new_image == {}
+    assert DynamoDBRecord.from_entry(_entry(NewImage={})).new_image == {}
 
 
 @pytest.mark.parametrize(
@@ -144,21 +144,33 @@ def test_an_empty_image_is_not_a_missing_one() -> None:
 )
 def test_c97_a_ttl_delete_is_known_by_who_made_it(identity: dict[str, str]) -> None:
     raw = _entry() | {"eventName": "REMOVE", "userIdentity": identity}
-    record = DynamoDBRecord(raw)
+    record = DynamoDBRecord.from_entry(raw)
     assert record.is_ttl_delete
     assert record.user_identity == {"type": "Service", "principal_id": "dynamodb.amazonaws.com"}
 
 
-@pytest.mark.parametrize("identity", [None, {}, "service", {"Type": "Service", "PrincipalId": "replication.example"}])
+@pytest.mark.parametrize(
+    "identity", [None, {}, {"Type": None}, {"Type": "Service", "PrincipalId": "replication.example"}]
+)
 def test_an_ordinary_delete_is_no_ttl_delete(identity: Any) -> None:
-    assert not DynamoDBRecord(_entry() | {"eventName": "REMOVE", "userIdentity": identity}).is_ttl_delete
+    assert not DynamoDBRecord.from_entry(_entry() | {"eventName": "REMOVE", "userIdentity": identity}).is_ttl_delete
 
 
 def test_missing_fields_are_none_not_errors() -> None:
-    record = DynamoDBRecord({"dynamodb": {"SequenceNumber": "7"}})
+    record = DynamoDBRecord.from_entry({"dynamodb": {"SequenceNumber": "7"}})
     assert (record.event_id, record.event_name, record.timestamp, record.approximate_creation_time) == (None,) * 4
     assert record.size_bytes == 0
-    assert DynamoDBRecord(_entry(SizeBytes=-1)).size_bytes == 0
+    assert DynamoDBRecord.from_entry(_entry(SizeBytes=-1)).size_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"userIdentity": "service"}, {"userIdentity": {"Type": 7}}, {"eventID": 7}, {"dynamodb": {"SizeBytes": 1.5}}]
+    + [{"dynamodb": {"ApproximateCreationDateTime": time}} for time in ("yesterday-ish", True, 1e30, float("nan"))],
+)
+def test_a_field_that_is_not_of_its_type_makes_no_record(odd: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"entry|time"):
+        DynamoDBRecord.from_entry(_entry() | odd | {"dynamodb": _entry()["dynamodb"] | odd.get("dynamodb", {})})
 
 
 @pytest.mark.parametrize(
@@ -166,20 +178,20 @@ def test_missing_fields_are_none_not_errors() -> None:
 )
 def test_an_entry_without_a_sequence_number_is_no_record(raw: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="no sequence number"):
-        DynamoDBRecord(raw)
+        DynamoDBRecord.from_entry(raw)
 
 
 def test_nothing_of_the_payload_is_in_the_repr() -> None:
-    record = DynamoDBRecord(_entry())
+    record = DynamoDBRecord.from_entry(_entry())
     _ = record.new_image
     assert SECRET not in repr(record)
     assert "100000000000000000001" in repr(record)
-    assert SECRET not in repr(KinesisRecord(_arrival(PartitionKey=SECRET, Data=SECRET.encode())))
+    assert SECRET not in repr(KinesisRecord.from_entry(_arrival(PartitionKey=SECRET, Data=SECRET.encode())))
 
 
 def test_records_have_no_room_for_more() -> None:
-    assert not hasattr(DynamoDBRecord(_entry()), "__dict__")
-    assert not hasattr(KinesisRecord(_arrival()), "__dict__")
+    assert not hasattr(DynamoDBRecord.from_entry(_entry()), "__dict__")
+    assert not hasattr(KinesisRecord.from_entry(_arrival()), "__dict__")
 
 
 def _arrival(**changes: Any) -> dict[str, Any]:
@@ -192,7 +204,7 @@ def _arrival(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_kinesis_record() -> None:
-    record = KinesisRecord(_arrival(EncryptionType="KMS"), sub_sequence_number=3)
+    record = KinesisRecord.from_entry(_arrival(EncryptionType="KMS"), sub_sequence_number=3)
     assert isinstance(record, Record)
     assert (record.sequence_number, record.sub_sequence_number) == ("4955", 3)
     assert (record.data, record.partition_key) == (b"abc", "clé")
@@ -203,7 +215,7 @@ def test_a_kinesis_record() -> None:
 
 
 def test_what_kinesis_did_not_send_is_none() -> None:
-    record = KinesisRecord({"SequenceNumber": "1", "Data": b"", "ApproximateArrivalTimestamp": None})
+    record = KinesisRecord.from_entry({"SequenceNumber": "1", "Data": b"", "ApproximateArrivalTimestamp": None})
     assert (record.approximate_arrival_time, record.timestamp, record.encryption_type) == (None, None, None)
     assert (record.partition_key, record.size_bytes) == ("", 0)
 
@@ -211,4 +223,4 @@ def test_what_kinesis_did_not_send_is_none() -> None:
 @pytest.mark.parametrize("raw", [{}, {"SequenceNumber": "x", "Data": b""}, {"SequenceNumber": "1"}, {"Data": b""}])
 def test_an_entry_without_number_or_data_is_no_kinesis_record(raw: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="An entry of the stream"):
-        KinesisRecord(raw)
+        KinesisRecord.from_entry(raw)

@@ -135,7 +135,7 @@ async def test_records_of_a_table_are_read_to_the_end_of_the_shard(world: World)
     (record,) = page.records
     assert isinstance(record, DynamoDBRecord)
     assert (record.event_name, record.keys, record.new_image) == ("INSERT", {"pk": "a"}, {"pk": "a", "n": 1})
-    assert record.size_bytes == page.size_bytes > 0
+    assert page.size_bytes > record.size_bytes > 0
     assert (page.millis_behind_latest, page.children) == (None, None)
     assert page.next_iterator is not None
     (child,) = world.log.stream("orders").lineage.rotate()

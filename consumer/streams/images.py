@@ -1,0 +1,128 @@
+"""Images of items as they come over the wire: JSON that is decoded on first access, to exact Python values.
+
+The fast way reads a whole image into typed structs, where msgspec's C code has made each ``N`` a Decimal and each ``B``
+bytes already. What it refuses is read once more by the table of ``attributes``, which is slower, knows what botocore
+accepts, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType
+from msgspec.json import Decoder
+
+from consumer.streams.attributes import decode_item
+
+__all__ = ["NO_IMAGE", "as_botocore", "decoded", "encoded"]
+
+NO_IMAGE: Final = Raw()
+
+
+class _Value(Struct, gc=False, eq=False, forbid_unknown_fields=True):
+    """One attribute value: one of these is set."""
+
+    S: str | UnsetType = UNSET
+    N: Decimal | UnsetType = UNSET
+    M: dict[str, _Value] | UnsetType = UNSET
+    L: list[_Value] | UnsetType = UNSET
+    BOOL: bool | UnsetType = UNSET
+    NULL: bool | UnsetType = UNSET
+    B: bytes | UnsetType = UNSET
+    SS: set[str] | UnsetType = UNSET
+    NS: set[Decimal] | UnsetType = UNSET
+    BS: set[bytes] | UnsetType = UNSET
+
+
+_DECODER: Final = Decoder(dict[str, _Value] | None)
+
+
+def decoded(image: Raw) -> dict[str, Any] | None:
+    """An image's values, as ``attributes.decode`` has them; None where there is none.
+
+    Raises ValueError, naming the type and never the content, for what can't be decoded.
+    """
+    if image is NO_IMAGE:
+        return None
+    try:
+        values = _DECODER.decode(image)
+        if values is None:
+            return None
+        return {name: text if (text := value.S) is not UNSET else _content(value) for name, value in values.items()}
+    except (MsgspecError, ValueError, RecursionError):
+        item = as_botocore(image)
+        return None if item is None else decode_item(item)
+
+
+def _content(value: _Value) -> Any:
+    """What a value that is no plain text holds; the commonest first. Raises ValueError where it holds nothing."""
+    if (number := value.N) is not UNSET:
+        return number
+    if (members := value.M) is not UNSET:
+        return {name: text if (text := each.S) is not UNSET else _content(each) for name, each in members.items()}
+    if (elements := value.L) is not UNSET:
+        return [text if (text := each.S) is not UNSET else _content(each) for each in elements]
+    if (flag := value.BOOL) is not UNSET:
+        return flag
+    if value.NULL is not UNSET:
+        return None
+    for rare in (value.B, value.SS, value.NS, value.BS):
+        if rare is not UNSET:
+            return rare
+    raise ValueError("An attribute value of no type.")
+
+
+def as_botocore(image: Raw) -> Any:
+    """An image as botocore parses it, binary as bytes, and as it came where it is not of its type. None for none."""
+    try:
+        item = json.loads(bytes(image) or b"null")
+    except (ValueError, RecursionError):
+        raise ValueError("An image is no JSON that could be read; there is no record.raw of it.") from None
+    return _item(item)
+
+
+def encoded(image: Any) -> Raw:
+    """The wire form of an image as botocore parses it or as JSON has it. Raises TypeError for what JSON can't carry."""
+    return NO_IMAGE if image is None else Raw(json.dumps(image, default=_plain).encode())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes | bytearray | memoryview):
+        return base64.b64encode(value).decode()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} has no place in an item of a stream.")
+
+
+def _item(item: Any) -> Any:
+    return {name: _unpacked(value) for name, value in item.items()} if isinstance(item, dict) else item
+
+
+def _unpacked(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {kind: _UNPACKED[kind](content) if kind in _UNPACKED else content for kind, content in value.items()}
+
+
+def _binary(content: Any) -> Any:
+    try:
+        return base64.b64decode(content)
+    except (TypeError, ValueError, binascii.Error):
+        return content
+
+
+def _each(unpack: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda content: [unpack(each) for each in content] if isinstance(content, list) else content
+
+
+_UNPACKED: Final[dict[str, Callable[[Any], Any]]] = {
+    "B": _binary,
+    "BS": _each(_binary),
+    "L": _each(_unpacked),
+    "M": _item,
+}
