@@ -16,8 +16,8 @@ LEAST_IDLE_SHARE: Final = 0.15
 class Turn:
     """One contender's window, from the edge of a page to the edge of another.
 
-    ``server_idle_share`` is how much of it the canned server had nothing to do: 1 minus its CPU time and its waiting for
-    a CPU. ``lease_writes`` are those that the server's tables saw in it.
+    ``server_idle_share`` is how much of it the canned server had nothing to do: 1 minus its CPU time and its waiting
+    for a CPU. ``lease_writes`` are those that the server's tables saw in it.
     """
 
     records: int

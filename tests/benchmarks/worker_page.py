@@ -31,7 +31,7 @@ class WorkerPage:
             return text
 
     def data_path(self) -> str:
-        """By which way its records came: the label of ``leasehold_data_path`` that is not 0; plain where there is none."""
+        """By which way its records came: the label of ``leasehold_data_path`` that is not 0."""
         found = re.findall(r'^leasehold_data_path\{path="([a-z]+)"\} (\S+)$', self.text(), re.MULTILINE)
         return "+".join(sorted(name for name, value in found if float(value))) or "plain"
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-
+from tests.benchmarks.canned import cbor
 from tests.benchmarks.canned.lease_table import LeaseTables
 from tests.benchmarks.canned.places import UnknownPlace
 from tests.benchmarks.canned.prepared import Page
@@ -41,8 +41,6 @@ class Answers:
         service, in_cbor = _SERVICES.get(prefix, ""), "cbor" in content_type
         self.calls[f"{service}.{operation}"] += 1
         try:
-            if in_cbor:
-                from tests.benchmarks.canned import cbor
             if service == "table":
                 return self._table(operation, body, content_type), None
             request = cbor.decode(body) if in_cbor else json.loads(body)
@@ -71,8 +69,6 @@ class Answers:
 
     def _refusal(self, error: ServiceError, in_cbor: bool) -> bytes:
         reply: dict[str, Any] = {"__type": error.code, "message": str(error)}
-        if in_cbor:
-            from tests.benchmarks.canned import cbor
         return self._whole(_CBOR if in_cbor else _JSON, cbor.encode(reply) if in_cbor else as_json(reply), 400)
 
     def _whole(self, content_type: str, body: bytes, status: int = 200) -> bytes:

@@ -1,8 +1,8 @@
 """What every contender does with the records it is handed: note how many there were, and that each came in its place.
 
-The counts lie in a file that the driver maps as well: a slot of eight bytes (little-endian, signed) for each shard, with
-the number of records handed over so far. Record ``i`` of a shard carries ``i``; the first batch that is not what follows
-turns its slot to ``-1`` minus the count, for good.
+The counts lie in a file that the driver maps as well: a slot of eight bytes (little-endian, signed) for each shard,
+with the number of records handed over so far. Record ``i`` of a shard carries ``i``; the first batch that is not what
+follows turns its slot to ``-1`` minus the count, for good.
 """
 
 from __future__ import annotations
