@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 __all__ = ["Clock", "SystemClock"]
@@ -28,6 +29,10 @@ class Clock(Protocol):
         """An async context that raises TimeoutError after ``seconds`` (None: never)."""
         ...
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        """Call ``callback`` on the running loop after ``seconds``; for what is too much to be a task each."""
+        ...
+
 
 # A monotonic clock that sleeps with the machine would let a suspended worker go on trusting a lease that others took
 # over long ago. Where a kernel has no other (macOS's monotonic clock stops, too) this is a documented limit.
@@ -48,3 +53,6 @@ class SystemClock:
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, callback)

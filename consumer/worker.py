@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from dataclasses import replace
 from enum import Enum
 from random import Random
@@ -22,7 +23,7 @@ from consumer.errors import ConfigError, LeaseholdError, StreamDisabled
 from consumer.hooks import Hook, Hooks
 from consumer.leasing.adopted import AdoptedLeases
 from consumer.leasing.held_lease import HeldLease
-from consumer.leasing.held_tenure import HeldTenure
+from consumer.leasing.held_tenure import LeasingDoor
 from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
 from consumer.leasing.names import made_name
 from consumer.leasing.seam import LeaseSeam, LeasesInThread
@@ -34,10 +35,13 @@ from consumer.processor import ProcessorFactory
 from consumer.retry import retrying
 from consumer.shards.adoption import adopt
 from consumer.shards.budget import ByteBudget
+from consumer.shards.held_shards import HeldShards
 from consumer.shards.images import check_images
-from consumer.shards.shard_consumer import ShardConsumer
+from consumer.shards.progress import StuckWatch
+from consumer.shards.scope import Shared
 from consumer.shards.shard_sync import ShardSync
-from consumer.streams.source import RecordSource, StreamIdentity
+from consumer.shards.wheel import PollWheel
+from consumer.streams.source import READS_AT_ONCE, RecordSource, StreamIdentity
 from lease_store.lease import TableScan
 from lease_store.store import LeaseStore
 
@@ -109,10 +113,8 @@ class Worker:
         self._stop_asked = False
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._leasing: asyncio.Future[None] | None = None
-        self._tenures: dict[HeldLease, tuple[HeldTenure, ShardConsumer]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._shards: HeldShards | None = None
         self._failure: asyncio.Future[None] | None = None
-        self._processed = 0
         self._start_by = 0.0
 
     # -- start
@@ -141,9 +143,6 @@ class Worker:
         self._loop = LeaseLoop(
             store, settings, self, clock=self._clock, random=self._fork(), hooks=self._hooks, cpu=self._cpu
         )
-        await self._soon(lambda: self._adopt(store, stream))
-        scan = await self._soon(lambda: self._seam.call(self._loop.start()))
-        self._check_enabled(stream, scan)
         self._sync = ShardSync(
             self._source,
             stream,
@@ -154,7 +153,11 @@ class Worker:
             random=self._fork(),
             hooks=self._hooks,
         )
-        self._stack.push_async_callback(self._abandon)
+        self._shards = self._made_shards()
+        await self._soon(lambda: self._adopt(store, stream))
+        scan = await self._soon(lambda: self._seam.call(self._loop.start()))
+        self._check_enabled(stream, scan)
+        self._stack.push_async_callback(self._shards.abandon, _ABANDON_SECONDS)
         self._leasing = self._seam.run(self._loop.run())
         await self._soon(self._sync.start)
         _log.info(
@@ -165,6 +168,30 @@ class Worker:
             stream.label,
             self._store.name,
         )
+
+    def _made_shards(self) -> HeldShards:
+        shared = Shared(
+            source=self._source,
+            factory=self._factory,
+            config=self._config,
+            worker_id=self.worker_id,
+            clock=self._clock,
+            random=self._fork(),
+            hooks=self._hooks,
+            threads=self._threads,
+            budget=self._budget,
+            wheel=PollWheel(self._clock, READS_AT_ONCE),
+            watch=StuckWatch(self._clock, self._hooks, self._config.stuck_after_seconds),
+            context=copy_context(),
+        )
+        door = LeasingDoor(
+            loop=self._loop,
+            seam=self._seam,
+            clock=self._clock,
+            wait_for_lineage=self._sync.wait_for_lineage,
+            complete_parents=self._sync.complete_parents,
+        )
+        return HeldShards(shared, door, self._sync.identity_of, stopped=self._stopped, failed=self._fail)
 
     async def _soon(self, call: Callable[[], Awaitable[T]]) -> T:
         """A call of the start: tried again while that may help and time is left, then its error is the caller's."""
@@ -209,7 +236,7 @@ class Worker:
 
         DRAIN_TIMED_OUT: user code was still running at the deadline; its leases expire and others take them.
         """
-        if self._leasing is None or self._failure is None:
+        if self._leasing is None or self._failure is None or self._shards is None:
             raise RuntimeError(
                 "A worker is entered before it runs: async with Worker(...) as worker: await worker.run()"
             )
@@ -219,7 +246,7 @@ class Worker:
         parts = (self._leasing, self._failure, sync)
         try:
             await _first_of(stop, parts)
-            drain = asyncio.ensure_future(self._drain())
+            drain = asyncio.ensure_future(self._drain(self._shards))
             await _first_of(drain, parts)
             return drain.result()
         finally:
@@ -235,17 +262,16 @@ class Worker:
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._stopping.set)
 
-    async def _drain(self) -> Outcome:
+    async def _drain(self, shards: HeldShards) -> Outcome:
         """Mark, hand over, wait for user code, leave: within the drain's time-out, or say what stays behind."""
-        _log.info("Worker %s drains its %d shards.", self.worker_id, len(self._tenures))
+        _log.info("Worker %s drains its %d shards.", self.worker_id, len(shards))
         try:
             async with self._clock.timeout(self._config.drain_timeout_seconds):
                 await self._seam.call(self._loop.drain(self._config.drain_timeout_seconds))
-                while self._tasks:
-                    await asyncio.wait(self._tasks)
+                await shards.until_none()
                 await self._seam.call(self._loop.leave())
         except TimeoutError:
-            if not self._tasks and not await self._is_named():
+            if shards.is_over() and not await self._is_named():
                 _log.warning(
                     "Worker %s leaves at its deadline of %g s. It holds no shard, and no row is known that names it; a "
                     "peer that names it all the same, unaware of its leaving, takes that lease back or it expires.",
@@ -253,13 +279,12 @@ class Worker:
                     self._config.drain_timeout_seconds,
                 )
                 return Outcome.CLEAN
-            held = sorted(held.key for held in self._tenures)
             _log.error(
                 "Worker %s could not drain within %g s. Still held: %s; these leases expire within %g s and their next "
                 "owners go on from the last checkpoints stored: records after them come again.",
                 self.worker_id,
                 self._config.drain_timeout_seconds,
-                ", ".join(held) or "no shard, only rows that name this worker",
+                ", ".join(shards.keys) or "no shard, only rows that name this worker",
                 self._config.failover_seconds,
             )
             return Outcome.DRAIN_TIMED_OUT
@@ -280,73 +305,23 @@ class Worker:
         self._leasing = None
         await self._stack.aclose()
 
-    async def _abandon(self) -> None:
-        """End shard consumers that still run; a thread that user code blocks is left to its fate, it is a daemon."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_ABANDON_SECONDS)
-
     # -- TenureListener: called on the lease loop, acted on here
 
     def tenure_began(self, held: HeldLease) -> None:
-        self._seam.post(self._begin, held)
+        if self._shards is not None:
+            self._seam.post(self._shards.begin, held)
 
     def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
-        self._seam.post(self._tell, held, reason)
+        if self._shards is not None:
+            self._seam.post(self._shards.stop_changed, held, reason)
 
-    def _begin(self, held: HeldLease) -> None:
-        try:
-            tenure, consumer = self._made_for(held)
-        except Exception as error:  # a callback of the loop has no caller who would hear of it
-            self._fail(held.key, error)
-            return
-        self._tenures[held] = (tenure, consumer)
-        task = asyncio.ensure_future(self._live(held, consumer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _made_for(self, held: HeldLease) -> tuple[HeldTenure, ShardConsumer]:
-        tenure = HeldTenure(
-            held,
-            self._loop,
-            self._seam,
-            self._clock,
-            wait_for_lineage=self._sync.wait_for_lineage,
-            complete_parents=self._sync.complete_parents,
-        )
-        return tenure, ShardConsumer(
-            tenure,
-            self._source,
-            self._sync.identity_of(held.first_lease.stream),
-            self._factory,
-            self._config,
-            worker_id=self.worker_id,
-            clock=self._clock,
-            random=self._fork(),
-            hooks=self._hooks,
-            threads=self._threads,
-            budget=self._budget,
-        )
-
-    def _tell(self, held: HeldLease, reason: StopReason | None) -> None:
-        if held in self._tenures:
-            self._tenures[held][0].request_stop(reason)
-
-    async def _live(self, held: HeldLease, consumer: ShardConsumer) -> None:
-        """One tenure, to the moment when no user code of it runs any more."""
-        try:
-            await consumer.run()
-        except Exception as error:
-            self._fail(held.key, error)
-        finally:
-            self._processed += consumer.records_processed
-            del self._tenures[held]
+    async def _stopped(self, held: HeldLease) -> None:
+        """No user code of a tenure runs any more."""
         await self._seam.call(self._loop.consumer_stopped(held))
         if held.over == "ended" and not held.lease.children:
             self._sync.want()
 
-    def _fail(self, shard_id: str, error: Exception) -> None:
+    def _fail(self, shard_id: str, error: BaseException) -> None:
         """A defect in one tenure ends the worker, loudly: its lease would be renewed and its shard read by nobody."""
         cause = _first(error)
         if not isinstance(cause, LeaseholdError):
@@ -355,16 +330,16 @@ class Worker:
             )
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(cause)
+            self._failure.exception()  # where nobody runs this worker any more, nobody asks for it
 
     # -- what people see
 
     def status(self) -> WorkerStatus:
         """A snapshot, to be asked for on the worker's own loop."""
-        consumers = [consumer for _, consumer in self._tenures.values()]
         status = WorkerStatus(
             worker_id=self.worker_id,
-            shards=tuple(sorted((consumer.status() for consumer in consumers), key=lambda shard: shard.shard_id)),
-            records_processed=self._processed + sum(consumer.records_processed for consumer in consumers),
+            shards=() if self._shards is None else self._shards.status(),
+            records_processed=0 if self._shards is None else self._shards.records_processed,
             lease_loop_alive=self._leasing is not None and not self._leasing.done(),
             draining=self._stopping.is_set(),
             coordination=self._coordination.now(),

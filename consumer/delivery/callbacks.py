@@ -38,7 +38,7 @@ _NOT_BEGUN = object()
 
 
 async def call_user_code(
-    threads: UserThreads, call: Callable[[], Any], *, may_begin: Callable[[], bool] = lambda: True
+    threads: UserThreads, call: Callable[[], Any], *, may_begin: Callable[[], bool] | None = None
 ) -> Outcome[Any] | None:
     """Make one call of user code and wait for whatever it returned, awaitables included.
 
@@ -51,7 +51,7 @@ async def call_user_code(
     made: list[Awaitable[Any]] = []
 
     def plain() -> Any:
-        if not may_begin():
+        if may_begin is not None and not may_begin():
             return _NOT_BEGUN
         value = call()
         if inspect.isgenerator(value) or inspect.isasyncgen(value):
@@ -70,16 +70,16 @@ async def call_user_code(
             return Raised(error)  # no thread can be had now: tried again, as whatever keeps a call from returning
         if isinstance(outcome, Returned) and outcome.value is _NOT_BEGUN:
             return None
-        return await _own_task(lambda: made[0], lambda: True) if made else outcome
+        return await _own_task(lambda: made[0], None) if made else outcome
     finally:
         for awaitable in made:
             if inspect.iscoroutine(awaitable):
                 awaitable.close()  # cancelled before it could begin; a coroutine that has ended does not mind
 
 
-async def _own_task(make: Callable[[], Awaitable[Any]], may_begin: Callable[[], bool]) -> Outcome[Any] | None:
+async def _own_task(make: Callable[[], Awaitable[Any]], may_begin: Callable[[], bool] | None) -> Outcome[Any] | None:
     async def guarded() -> Outcome[Any] | None:
-        if not may_begin():
+        if may_begin is not None and not may_begin():
             return None
         try:
             return Returned(await make())
@@ -100,12 +100,12 @@ async def _own_task(make: Callable[[], Awaitable[Any]], may_begin: Callable[[], 
     return Raised(asyncio.CancelledError()) if task.cancelled() else task.result()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Call:
     """One callback to bring to an end.
 
-    ``function`` takes nothing (a partial, a bound method). ``about`` says in the log what it was called with: a range
-    of sequence numbers, never payload. ``check`` is awaited after a return: what it raises counts as raised by the
+    ``function`` takes nothing (a partial, a bound method). ``about`` tells the log what it was called with: a range of
+    sequence numbers, never payload. ``check`` is awaited after a return: what it raises counts as raised by the
     callback. ``give_up`` ends the retries; ``tries`` bounds them (None: for ever). ``may_begin`` is awaited before each
     attempt and answers whether to make it. ``still_may`` is asked, in whatever thread, when the attempt's turn has
     come: it may have waited for a thread for longer than a lease is trusted.
@@ -114,15 +114,27 @@ class Call:
     name: str
     function: Callable[[], Any]
     give_up: Callable[[], bool]
-    about: str = ""
+    about: Callable[[], str] | None = None
     check: Callable[[], Awaitable[None]] | None = None
     may_begin: Callable[[], Awaitable[bool]] | None = None
-    still_may: Callable[[], bool] = lambda: True
+    still_may: Callable[[], bool] | None = None
     tries: int | None = None
 
 
 class Callbacks:
     """Brings one shard's callbacks to an end, one at a time: the same call, with growing pauses, until it returns."""
+
+    __slots__ = (
+        "_clock",
+        "_hooks",
+        "_random",
+        "_retry_limit",
+        "_shard_id",
+        "_threads",
+        "_until",
+        "failing_since",
+        "is_running",
+    )
 
     def __init__(
         self,
@@ -150,7 +162,7 @@ class Callbacks:
 
     async def run(self, call: Call) -> Returned[Any] | None:
         """Make ``call`` until it returns; None when it was given up (a stop, a lost lease, ``tries`` used up)."""
-        backoff = Backoff(self._random, min(_FIRST_PAUSE_SECONDS, self._retry_limit), self._retry_limit)
+        backoff: Backoff | None = None
         attempt = 0
         try:
             while not call.give_up() and (call.may_begin is None or await call.may_begin()):
@@ -161,6 +173,7 @@ class Callbacks:
                     return outcome
                 attempt += 1
                 last = call.give_up() or attempt == call.tries
+                backoff = backoff or self._backoff()
                 pause = 0.0 if last else backoff.next_seconds()
                 self._report(call, outcome.error, attempt, pause, last=last)
                 if last:
@@ -170,6 +183,9 @@ class Callbacks:
             return None
         finally:
             self.failing_since = None
+
+    def _backoff(self) -> Backoff:
+        return Backoff(self._random, min(_FIRST_PAUSE_SECONDS, self._retry_limit), self._retry_limit)
 
     async def _attempt(self, call: Call) -> Outcome[Any] | None:
         self.is_running = True
@@ -191,7 +207,7 @@ class Callbacks:
             "Shard %s: %s%s raised %s (attempt %d); %s. Raised at: %s",
             self._shard_id,
             call.name,
-            f" for {call.about}" if call.about else "",
+            "" if call.about is None else f" for {call.about()}",
             _described(error),
             attempt,
             "it is not tried again here"

@@ -37,14 +37,10 @@ class Tenure(Protocol):
 
     @property
     def stop_requested(self) -> StopReason | None:
-        """None while all is well.
+        """None while all is well; whoever changes it tells the shard consumer.
 
         All but ``lost`` may go back to None: when a hand-off is taken back, or what was let go is needed here again.
         """
-        ...
-
-    async def stop_or_resume(self) -> None:
-        """Wait until ``stop_requested`` changes."""
         ...
 
     def delivered(self, size_bytes: int) -> None:

@@ -53,11 +53,13 @@ class ByteBudget:
         return self._used
 
     def ask(self, size_bytes: int, wake: Callable[[], None]) -> Grant:
-        """Ask for ``size_bytes``; look at ``granted`` now and after each ``wake``."""
+        """Ask for ``size_bytes``; look at ``granted`` now, and again after ``wake``, which is never called at once."""
         grant = Grant(self, size_bytes, wake)
-        if size_bytes <= self._limit:
+        if not self._queue and self._used + size_bytes <= self._limit:
+            self._used += size_bytes
+            grant.granted = True
+        elif size_bytes <= self._limit:
             self._queue.append(grant)
-            self._serve()
         return grant
 
     def _change(self, by_bytes: int) -> None:

@@ -1,26 +1,62 @@
-"""What the parts of one shard consumer share."""
+"""What the parts of a shard consumer are given: what all shards of a worker share, and what is one shard's own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextvars import Context
 from dataclasses import dataclass
 from random import Random
+from typing import Any, Protocol
 
 from consumer.clock import Clock
+from consumer.config import WorkerConfig
+from consumer.delivery.threads import UserThreads
 from consumer.hooks import Fact
-from consumer.shards.progress import Progress
+from consumer.processor import ProcessorFactory
+from consumer.shards.budget import ByteBudget
+from consumer.shards.progress import Progress, StuckWatch
 from consumer.shards.signal import Signal
+from consumer.shards.wheel import PollWheel
+from consumer.streams.source import RecordSource
 
-__all__ = ["Scope"]
+__all__ = ["Scope", "Shared", "Start"]
+
+
+class Start(Protocol):
+    """Runs one part's work in a task of the shard's, which ends with it at the latest."""
+
+    def __call__(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shared:
+    """One worker's own, shared by all its shards: each must be able to hold ten thousand of them.
+
+    ``random`` is drawn from by all in the order of what happens, which one loop decides. Tasks run in ``context``: a
+    shard's next task may begin in the midst of another's user code, whose variables are none of its business.
+    """
+
+    source: RecordSource
+    factory: ProcessorFactory
+    config: WorkerConfig
+    worker_id: str
+    clock: Clock
+    random: Random
+    hooks: Callable[[Fact], None]
+    threads: UserThreads
+    budget: ByteBudget
+    wheel: PollWheel
+    watch: StuckWatch
+    context: Context
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """One shard on one worker: its id, the worker's clock, randomness and hooks, the shard's signal and progress."""
+    """One shard on one worker: its id, its signal and progress, and how its tasks are begun."""
 
     shard_id: str
-    clock: Clock
-    random: Random
-    hooks: Callable[[Fact], None]
+    shared: Shared
     signal: Signal
     progress: Progress
+    start: Start

@@ -12,7 +12,7 @@ from consumer.retry import Backoff
 from consumer.shards.late_gaps import tell_late
 from consumer.shards.position import came_late, made_at
 from consumer.shards.scope import Scope
-from consumer.streams.source import RecordSource, Shard, StreamIdentity
+from consumer.streams.source import Shard, StreamIdentity
 
 __all__ = ["ShardEnd"]
 
@@ -25,24 +25,17 @@ _CALL_LIMIT_SECONDS = 300.0
 class ShardEnd:
     """Ends one tenure's shard. Nothing here is begun before user code has returned from ``shard_ended``."""
 
-    def __init__(
-        self,
-        tenure: Tenure,
-        source: RecordSource,
-        stream: StreamIdentity,
-        scope: Scope,
-        *,
-        child_wait_seconds: float,
-    ) -> None:
+    def __init__(self, tenure: Tenure, stream: StreamIdentity, scope: Scope) -> None:
+        shared = scope.shared
         self._tenure = tenure
         self._shard_id = scope.shard_id
-        self._source = source
+        self._source = shared.source
         self._stream = stream
-        self._child_wait = child_wait_seconds
+        self._child_wait = shared.config.child_wait_seconds
         self._signal = scope.signal
-        self._clock = scope.clock
-        self._random = scope.random
-        self._hooks = scope.hooks
+        self._clock = shared.clock
+        self._random = shared.random
+        self._hooks = shared.hooks
 
     async def find_children(
         self, named: tuple[Shard, ...] | None, stopped: Callable[[], bool]

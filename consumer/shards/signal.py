@@ -13,21 +13,27 @@ __all__ = ["Signal"]
 class Signal:
     """Who changes a shard's state calls ``notify``; who waits names a condition, checked again after each change.
 
-    State and waiters live on one loop, so that no change falls between a check and the wait.
+    State and waiters live on one loop, so that no change falls between a check and the wait. ``on_change`` hears of
+    each change, too: what has no task while nothing is to be done begins one there.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    __slots__ = ("_clock", "_on_change", "_waiters")
+
+    def __init__(self, clock: Clock, on_change: Callable[[], None] | None = None) -> None:
         self._clock = clock
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._on_change = on_change
+        self._waiters: tuple[asyncio.Future[None], ...] = ()
 
     def notify(self) -> None:
         """Let every waiter look again."""
-        waiters, self._waiters = self._waiters, set()
+        waiters, self._waiters = self._waiters, ()
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
+        if self._on_change is not None:
+            self._on_change()
 
-    async def until(self, condition: Callable[[], object], *, within_seconds: float | None = None) -> bool:
+    async def until(self, condition: Callable[[], object], within_seconds: float | None = None) -> bool:
         """Wait until ``condition()`` holds, at most ``within_seconds``; returns whether it holds."""
         if condition():
             return True
@@ -41,8 +47,8 @@ class Signal:
 
     async def _change(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.add(waiter)
+        self._waiters = (*self._waiters, waiter)
         try:
             await waiter
         finally:
-            self._waiters.discard(waiter)
+            self._waiters = tuple(each for each in self._waiters if each is not waiter)

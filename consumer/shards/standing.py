@@ -20,13 +20,15 @@ _LET_GO_POLL_SECONDS = 0.2
 
 
 class Standing:
-    """A tenure, as the steps of a shard consumer ask about it. ``watch`` turns its changes into signals."""
+    """A tenure, as the steps of a shard consumer ask about it; who changes it notifies the shard's signal."""
+
+    __slots__ = ("_random", "_refused", "_shard_id", "_signal", "_tenure")
 
     def __init__(self, tenure: Tenure, scope: Scope) -> None:
         self._tenure = tenure
         self._shard_id = scope.shard_id
         self._signal = scope.signal
-        self._random = scope.random
+        self._random = scope.shared.random
         self._refused = False
 
     def mark_lost(self) -> None:
@@ -41,13 +43,6 @@ class Standing:
     def must_stop(self) -> bool:
         """Nothing new may begin: lost, or a hand-off or drain is asked for (which may be taken back)."""
         return self._refused or self._tenure.stop_requested is not None
-
-    async def watch(self) -> None:
-        """Signal each change of what is asked of the tenure, until it is lost."""
-        while self._tenure.stop_requested != "lost":
-            self._signal.notify()
-            await self._tenure.stop_or_resume()
-        self._signal.notify()
 
     async def trusted(self, give_up: Callable[[], bool]) -> bool:
         """Whether user code may begin: waits while the lease is not trusted, until it is again or ``give_up`` holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
@@ -26,33 +27,54 @@ _STAGE = "checkpointing"
 class CheckpointWriter:
     """The only writer of one tenure's checkpoints.
 
-    ``advance`` (automatic) says what may be stored, ``store`` (manual) what must be; ``run`` does the writing in a task
-    of its own, so that a slow or failing table never holds up delivery. The first move of a quiet shard is written at
-    once, later ones at the end of each interval: a shard that falls silent has its last place stored, too.
+    ``advance`` (automatic) says what may be stored, ``store`` (manual) what must be. A task of its own does the writing
+    while there is something to write, so that a slow or failing table never holds up delivery. The first move of a
+    quiet shard is written at once, later ones at the end of each interval: a shard that falls silent has its last place
+    stored, too.
     """
 
-    def __init__(
-        self,
-        tenure: Tenure,
-        scope: Scope,
-        *,
-        interval_seconds: float,
-        on_lost: Callable[[], None],
-    ) -> None:
+    __slots__ = (
+        "_backoff",
+        "_clock",
+        "_due_at",
+        "_flushing",
+        "_hooks",
+        "_inherited",
+        "_interval",
+        "_is_writing",
+        "_on_lost",
+        "_progress",
+        "_random",
+        "_shard_id",
+        "_signal",
+        "_start",
+        "_tenure",
+        "_to_prepare",
+        "_waiters",
+        "is_closed",
+        "stored",
+        "wanted",
+    )
+
+    def __init__(self, tenure: Tenure, scope: Scope, *, on_lost: Callable[[], None]) -> None:
+        shared = scope.shared
         self._tenure = tenure
         self._shard_id = scope.shard_id
-        self._interval = interval_seconds
-        self._clock = scope.clock
-        self._hooks = scope.hooks
+        self._interval = shared.config.checkpoint_interval_seconds
+        self._clock = shared.clock
+        self._random = shared.random
+        self._hooks = shared.hooks
         self._signal = scope.signal
         self._progress = scope.progress
+        self._start = scope.start
         self._on_lost = on_lost
-        self._backoff = Backoff(scope.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
+        self._backoff: Backoff | None = None
         self._waiters: list[tuple[Checkpoint, Future[None]]] = []
         self._to_prepare: list[tuple[Checkpoint, bytes | None, Future[None]]] = []
         self._inherited = tenure.lease.pending_checkpoint
         self._flushing = False
-        self._due_at = scope.clock.monotonic()
+        self._is_writing = False
+        self._due_at = -math.inf
         self.stored = tenure.lease.checkpoint
         """What the lease row says, as far as this tenure knows."""
         self.wanted = tenure.lease.checkpoint
@@ -63,7 +85,7 @@ class CheckpointWriter:
         """Everything up to ``to`` is done; stored within the interval. A place below an earlier one changes nothing."""
         if to > self.wanted:
             self.wanted = to
-            self._signal.notify()
+            self._write_soon()
 
     def store(self, to: Checkpoint) -> Future[None]:
         """Store ``to`` now; the future, safe in every thread, is done when it stands, or fails with LeaseLost."""
@@ -76,7 +98,7 @@ class CheckpointWriter:
         else:
             self._waiters.append((to, done))
             self.wanted = max(self.wanted, to)
-            self._signal.notify()
+            self._write_soon()
         return done
 
     def prepare(self, to: Checkpoint, state: bytes | None) -> Future[None]:
@@ -87,7 +109,7 @@ class CheckpointWriter:
             done.set_exception(self._over())
         else:
             self._to_prepare.append((to, state, done))
-            self._signal.notify()
+            self._write_soon()
         return done
 
     async def flush(self) -> bool:
@@ -101,23 +123,6 @@ class CheckpointWriter:
             self._flushing = False
         return self.stored >= self.wanted
 
-    async def run(self) -> None:
-        """Write until the lease is lost or the task is cancelled."""
-        try:
-            while True:
-                await self._signal.until(lambda: self.wanted > self.stored or self._to_prepare)
-                pause = self._due_at - self._clock.monotonic()
-                if pause > 0:
-                    await self._signal.until(
-                        lambda: self._flushing or self._waiters or self._to_prepare, within_seconds=pause
-                    )
-                # What is wanted comes first: it would remove what is prepared.
-                await (self._store_wanted() if self.wanted > self.stored else self._prepare_next())
-        except LeaseLost:
-            self._on_lost()
-        finally:
-            self.close()
-
     def close(self) -> None:
         """Nothing is stored any more; whoever waits hears LeaseLost."""
         self.is_closed = True
@@ -126,6 +131,30 @@ class CheckpointWriter:
         for done in waiting:
             done.set_exception(self._over())
         self._signal.notify()
+
+    def _write_soon(self) -> None:
+        if self._is_writing or self.is_closed:
+            self._signal.notify()
+        else:
+            self._is_writing = True
+            self._start(self._write(), "checkpoints")
+
+    async def _write(self) -> None:
+        """Write until everything stands, or the lease is lost."""
+        try:
+            while self.wanted > self.stored or self._to_prepare:
+                pause = self._due_at - self._clock.monotonic()
+                if pause > 0:
+                    await self._signal.until(self._is_urgent, pause)
+                # What is wanted comes first: it would remove what is prepared.
+                await (self._store_wanted() if self.wanted > self.stored else self._prepare_next())
+        except LeaseLost:
+            self._on_lost()
+            self.close()
+        self._is_writing = False
+
+    def _is_urgent(self) -> bool:
+        return self._flushing or bool(self._waiters or self._to_prepare)
 
     async def _store_wanted(self) -> None:
         """One attempt. Raises LeaseLost."""
@@ -170,6 +199,8 @@ class CheckpointWriter:
             self._progress.end(_STAGE)
             raise
         except LeaseStoreError as error:
+            if self._backoff is None:
+                self._backoff = Backoff(self._random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
             pause = self._backoff.next_seconds()
             _log.warning(
                 "Shard %s: checkpoint %s was not stored (%s); delivery goes on, the write is tried again in %.1f s. "
@@ -183,7 +214,7 @@ class CheckpointWriter:
             self._hooks(CheckpointFailed(self._shard_id, type(error).__name__))
             await self._clock.sleep(pause)
             return False
-        self._backoff.reset()
+        self._backoff = None
         self._progress.end(_STAGE)
         return True
 

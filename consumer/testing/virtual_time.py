@@ -156,6 +156,9 @@ class VirtualClock:
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return asyncio.timeout(None if seconds is None else seconds / self._rate)
 
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds / self._rate, callback)
+
 
 def run_virtual(main: Coroutine[Any, Any, T], *, seed: int | None = None, limit_seconds: float = 30 * 86_400.0) -> T:
     """Run ``main`` in virtual time; tasks still running at its end are cancelled, as ``asyncio.run`` does."""

@@ -10,7 +10,7 @@ import asyncio
 import contextvars
 import heapq
 import itertools
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from consumer.testing.virtual_time import Stalled, VirtualClock, VirtualTimeLoop
@@ -138,3 +138,6 @@ class SimClock(VirtualClock):
 
     def timeout(self, seconds: float | None) -> asyncio.Timeout:
         return super().timeout(None if seconds is None else seconds + 1e-9)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
+        return super().call_later(seconds + 1e-9, callback)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import count
 from random import Random
 from typing import Any
@@ -21,6 +22,7 @@ from tests.stress.stepping import cancelled_at
 from tests.unit.shards.shard_fakes import FakeSource, FakeTenure, Stage, page, records, virtual
 
 MOST_AWAITS = 400
+MOST_STEPS = 2_000
 
 
 class Reader(RecordProcessor):
@@ -31,18 +33,32 @@ class Reader(RecordProcessor):
             await VirtualClock().sleep(0)
 
 
-def test_a_shards_consumer_cancelled_at_each_await_leaves_no_task_and_no_budget_taken() -> None:
+def test_a_shards_consumer_abandoned_at_each_step_leaves_no_task_and_no_budget_taken() -> None:
+    """It has a task only now and then, so that it is the loop's steps that are counted, and not a task's awaits."""
+
     async def life(place: int) -> bool:
         budget = ByteBudget(10_000)
         source = FakeSource(*(records(number, number + 1) for number in range(1, 9, 2)), page(records(9), last=True))
         stage = Stage(FakeTenure(), source, Reader, budget=budget, max_records=1)
-        reached = await cancelled_at(stage.consumer.run(), place)
+        steps = count()
+
+        def step() -> None:
+            if next(steps) == place:
+                stage.consumer.abandon()
+
+        loop: Any = asyncio.get_running_loop()
+        loop.on_step = step
+        stage.consumer.start()
+        await asyncio.wait({stage.ended})
+        loop.on_step = None
         assert budget.used_bytes == 0
-        assert reached or stage.tenure.children is not None
-        return reached
+        assert stage.ended.cancelled() or stage.tenure.children is not None
+        await asyncio.sleep(0)
+        assert stage.wheel.under_way == 0
+        return stage.ended.cancelled()
 
     places = next(place for place in count() if not virtual(lambda place=place: life(place)))
-    assert 10 < places < MOST_AWAITS
+    assert 50 < places < MOST_STEPS
 
 
 def test_a_worker_cancelled_at_each_await_of_its_life_leaves_no_task() -> None:

@@ -156,15 +156,17 @@ class Process:
 
     def check_bounds(self) -> None:
         """Pages, bytes and tasks stay within what the configuration and the number of shards allow."""
-        consumers = [consumer for _, consumer in self.worker._tenures.values()]
-        readers = [consumer._reader for consumer in consumers]
-        pages = max((len(reader._pages) for reader in readers), default=0)
-        largest = max((page.grant.size_bytes for reader in readers for page in reader._pages if page.grant), default=0)
-        allowed = self._around.draw.prefetch_bytes + len(readers) * largest
+        consumers = tuple(self.worker._shards or ())
+        held = [consumer._reader._ahead for consumer in consumers]
+        pages = max((len(ahead._pages) for ahead in held), default=0)
+        largest = max((page.grant.size_bytes for ahead in held for page in ahead._pages if page.grant), default=0)
+        allowed = self._around.draw.prefetch_bytes + len(held) * largest
         tasks = len(self._loop.tasks_of(self.name))
         if pages > 4 or self.worker._budget.used_bytes > allowed or tasks > _TASKS + _TASKS_A_SHARD * len(consumers):
-            held = f"{pages} pages, {self.worker._budget.used_bytes} bytes, {tasks} tasks for {len(consumers)} shards"
-            self._around.judge.breach(f"{self.name} holds {held}")
+            too_much = (
+                f"{pages} pages, {self.worker._budget.used_bytes} bytes, {tasks} tasks for {len(consumers)} shards"
+            )
+            self._around.judge.breach(f"{self.name} holds {too_much}")
 
     def _code_now(self) -> Code:
         return self._around.code

@@ -7,7 +7,7 @@ from typing import Any
 
 from consumer.delivery.outcome import Returned
 from consumer.shards.checkpointer import place_of
-from consumer.shards.prefetch import EndOfShard
+from consumer.shards.ends import EndOfShard
 from consumer.streams.source import Position
 from consumer.testing.faults import Fault, Mangling
 from tests.simulation.fleet.draw import CALM_CODE
@@ -32,19 +32,18 @@ __all__ = [
 
 
 @on_fleet(
-    "consumer.shards.shard_consumer:ShardConsumer._deliver",
+    "consumer.shards.user_code:UserCode.deliver",
     rule="The watermark never passes a record that user code is not through with.",
     caught_by=LOST,
     faults=True,
     code=ROUGH,
 )
 def checkpoint_before_the_batch(original: Function) -> Function:
-    async def _deliver(self: Any, page: Any) -> None:
-        batch = page.records[page.offset : page.offset + self._config.max_records]
+    async def deliver(self: Any, batch: Any, *rest: Any) -> bool:
         self._writer.advance(place_of(batch[-1]))
-        await original(self, page)
+        return bool(await original(self, batch, *rest))
 
-    return _deliver
+    return deliver
 
 
 @on_fleet(
@@ -103,9 +102,9 @@ def work_without_trust(_: Function) -> Function:
     writes_per_second=15.0,
 )
 def last_page_is_only_an_end(original: Function) -> Function:
-    def _keep(self: Any, page: Any, grant: Any) -> None:
+    def _keep(self: Any, page: Any) -> None:
         if page.next_iterator is not None:
-            original(self, page, grant)
+            original(self, page)
 
     return _keep
 
@@ -125,17 +124,17 @@ def the_end_outruns_pages_held(original: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.prefetch:ShardReader._turn_with_room",
+    "consumer.shards.read_ahead:ReadAhead.has_room",
     rule="A shard reads four pages ahead at most, and a worker no more than its budget.",
     caught_by=("bounded queues",),
     writes_per_second=15.0,
     code=replace(CALM_CODE, usual_seconds=3.0),
 )
 def pages_without_end(_: Function) -> Function:
-    async def _turn_with_room(self: Any) -> None:
-        await self._turn(None)
+    def has_room(self: Any) -> bool:
+        return True
 
-    return _turn_with_room
+    return has_room
 
 
 @on_fleet(
@@ -210,11 +209,11 @@ def a_missing_iterator_is_an_end(_: Function) -> Function:
 )
 def gaps_are_kept_quiet(original: Function) -> Function:
     def _trimmed(self: Any) -> None:
-        hooks, self._hooks = self._hooks, lambda fact: None
+        shared, self._shared = self._shared, replace(self._shared, hooks=lambda fact: None)
         try:
             original(self)
         finally:
-            self._hooks = hooks
+            self._shared = shared
 
     return _trimmed
 

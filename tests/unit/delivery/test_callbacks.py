@@ -37,7 +37,7 @@ class Desk:
             random=random.Random(3),
             hooks=self.facts.append,
             retry_limit_seconds=60.0,
-            until=lambda condition, seconds: self.signal.until(condition, within_seconds=seconds),
+            until=self.signal.until,
         )
 
 
@@ -310,7 +310,7 @@ def test_the_log_names_where_and_what_but_nothing_of_the_payload(caplog):
         deeper("4111-1111")
 
     async def main():
-        await Desk().callbacks.run(Call(name="process_records", function=user, give_up=never, about="5 to 9", tries=1))
+        await Desk().callbacks.run(Call(name="process_records", function=user, give_up=never, about=lambda: "5 to 9", tries=1))
 
     run_virtual(main())
     assert "4111" not in caplog.text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random as stdlib_random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -17,11 +18,16 @@ from consumer.hooks import Fact
 from consumer.processor import RecordProcessor
 from consumer.record import ViewType
 from consumer.shards.budget import ByteBudget
+from consumer.shards.lifecycle import Event
+from consumer.shards.progress import StuckWatch
+from consumer.shards.scope import Shared
 from consumer.shards.shard_consumer import ShardConsumer
-from consumer.streams.source import Opened, Page, Position, Shard, StreamIdentity
+from consumer.shards.wheel import PollWheel
+from consumer.streams.source import READS_AT_ONCE, Opened, Page, Position, Shard, StreamIdentity
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store.checkpoint import Checkpoint
 from lease_store.lease import Lease
+from lease_store.uninterrupted import uninterrupted
 
 DYNAMODB = StreamIdentity("arn:stream/1", "arn:stream/1", "arn", ViewType.NEW_AND_OLD_IMAGES)
 KINESIS = StreamIdentity("arn:kinesis", "arn:kinesis@1", "arn:kinesis", None)
@@ -92,17 +98,13 @@ class FakeTenure:
         self.checkpoint_gate.set()
         self.checkpoint_begun = asyncio.Event()
         self.children: Sequence[Shard] | None = None
-        self._changed = asyncio.Event()
+        self.stop_changed: Callable[[], None] = lambda: None
 
     def ask(self, reason: Any) -> None:
         self.stop_requested = reason
         if reason == "lost":
             self.is_trusted = False
-        self._changed.set()
-
-    async def stop_or_resume(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
+        self.stop_changed()
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         self.checkpoint_begun.set()
@@ -222,28 +224,56 @@ class Stage:
         stream: StreamIdentity = DYNAMODB,
         budget: ByteBudget | None = None,
         threads: Any = None,
+        wheel: PollWheel | None = None,
         **settings: Any,
     ) -> None:
         self.tenure = tenure
         self.source = source
         self.facts: list[Fact] = []
         self.clock = VirtualClock()
-        self.consumer = ShardConsumer(
-            tenure,
-            source,
-            stream,
-            processor,
-            config(**settings),
+        settled = config(**settings)
+        self.wheel = wheel or PollWheel(self.clock, READS_AT_ONCE)
+        self.shared = Shared(
+            source=source,
+            factory=processor,
+            config=settled,
             worker_id="me",
             clock=self.clock,
             random=stdlib_random.Random(1),
             hooks=self.facts.append,
             threads=threads or InlineThreads(),
             budget=budget or ByteBudget(64 * 1024 * 1024),
+            wheel=self.wheel,
+            watch=StuckWatch(self.clock, self.facts.append, settled.stuck_after_seconds),
+            context=contextvars.copy_context(),
         )
+        self.ended: asyncio.Future[Event | None] = asyncio.get_running_loop().create_future()
+        self.consumer = ShardConsumer(tenure, stream, self.shared, on_end=self._end)
+        tenure.stop_changed = self.consumer.stop_changed
+
+    def _end(self, event: Event | None, error: BaseException | None) -> None:
+        if error is not None:
+            self.ended.set_exception(error)
+        elif event is None:
+            self.ended.cancel()
+        else:
+            self.ended.set_result(event)
 
     def start(self) -> asyncio.Task[Any]:
-        return asyncio.get_running_loop().create_task(self.consumer.run(), name="consumer under test")
+        return asyncio.get_running_loop().create_task(self.run(), name="consumer under test")
+
+    async def run(self) -> Event | None:
+        """The consumer's whole life; cancelled, it is abandoned and waited for."""
+        self.consumer.start()
+        try:
+            return await asyncio.shield(self.ended)
+        except asyncio.CancelledError:
+            self.consumer.abandon()
+            await uninterrupted(self._until_ended())
+            raise
+
+    async def _until_ended(self) -> None:
+        await asyncio.wait({self.ended})
 
     def of(self, kind: type[Fact]) -> list[Any]:
         return [fact for fact in self.facts if isinstance(fact, kind)]

@@ -79,8 +79,16 @@ def test_what_is_delivered_is_weighed_once_though_user_code_raises():
 @pytest.mark.parametrize(
     ("record", "size_bytes", "weight"),
     [
-        (KinesisRecord.from_entry({"SequenceNumber": "1", "Data": b"123", "PartitionKey": "a-long-partition-key"}), 23, 3),
-        (DynamoDBRecord.from_entry({"eventName": "INSERT", "dynamodb": {"SequenceNumber": "1", "SizeBytes": 59}}), 59, 459),
+        (
+            KinesisRecord.from_entry({"SequenceNumber": "1", "Data": b"123", "PartitionKey": "a-long-partition-key"}),
+            23,
+            3,
+        ),
+        (
+            DynamoDBRecord.from_entry({"eventName": "INSERT", "dynamodb": {"SequenceNumber": "1", "SizeBytes": 59}}),
+            59,
+            459,
+        ),
     ],
     ids=["kinesis", "dynamodb"],
 )

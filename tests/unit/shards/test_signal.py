@@ -35,6 +35,6 @@ def test_a_wait_ends_in_time_and_says_whether_its_condition_holds():
         await asyncio.sleep(1)
         task.cancel()
         await asyncio.wait({task})
-        assert signal._waiters == set(), "shards live for days: a waiter that gave up must not stay"
+        assert not signal._waiters, "shards live for days: a waiter that gave up must not stay"
 
     run_virtual(main())

@@ -1,0 +1,121 @@
+"""The shards that a worker holds: a consumer for each tenure, begun, told of stops, and seen to its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
+from typing import Any
+
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.held_tenure import HeldTenure, LeasingDoor
+from consumer.leasing.tenure import StopReason
+from consumer.operate.status import ShardStatus
+from consumer.shards.lifecycle import Event
+from consumer.shards.scope import Shared
+from consumer.shards.shard_consumer import ShardConsumer
+from consumer.shards.signal import Signal
+from consumer.streams.source import StreamIdentity
+
+__all__ = ["HeldShards"]
+
+
+class HeldShards:
+    """One worker's consumers, on the worker's loop.
+
+    ``stopped`` is run once no user code of a tenure runs any more; ``failed`` is called with the shard's id and
+    what broke its consumer: its lease would be renewed and its shard read by nobody.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        door: LeasingDoor,
+        identity_of: Callable[[str | None], StreamIdentity],
+        *,
+        stopped: Callable[[HeldLease], Coroutine[Any, Any, None]],
+        failed: Callable[[str, BaseException], None],
+    ) -> None:
+        self._shared = shared
+        self._door = door
+        self._identity_of = identity_of
+        self._stopped = stopped
+        self._failed = failed
+        self._consumers: dict[HeldLease, tuple[HeldTenure, ShardConsumer]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._signal = Signal(shared.clock)
+        self._processed = 0
+
+    def __len__(self) -> int:
+        return len(self._consumers)
+
+    def __iter__(self) -> Iterator[ShardConsumer]:
+        return (consumer for _, consumer in self._consumers.values())
+
+    @property
+    def keys(self) -> list[str]:
+        """The shards' ids, sorted."""
+        return sorted(consumer.shard_id for consumer in self)
+
+    @property
+    def records_processed(self) -> int:
+        """By all tenures so far."""
+        return self._processed + sum(consumer.records_processed for consumer in self)
+
+    def status(self) -> tuple[ShardStatus, ...]:
+        """Of each shard, sorted by id."""
+        return tuple(sorted((consumer.status() for consumer in self), key=lambda shard: shard.shard_id))
+
+    def begin(self, held: HeldLease) -> None:
+        """A tenure began."""
+        try:
+            tenure = HeldTenure(held, self._door)
+            stream = self._identity_of(held.first_lease.stream)
+            consumer = ShardConsumer(tenure, stream, self._shared, on_end=partial(self._ended, held))
+        except Exception as error:  # a callback of the loop has no caller who would hear of it
+            self._failed(held.key, error)
+            return
+        self._consumers[held] = (tenure, consumer)
+        consumer.start()
+
+    def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
+        """What the lease loop asks of a tenure now; nothing where that is over here."""
+        if held in self._consumers:
+            tenure, consumer = self._consumers[held]
+            if tenure.request_stop(reason):
+                consumer.stop_changed()
+
+    async def until_none(self) -> None:
+        """Return when no tenure is left, and leasing knows that."""
+        await self._signal.until(self.is_over)
+
+    def is_over(self) -> bool:
+        """Whether that is so now."""
+        return not self._consumers and not self._leaving
+
+    async def abandon(self, within_seconds: float) -> None:
+        """End all consumers; a thread that user code blocks is left to its fate, it is a daemon."""
+        self._shared.wheel.close()
+        for consumer in tuple(self):
+            consumer.abandon()
+        for task in self._leaving:
+            task.cancel()
+        await self._signal.until(self.is_over, within_seconds)
+        self._shared.watch.close()
+
+    def _ended(self, held: HeldLease, event: Event | None, error: BaseException | None) -> None:
+        _, consumer = self._consumers.pop(held)
+        self._processed += consumer.records_processed
+        if error is not None:
+            self._failed(held.key, error)
+        if event is not None or error is not None:
+            task = asyncio.get_running_loop().create_task(self._stopped(held), context=self._shared.context)
+            self._leaving.add(task)
+            task.add_done_callback(partial(self._left, held))
+        self._signal.notify()
+
+    def _left(self, held: HeldLease, task: asyncio.Task[None]) -> None:
+        self._leaving.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(held.key, error)
+        self._signal.notify()

@@ -1,0 +1,101 @@
+"""The pages of one shard that were read and are not processed yet, and whether there is room for one more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from consumer.record import Record
+from consumer.shards.budget import ByteBudget, Grant
+
+__all__ = ["HeldPage", "ReadAhead"]
+
+_PAGES_HELD = 4  # one always, three more by budget: tiny pages cost more than their bytes
+_FIRST_GUESS_BYTES = 1024 * 1024  # the most a page of DynamoDB Streams holds
+
+
+@dataclass(slots=True)
+class HeldPage:
+    """Records that were read and are not processed yet; ``offset`` counts those that are."""
+
+    records: Sequence[Record]
+    millis_behind_latest: int | None
+    grant: Grant | None = field(repr=False, default=None)
+    offset: int = 0
+
+    def batch(self, most: int) -> Sequence[Record]:
+        """The next records to be processed; never empty."""
+        whole = self.offset == 0 and len(self.records) <= most
+        return self.records if whole else self.records[self.offset : self.offset + most]
+
+
+class ReadAhead:
+    """Each shard may always hold one page, the oldest; further ones are charged to the worker's ``ByteBudget``.
+
+    ``wake`` is called once the budget has room for a page that ``has_room`` had none for.
+    """
+
+    __slots__ = ("_asked", "_budget", "_pages", "_size_guess", "_wake")
+
+    def __init__(self, budget: ByteBudget, wake: Callable[[], None]) -> None:
+        self._budget = budget
+        self._wake = wake
+        self._pages: list[HeldPage] = []
+        self._asked: Grant | None = None
+        self._size_guess = _FIRST_GUESS_BYTES
+
+    @property
+    def front(self) -> HeldPage | None:
+        """The oldest page not yet processed."""
+        return self._pages[0] if self._pages else None
+
+    def has_room(self) -> bool:
+        """Whether one more page may be read; its bytes are reserved until it is kept, or ``withdraw`` is called."""
+        if not self._pages or len(self._pages) >= _PAGES_HELD:
+            self.withdraw()
+            return not self._pages
+        if self._asked is None:
+            self._asked = self._budget.ask(self._size_guess, self._wake)
+        return self._asked.granted
+
+    def withdraw(self) -> None:
+        """No page is to be read now, or none came of it."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.give_back()
+
+    def note_size(self, size_bytes: int) -> None:
+        """A page came and has this size: the next one is likely to have it, too."""
+        self._size_guess = size_bytes
+
+    def keep(self, records: Sequence[Record], millis_behind_latest: int | None) -> None:
+        """Hold on to what was just read; where it has become the oldest meanwhile, it is charged to nobody."""
+        page = HeldPage(records, millis_behind_latest)
+        if self._pages and self._asked is not None:
+            page.grant, self._asked = self._asked, None
+            page.grant.settle(self._size_guess)
+        self._pages.append(page)
+
+    def done_with(self, count: int) -> None:
+        """So many records of the front page are processed.
+
+        Once all are, the next one is the page that every shard may hold, and is charged no longer.
+        """
+        page = self._pages[0]
+        page.offset += count
+        if page.offset >= len(page.records):
+            del self._pages[0]
+            for each in (page, *self._pages[:1]):
+                _uncharge(each)
+
+    def close(self) -> None:
+        """Nothing is read any more, and what is held is charged to nobody."""
+        self.withdraw()
+        for page in self._pages:
+            _uncharge(page)
+
+
+def _uncharge(page: HeldPage) -> None:
+    if page.grant is not None:
+        page.grant.give_back()
+        page.grant = None

@@ -1,0 +1,91 @@
+"""The wheel of a worker: which shard is read when, and how many at once; an idle shard costs a place in a heap."""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final, Protocol
+
+from consumer.clock import Clock
+
+__all__ = ["Poll", "PollWheel"]
+
+# By the worker's clock a timer may fire a little early; a rest that the loop's clock can't tell from now never passes.
+_EARLY_SECONDS: Final = 1e-6
+
+
+class Poll(Protocol):
+    """What has its turn on a wheel."""
+
+    def begin(self) -> asyncio.Task[None] | None:
+        """Begin what is due: the task that does it, or None where it is not wanted any more."""
+        ...
+
+
+class PollWheel:
+    """Begins polls in the order in which they are due, at most ``limit`` at once; lives on one loop.
+
+    A poll whose time has come while all places are taken waits for one, and nothing of its own is under way until then:
+    neither a connection nor a time-out. Among those that are due who has been due for longest comes first, so that no
+    shard is passed over, however many records the others have. The wheel has a timer and no task.
+    """
+
+    __slots__ = ("_clock", "_is_open", "_limit", "_numbers", "_queue", "_timer", "_timer_at", "under_way")
+
+    def __init__(self, clock: Clock, limit: int) -> None:
+        if limit < 1:
+            raise ValueError(f"limit={limit}: a wheel on which nothing can be under way never turns.")
+        self._clock = clock
+        self._limit = limit
+        self._numbers = count()
+        self._queue: list[tuple[float, int, Poll]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._is_open = True
+        self.under_way = 0
+        """Polls that have begun and not ended."""
+
+    def put(self, poll: Poll, at: float) -> None:
+        """Give ``poll`` its turn at the instant ``at`` (monotonic), or as soon after it as there is a place.
+
+        Whoever is put is on the wheel until ``begin`` is called, once: it can't be taken down, only decline.
+        """
+        if self._is_open:
+            heappush(self._queue, (at, next(self._numbers), poll))
+            self._turn()
+
+    def close(self) -> None:
+        """Nothing begins any more; what is under way is its owner's to end."""
+        self._is_open = False
+        self._queue.clear()
+        self._turn()
+
+    def _turn(self) -> None:
+        now = self._clock.monotonic()
+        while self._queue and self.under_way < self._limit and self._queue[0][0] <= now + _EARLY_SECONDS:
+            task = heappop(self._queue)[2].begin()
+            if task is not None:
+                self.under_way += 1
+                task.add_done_callback(self._ended)
+        self._set_timer(now)
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        self.under_way -= 1
+        self._turn()
+
+    def _set_timer(self, now: float) -> None:
+        """Wake for the next that is due; who waits for a place is woken by the end of another."""
+        at = self._queue[0][0] if self._queue and self.under_way < self._limit else None
+        if self._timer is not None:
+            if at is not None and self._timer_at <= at:
+                return  # it wakes early enough, and sets the next one
+            self._timer.cancel()
+            self._timer = None
+        if at is not None:
+            self._timer_at = at
+            self._timer = self._clock.call_later(at - now, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._turn()

@@ -1,0 +1,195 @@
+"""The wheel: who is due, in which order, how many at once, and what a busy one does not do to others."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from consumer.processor import RecordProcessor
+from consumer.shards.wheel import PollWheel
+from consumer.streams.source import Page
+from consumer.testing.virtual_time import VirtualClock
+from tests.unit.shards.reader_stage import Sink
+from tests.unit.shards.shard_fakes import FakeSource, FakeTenure, Stage, at, page, records, virtual
+
+
+class Turn:
+    """A poll that takes ``seconds`` and notes when it began."""
+
+    def __init__(self, name, log, seconds=0.0, *, wanted=True):
+        self.name = name
+        self.log = log
+        self.seconds = seconds
+        self.wanted = wanted
+        self.task = None
+
+    def begin(self):
+        if not self.wanted:
+            return None
+        self.log.append((asyncio.get_running_loop().time(), self.name))
+        self.task = asyncio.ensure_future(asyncio.sleep(self.seconds))
+        return self.task
+
+
+def now():
+    return VirtualClock().monotonic()
+
+
+def test_turns_come_when_they_are_due_and_in_that_order():
+    async def main():
+        log = []
+        wheel = PollWheel(VirtualClock(), 10)
+        start = now()
+        for name, due in (("c", 3.0), ("a", 1.0), ("b", 2.0), ("now", 0.0), ("late", -5.0)):
+            wheel.put(Turn(name, log), start + due)
+        await at(10)
+        assert log == [(0.0, "now"), (0.0, "late"), (1.0, "a"), (2.0, "b"), (3.0, "c")]
+
+    virtual(main)
+
+
+@pytest.mark.parametrize("rate", [0.99, 1.0, 1.01])
+def test_by_a_clock_that_drifts_turns_come_in_time_and_the_wheel_does_not_spin(rate):
+    async def main():
+        log = []
+        clock = VirtualClock(rate=rate)
+        wheel = PollWheel(clock, 10)
+        start = clock.monotonic()
+        for tenth in range(1, 100):
+            wheel.put(Turn(tenth, log), start + tenth / 10)
+        await at(20)
+        assert [name for _, name in log] == list(range(1, 100))
+        assert [when * rate for when, _ in log] == pytest.approx([tenth / 10 for tenth in range(1, 100)], abs=1e-5)
+        assert asyncio.get_running_loop().steps < 1_000
+
+    virtual(main)
+
+
+def test_no_more_are_under_way_than_may_be_and_who_is_due_for_longest_comes_first():
+    async def main():
+        log = []
+        wheel = PollWheel(VirtualClock(), 2)
+        start = now()
+        wheel.put(Turn("slow", log, 10.0), start)
+        wheel.put(Turn("slower", log, 15.0), start)
+        wheel.put(Turn("second", log, 1.0), start + 2)
+        wheel.put(Turn("first", log, 1.0), start + 1)
+        await at(9)
+        assert (len(log), wheel.under_way) == (2, 2)
+        await at(30)
+        assert log[2:] == [(10.0, "first"), (11.0, "second")]
+        assert wheel.under_way == 0
+
+    virtual(main)
+
+
+def test_a_turn_that_is_declined_takes_no_place():
+    async def main():
+        log = []
+        wheel = PollWheel(VirtualClock(), 1)
+        wheel.put(Turn("gone", log, wanted=False), now())
+        assert wheel.under_way == 0
+        wheel.put(Turn("wanted", log), now())
+        assert [name for _, name in log] == ["wanted"]
+        await at(1)
+
+    virtual(main)
+
+
+def test_a_place_is_free_again_however_its_turn_ended():
+    async def main():
+        log = []
+        wheel = PollWheel(VirtualClock(), 1)
+        cancelled = Turn("cancelled", log, 100.0)
+        wheel.put(cancelled, now())
+        wheel.put(Turn("next", log), now())
+        await at(1)
+        cancelled.task.cancel()
+        await at(2)
+        assert log == [(0.0, "cancelled"), (1.0, "next")]
+
+    virtual(main)
+
+
+def test_a_closed_wheel_begins_nothing_and_keeps_no_timer():
+    async def main():
+        log = []
+        wheel = PollWheel(VirtualClock(), 1)
+        wheel.put(Turn("later", log), now() + 5)
+        wheel.close()
+        wheel.put(Turn("put afterwards", log), now())
+        await at(10)
+        assert log == []
+        assert not asyncio.get_running_loop()._scheduled
+
+    virtual(main)
+
+
+def test_a_wheel_needs_a_place():
+    with pytest.raises(ValueError, match="limit=0"):
+        PollWheel(VirtualClock(), 0)
+
+
+class Idle(RecordProcessor):
+    async def process_records(self, records, checkpointer):
+        raise AssertionError("there is nothing to process")
+
+
+def test_idle_shards_have_no_task_but_for_their_reads_and_are_all_read():
+    """Two hundred of them on four places: each is read at its pace, and between reads nothing of them runs."""
+
+    async def main():
+        wheel = PollWheel(VirtualClock(), 4)
+        stages = [Stage(FakeTenure(key=f"s{n}"), FakeSource(), Idle, wheel=wheel) for n in range(200)]
+        for stage in stages:
+            stage.consumer.start()
+        await at(30.05)
+        mine = asyncio.current_task()
+        assert len([task for task in asyncio.all_tasks() if task is not mine]) <= 4
+        reads = [len(stage.source.reads) for stage in stages]
+        assert (min(reads), max(reads)) == (pytest.approx(36, abs=3), pytest.approx(36, abs=3))
+        for stage in stages:
+            stage.tenure.ask("lost")
+        await asyncio.gather(*(stage.ended for stage in stages))
+
+    virtual(main)
+
+
+def test_busy_shards_do_not_pass_over_a_quiet_one_where_places_are_few():
+    class Endless(FakeSource):
+        async def read(self, *rest) -> Page:
+            await asyncio.sleep(0.1)
+            self.script.append(records(len(self.reads) + 1))
+            return await super().read(*rest)
+
+    async def main():
+        wheel = PollWheel(VirtualClock(), 2)
+        busy = [Stage(FakeTenure(key=f"busy{n}"), Endless(), Sink, wheel=wheel) for n in range(10)]
+        quiet = Stage(FakeTenure(key="quiet"), FakeSource(), Sink, wheel=wheel)
+        for stage in (*busy, quiet):
+            stage.consumer.start()
+        await at(60)
+        assert len(quiet.source.reads) > 30, "due again after a second and half a round of the others"
+        assert min(len(stage.source.reads) for stage in busy) > 100
+        for stage in (*busy, quiet):
+            stage.tenure.ask("lost")
+        await asyncio.gather(*(stage.ended for stage in (*busy, quiet)))
+
+    virtual(main)
+
+
+def test_a_shard_whose_lease_is_lost_while_it_waits_for_a_place_is_not_read():
+    async def main():
+        wheel = PollWheel(VirtualClock(), 1)
+        wheel.put(Turn("long", [], 100.0), now())
+        stage = Stage(FakeTenure(), FakeSource(page()), Sink, wheel=wheel)
+        stage.consumer.start()
+        await at(1)
+        stage.tenure.ask("lost")
+        await stage.ended
+        await at(200)
+        assert stage.source.reads == []
+        assert stage.source.opened == []
+
+    virtual(main)
