@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-__all__ = ["BAD_CONFIGURATION", "CLEAN", "DRAIN_TIMED_OUT", "ERROR", "EXIT_CODES"]
+if TYPE_CHECKING:
+    from consumer.errors import LeaseholdError
+
+__all__ = ["BAD_CONFIGURATION", "CLEAN", "DRAIN_TIMED_OUT", "ERROR", "EXIT_CODES", "code_of"]
 
 CLEAN: Final = 0
 ERROR: Final = 1
@@ -12,3 +15,11 @@ BAD_CONFIGURATION: Final = 3
 DRAIN_TIMED_OUT: Final = 4
 
 EXIT_CODES: Final = "exit codes: 0 clean, 1 error, 3 bad configuration, 4 drain timed out"
+
+
+def code_of(error: LeaseholdError) -> int:
+    """What no restart mends and no waiting is BAD_CONFIGURATION, which tells a supervisor so; all else may pass."""
+    from consumer.errors import ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
+
+    by_hand = (ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch)
+    return BAD_CONFIGURATION if isinstance(error, by_hand) else ERROR

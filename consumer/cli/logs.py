@@ -15,20 +15,32 @@ _LOUD: Final = ("aiobotocore", "botocore", "boto3", "urllib3", "aiohttp", "async
 
 
 class TextLines(logging.Formatter):
-    """``2026-11-20T08:00:00.123Z INFO leasehold.worker: message``; a traceback follows on the same line."""
+    """``2026-11-20T08:00:00.123Z INFO leasehold.worker: message``; a traceback follows on the same line.
+
+    Of ``process`` 2 of several it is ``leasehold.worker[2]``.
+    """
+
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._process = "" if process is None else f"[{process}]"
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{_instant(record)} {record.levelname} {record.name}: {_one_line(_text(self, record))}"
+        return f"{_instant(record)} {record.levelname} {record.name}{self._process}: {_one_line(_text(self, record))}"
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a record: time, level, logger, message, and traceback where there is one."""
+    """One JSON object a record: time, level, logger, process (of several), message, traceback where there is one."""
+
+    def __init__(self, process: int | None = None) -> None:
+        super().__init__()
+        self._process = {} if process is None else {"process": process}
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": _instant(record),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._process,
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -36,10 +48,13 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def set_up(level: str, form: str) -> None:
-    """Send every record at ``level`` or above to stderr in ``form`` (text or json); libraries only from warning on."""
+def set_up(level: str, form: str, *, process: int | None = None) -> None:
+    """Send every record at ``level`` or above to stderr in ``form`` (text or json); libraries only from warning on.
+
+    ``process`` is the number of this one among several, which stands in each line.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    handler.setFormatter(JsonLines(process) if form == "json" else TextLines(process))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in _LOUD:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

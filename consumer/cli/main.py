@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from consumer.cli.output import until_unread
 from consumer.cli.version import add_version
-from consumer.exit_codes import BAD_CONFIGURATION, CLEAN, ERROR, EXIT_CODES
+from consumer.exit_codes import BAD_CONFIGURATION, CLEAN, ERROR, EXIT_CODES, code_of
 
 __all__ = ["main"]
 
@@ -69,20 +69,16 @@ def _module_of(command: str) -> str:
 
 
 def _run(parsed: argparse.Namespace) -> int:
-    from consumer.errors import ConfigError, LeaseholdError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch
+    from consumer.errors import LeaseholdError
 
     try:
         return int(import_module(_module_of(parsed.command)).run(parsed))
     except KeyboardInterrupt:
         print("leasehold: interrupted before anything was begun.", file=sys.stderr)
         return ERROR
-    except (ConfigError, LeaseTableConflict, NotALeaseTable, ViewTypeMismatch) as error:
-        # What no restart mends and no waiting: the exit code tells a supervisor so. All else may pass by itself.
-        _report(error)
-        return BAD_CONFIGURATION
     except LeaseholdError as error:
         _report(error)
-        return ERROR
+        return code_of(error)
 
 
 def _report(error: Exception) -> None:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.cli.settings import Settings, add_flags, resolve
 from consumer.cli.version import add_version
-from consumer.errors import ConfigError
-from consumer.exit_codes import CLEAN, EXIT_CODES
+from consumer.errors import ConfigError, LeaseholdError
+from consumer.exit_codes import CLEAN, ERROR, EXIT_CODES, code_of
 
 if TYPE_CHECKING:
+    from consumer.cli.processes import ProcessCount
     from consumer.clock import Clock
+    from consumer.operate.supervisor.lifeline import Lifeline
     from consumer.processor import ProcessorFactory
     from consumer.streams.address import Address
 
@@ -46,46 +48,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a worker until it is told to stop; the exit code. Raises ConfigError with all its problems at once."""
+    """Run a worker, or several, until told to stop; the exit code. Raises ConfigError with all its problems at once."""
     from consumer.cli import logs
+    from consumer.operate.supervisor.lifeline import Failed, Lifeline
 
+    lifeline = Lifeline.inherited()
     settings = resolve(vars(arguments), os.environ)
-    logs.set_up(settings.get("log_level") or "info", settings.get("log_format") or "text")
-    address, factory = _check(arguments.processor, settings)
-    if arguments.show_config or os.environ.get(_SHOW_CONFIG, "").lower() not in ("", "0", "false", "no"):
+    logs.set_up(
+        settings.get("log_level") or "info",
+        settings.get("log_format") or "text",
+        process=lifeline.number if lifeline else None,
+    )
+    if lifeline is None:
+        return _run(arguments, settings, None)
+    code = ERROR
+    try:
+        code = _run(arguments, settings, lifeline)
+    except LeaseholdError as error:
+        # The supervisor tells it once for all of its processes, which mostly fail alike.
+        code = code_of(error)
+        if not lifeline.tell(Failed(tuple(str(error).splitlines()))):
+            raise
+    finally:
+        lifeline.end_with(code)
+    return code
+
+
+def _run(arguments: argparse.Namespace, settings: Settings, lifeline: Lifeline | None) -> int:
+    address, problems = _checked(settings)
+    processes = None if settings.get("processes") in (None, 1) else _processes(settings)
+    shows = arguments.show_config or os.environ.get(_SHOW_CONFIG, "").lower() not in ("", "0", "false", "no")
+    if processes and processes.count > 1 and arguments.processor and not (problems or shows):
+        from consumer.cli.processes import supervise
+
+        # What user code does when it is imported is for the worker processes alone; they say what is wrong with it.
+        return supervise(arguments.processor, vars(arguments), settings, processes)
+    factory = _loaded(arguments.processor, problems)
+    if problems or address is None or factory is None:
+        raise ConfigError(problems)
+    if shows:
         from consumer.cli.show_config import report
 
-        for line in report(arguments.processor, settings):
+        for line in report(arguments.processor, settings, processes):
             print(line)
         return CLEAN
     # Only here, when the input is known to be good: it takes most of a second to import.
     from consumer.cli.work import work
 
-    return work(settings, address, factory)
+    return work(settings, address, factory, lifeline)
 
 
-def _check(processor: str | None, settings: Settings) -> tuple[Address, ProcessorFactory]:
-    """The two values that are more than text, or ConfigError with all problems of these and of the settings."""
+def _processes(settings: Settings) -> ProcessCount:
+    from consumer.cli.processes import process_count
+
+    return process_count(settings)
+
+
+def _loaded(processor: str | None, problems: list[str]) -> ProcessorFactory | None:
+    """What makes processors; None with what is wrong added to ``problems``."""
     from consumer.cli.processor_path import load_processor
+
+    try:
+        return load_processor(processor or "")
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _checked(settings: Settings) -> tuple[Address | None, list[str]]:
+    """The source's address, and what is wrong with the settings, each by itself and with one another."""
     from consumer.clock import SystemClock
     from consumer.streams.address import parse_address
 
     problems = list(settings.problems)
-    address, factory = None, None
     source = settings.get("source")
+    address = None
     try:
         address = parse_address(source) if source is not None else None
     except ConfigError as error:
         origin = settings.values["source"].origin
         problems += [f"{origin}: {problem.removeprefix('--source: ')}" for problem in error.problems]
-    try:
-        factory = load_processor(processor or "")
-    except ConfigError as error:
-        problems += error.problems
-    problems += _at_odds(settings, address, SystemClock())
-    if problems or address is None or factory is None:
-        raise ConfigError(problems)
-    return address, factory
+    return address, problems + _at_odds(settings, address, SystemClock())
 
 
 def _at_odds(settings: Settings, address: Address | None, clock: Clock) -> list[str]:

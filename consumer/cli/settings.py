@@ -8,12 +8,12 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from consumer.config import WorkerConfig, describe_fields, find_problems
 from consumer.errors import ConfigError
 
-__all__ = ["HttpAddress", "Setting", "Settings", "add_flags", "described", "parse_http", "resolve"]
+__all__ = ["MOST_PROCESSES", "HttpAddress", "Setting", "Settings", "add_flags", "described", "parse_http", "resolve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,17 @@ def _log_format(text: str) -> str:
     return text
 
 
+def _processes(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and 1 <= int(text) <= MOST_PROCESSES):
+        raise ConfigError(
+            f"{text!r} is not a number of processes; it is a whole number from 1 to {MOST_PROCESSES}, or auto: one "
+            "for each CPU that this process may use."
+        )
+    return int(text)
+
+
 def _truth(text: str) -> bool:
     if text.lower() not in _TRUTHS:
         raise ConfigError(f"{text!r} is neither true nor false.")
@@ -56,11 +67,19 @@ def _truth(text: str) -> bool:
 
 
 _TRUTHS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
+# More CPUs than this has no machine whose processes one would keep by hand; and each is a worker with its own scans.
+MOST_PROCESSES: Final = 256
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def _own(
-    name: str, default: Any, parse: Callable[[str], Any], doc: str, *, alone: str | None = None
+    name: str,
+    default: Any,
+    parse: Callable[[str], Any],
+    doc: str,
+    *,
+    alone: str | None = None,
+    between: tuple[float, float] | None = None,
 ) -> Mapping[str, Any]:
     """As ``describe_fields`` has it; ``alone`` is the text that a flag without a value stands for."""
     return {
@@ -72,7 +91,7 @@ def _own(
         "doc": doc,
         "unit": "",
         "choices": (),
-        "between": None,
+        "between": between,
         "cli": True,
         "alone": alone,
     }
@@ -80,6 +99,14 @@ def _own(
 
 _OWN: Final = (
     _own("source", MISSING, str, "The stream: dynamodb:TABLE, kinesis:STREAM, or the ARN of either."),
+    _own(
+        "processes",
+        1,
+        _processes,
+        "Worker processes on this machine, or auto: one for each CPU that this process may use. Beyond one, a "
+        "supervisor keeps them.",
+        between=(1, MOST_PROCESSES),
+    ),
     _own("http", None, parse_http, "HOST:PORT for /metrics and /healthz (default: none)."),
     _own("log_level", "info", _log_level, "debug, info, warning or error."),
     _own("log_format", "text", _log_format, "text or json; one line a record, on stderr."),
@@ -126,6 +153,7 @@ def _metavar(each: Mapping[str, Any]) -> str:
         "initial_position": "POSITION",
         "max_leases": "N",
         "max_records": "N",
+        "processes": "N|auto",
         "log_level": "LEVEL",
     }
     return words.get(each["name"], "SECONDS" if each["unit"] == "s" else each["name"].rpartition("_")[2].upper())

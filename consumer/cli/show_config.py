@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from consumer.cli.settings import Settings
 from consumer.config import WorkerConfig
 from consumer.leasing.timing import LeaseTiming, row_period_seconds, scan_period_seconds, scan_read_units
+
+if TYPE_CHECKING:
+    from consumer.cli.processes import ProcessCount
 
 __all__ = ["Cost", "estimate", "led_read_units", "report"]
 
@@ -65,8 +68,8 @@ def led_read_units(config: WorkerConfig, workers: int) -> float:
     return (_LOCK_UNITS_A_PERIOD + _INDEX_UNITS_A_PERIOD) / period
 
 
-def report(processor: str, settings: Settings) -> Iterable[str]:
-    """The lines to print."""
+def report(processor: str, settings: Settings, processes: ProcessCount | None = None) -> Iterable[str]:
+    """The lines to print. ``processes``: what ``--processes`` comes to, where it is given."""
     rows = [("processor", processor, "argument")]
     rows += [(name, _shown(setting.value), setting.origin) for name, setting in settings.values.items()]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
@@ -74,6 +77,9 @@ def report(processor: str, settings: Settings) -> Iterable[str]:
         yield f"{name:<{widths[0]}}  {value:<{widths[1]}}  {origin}"
     config = settings.config()
     yield ""
+    if processes is not None:
+        yield _on_this_machine(processes, config)
+        yield ""
     yield (
         "Each worker scans the lease table once a scan period, max(1 s, what keeps the fleet's scans within "
         f"{config.scan_read_units_per_second:g} read units/s), and renews each lease every "
@@ -98,6 +104,18 @@ def report(processor: str, settings: Settings) -> Iterable[str]:
         f"index by owner: at most {units:.1f} read units/s, {units * _MONTH_SECONDS * _READ_DOLLARS:.2f} USD/month."
     )
     yield "Prices: on-demand in us-east-1; checkpoints and the stream's own reads are not in them."
+
+
+def _on_this_machine(processes: ProcessCount, config: WorkerConfig) -> str:
+    count = processes.count
+    if count == 1:
+        return f"One worker process on this machine ({processes.because}), without a supervisor."
+    leases = "" if config.max_leases is None else f"{count * config.max_leases:,} leases and "
+    return (
+        f"{count} worker processes on this machine ({processes.because}), each a worker of its own with all of the "
+        f"above: max_leases, prefetch_bytes and processor_threads hold for each, {leases}"
+        f"{count * config.prefetch_bytes / 2**20:,.0f} MiB read ahead for all."
+    )
 
 
 def _shown(value: object) -> str:

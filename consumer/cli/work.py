@@ -15,6 +15,7 @@ from consumer.clock import Clock, SystemClock
 from consumer.exit_codes import CLEAN, DRAIN_TIMED_OUT
 from consumer.operate.prometheus import PrometheusHook
 from consumer.operate.status import WorkerStatus, render, worst_lag_seconds
+from consumer.operate.supervisor.lifeline import AtWork, Lifeline
 from consumer.processor import ProcessorFactory
 from consumer.streams.address import Address
 from consumer.streams.named import open_source
@@ -31,8 +32,8 @@ _STATUS_LINE_SECONDS: Final = 60.0
 _TUNED_GC: Final = (50_000, 20, 100)
 
 
-def work(settings: Settings, address: Address, factory: ProcessorFactory) -> int:
-    """Run a worker until it is told to stop; the exit code."""
+def work(settings: Settings, address: Address, factory: ProcessorFactory, lifeline: Lifeline | None = None) -> int:
+    """Run a worker until it is told to stop, by a signal or through ``lifeline``; the exit code."""
     config = settings.config()
     hook = PrometheusHook()
     store = DynamoDBLeaseStore(config.table, create_table=config.create_table, application=config.app)
@@ -46,17 +47,27 @@ def work(settings: Settings, address: Address, factory: ProcessorFactory) -> int
     )
     # Around the loop, not inside: a task that swallows its cancellation must not outlive the drain's deadline either.
     with signals:
-        outcome = asyncio.run(_serve_and_run(worker, hook, settings.get("http"), tunes_gc=settings.get("tune_gc")))
+        if lifeline is not None:
+            lifeline.follow(signals.ask)
+        outcome = asyncio.run(
+            _serve_and_run(worker, hook, settings.get("http"), lifeline, tunes_gc=settings.get("tune_gc"))
+        )
     return DRAIN_TIMED_OUT if outcome is Outcome.DRAIN_TIMED_OUT else CLEAN
 
 
-async def _serve_and_run(worker: Worker, hook: PrometheusHook, http: HttpAddress | None, *, tunes_gc: bool) -> object:
+async def _serve_and_run(
+    worker: Worker, hook: PrometheusHook, http: HttpAddress | None, lifeline: Lifeline | None, *, tunes_gc: bool
+) -> object:
     async with AsyncExitStack() as stack:
+        port = None
         if http is not None:
             from consumer.operate.server import serve
 
-            await stack.enter_async_context(serve(http.host, http.port, registry=hook.registry, status=worker.status))
+            page = serve(http.host, http.port, registry=hook.registry, status=worker.status)
+            port = await stack.enter_async_context(page)
         await stack.enter_async_context(worker)
+        if lifeline is not None:
+            lifeline.tell(AtWork(worker.worker_id, port))
         if tunes_gc:
             tune_gc()
         line = asyncio.create_task(tell_status(worker.status, SystemClock()), name="status-line")

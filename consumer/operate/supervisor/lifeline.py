@@ -27,7 +27,8 @@ Asked = Literal["drain", "leave"]
 VARIABLE: Final = "LEASEHOLD_LIFELINE"
 """Tells a worker process its number and the descriptor of its end, ``2:7``."""
 LINE_BYTES: Final = 64 * 1024
-_REASON_CHARACTERS: Final = 8 * 1024
+# Twelve bytes a character at worst, as JSON escapes it.
+_REASON_CHARACTERS: Final = 4 * 1024
 _LAST_WORDS_SECONDS: Final = 0.5
 
 
@@ -52,9 +53,9 @@ Told = AtWork | Failed
 def heard(line: bytes) -> Told:
     """What a worker process says in one line. Raises ValueError, TypeError or KeyError where it says nothing known."""
     said = json.loads(line)
-    match said.pop("told"):
+    match said["told"]:
         case "at work":
-            return AtWork(**said)
+            return AtWork(said["worker_id"], said["port"])
         case "failed":
             return Failed(tuple(said["sentences"]))
         case other:

@@ -49,6 +49,11 @@ def test_a_json_line_is_one_object():
     }
 
 
+def test_each_line_of_one_of_several_processes_says_which_it_is():
+    assert TextLines(12).format(_record("taken")) == "2026-11-20T08:00:00.250Z WARNING leasehold.worker[12]: taken"
+    assert json.loads(JsonLines(12).format(_record("taken")))["process"] == 12
+
+
 def test_libraries_stay_quiet_at_every_level(capsys: pytest.CaptureFixture[str]):
     set_up("debug", "text")
     logging.getLogger("botocore.endpoint").debug("the body of a request")
