@@ -52,6 +52,23 @@ class _Change(
         return [("sequence_number", self.sequence_number)]
 
 
+class _Identity(Struct, frozen=True, eq=False, gc=False):
+    """Who made a change. The API's model spells the fields one way, events handed to Lambda the other."""
+
+    Type: str | None = None
+    PrincipalId: str | None = None
+    type: str | None = None
+    principalId: str | None = None
+
+    @property
+    def spelled(self) -> tuple[str | None, str | None]:
+        """Kind and name, however they were spelled."""
+        return (
+            self.type if self.Type is None else self.Type,
+            self.principalId if self.PrincipalId is None else self.PrincipalId,
+        )
+
+
 class DynamoDBRecord(
     Struct,
     frozen=True,
@@ -86,7 +103,7 @@ class DynamoDBRecord(
     _event_version: str | None = None
     _event_source: str | None = None
     _aws_region: str | None = None
-    _identity: dict[str, str] | None = None
+    _identity: _Identity | None = None
     _keys: Any = _UNDECODED
     _new_image: Any = _UNDECODED
     _old_image: Any = _UNDECODED
@@ -123,7 +140,7 @@ class DynamoDBRecord(
             text_of(entry, "eventVersion"),
             text_of(entry, "eventSource"),
             text_of(entry, "awsRegion"),
-            {name: value for name in identity if (value := text_of(identity, name)) is not None} if identity else None,
+            None if identity is None else _Identity(*(text_of(identity, name) for name in _Identity.__struct_fields__)),
         )
 
     @property
@@ -180,17 +197,9 @@ class DynamoDBRecord(
 
     @property
     def user_identity(self) -> dict[str, Any] | None:
-        """Who made the change, as ``{"type": ..., "principal_id": ...}``; None for an ordinary write.
-
-        The API's model spells the fields Type and PrincipalId, events handed to Lambda spell them type and principalId.
-        """
-        identity = self._identity
-        if not identity:
-            return None
-        return {
-            "type": identity.get("Type", identity.get("type")),
-            "principal_id": identity.get("PrincipalId", identity.get("principalId")),
-        }
+        """Who made the change, as ``{"type": ..., "principal_id": ...}``; None for an ordinary write."""
+        kind, name = (None, None) if self._identity is None else self._identity.spelled
+        return None if kind is None and name is None else {"type": kind, "principal_id": name}
 
     @property
     def is_ttl_delete(self) -> bool:
@@ -207,6 +216,7 @@ class DynamoDBRecord(
         What an image holds that is not of its type is there as it came.
         """
         change = self._change
+        kind, name = (None, None) if self._identity is None else self._identity.spelled
         entry = {
             "eventID": self.event_id,
             "eventName": self.event_name,
@@ -224,14 +234,14 @@ class DynamoDBRecord(
                     "StreamViewType": change.view_type,
                 }
             ),
-            "userIdentity": self._identity,
+            "userIdentity": None if self._identity is None else _sent({"PrincipalId": name, "Type": kind}),
         }
         return _sent(entry)
 
     def detach(self) -> Self:
         """Let go of the page: copies this record's own images out of it and returns the record itself.
 
-        Afterwards the record holds some 700 bytes and its images as JSON (about as long as in the reply), besides what
+        Afterwards the record holds some 850 bytes and its images as JSON (as long as in the reply), besides what
         has been decoded, which stays. Doing it twice costs nothing more. Meant for records that outlive their batch.
         """
         for name in ("keys", "new_image", "old_image"):

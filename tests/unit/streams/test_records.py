@@ -186,7 +186,10 @@ def test_nothing_of_the_payload_is_in_the_repr() -> None:
     _ = record.new_image
     assert SECRET not in repr(record)
     assert "100000000000000000001" in repr(record)
-    assert SECRET not in repr(KinesisRecord.from_entry(_arrival(PartitionKey=SECRET, Data=SECRET.encode())))
+    assert SECRET not in repr(record._change), "a traceback that shows locals shows parts as well"
+    assert SECRET not in str([*record.__rich_repr__(), *record._change.__rich_repr__()])
+    arrived = KinesisRecord.from_entry(_arrival(PartitionKey=SECRET, Data=SECRET.encode()))
+    assert SECRET not in repr(arrived) + str(arrived.__rich_repr__())
 
 
 def test_records_have_no_room_for_more() -> None:
