@@ -17,7 +17,19 @@ from typing import Final
 
 from tests.integration.ledger import CLOCK
 
-__all__ = ["EDITIONS", "NO_JAVA", "JavaMissing", "JavaOptions", "NotBuilt", "build", "command", "error_lines", "main"]
+__all__ = [
+    "EDITIONS",
+    "NO_JAVA",
+    "JavaMissing",
+    "JavaOptions",
+    "NotBuilt",
+    "build",
+    "check_tools",
+    "command",
+    "error_lines",
+    "java",
+    "main",
+]
 
 _HERE: Final = Path(__file__).parent
 _PROJECT: Final = _HERE / "peer"
@@ -66,7 +78,7 @@ class JavaOptions:
 
 def build(edition: str) -> None:
     """Compile the peer for ``edition`` unless that was done since its sources changed. Raises JavaMissing, NotBuilt."""
-    _check_tools()
+    check_tools()
     made = _TARGET / edition / "classpath.txt"
     if _is_current(made):
         return
@@ -86,8 +98,6 @@ def build(edition: str) -> None:
 
 def command(edition: str, options: JavaOptions) -> list[str]:
     """The command line of a peer that was built."""
-    classes = _TARGET / edition / "classes"
-    class_path = os.pathsep.join([str(classes), (_TARGET / edition / "classpath.txt").read_text().strip()])
     flags = {
         "--app": options.app,
         "--worker": options.worker,
@@ -104,7 +114,13 @@ def command(edition: str, options: JavaOptions) -> list[str]:
     told = [word for name, value in flags.items() for word in (name, value)]
     for name, value in (options.settings or {}).items():
         told += ["--set", f"{name}={value}"]
-    return [_found("java"), *_JVM, "-cp", class_path, "leasehold.peer.Peer", *told]
+    return java(edition, _JVM, "leasehold.peer.Peer", told)
+
+
+def java(edition: str, machine: Sequence[str], main_class: str, told: Sequence[str]) -> list[str]:
+    """The command line of any program among what was built, with the options of its virtual machine."""
+    class_path = [str(_TARGET / edition / "classes"), (_TARGET / edition / "classpath.txt").read_text().strip()]
+    return [_found("java"), *machine, "-cp", os.pathsep.join(class_path), main_class, *told]
 
 
 def _is_current(class_path: Path) -> bool:
@@ -120,7 +136,8 @@ def error_lines(log: str) -> list[str]:
     return [line.split(" ERROR ", 1)[1] for line in log.splitlines() if " ERROR " in line]
 
 
-def _check_tools() -> None:
+def check_tools() -> None:
+    """Raises JavaMissing where the peer can be neither built nor run."""
     _found("mvn")
     said = _output([_found("java"), "-version"])
     version = said.partition('version "')[2].partition(".")[0].strip('"')

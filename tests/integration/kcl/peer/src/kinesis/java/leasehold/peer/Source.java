@@ -23,12 +23,13 @@ final class Source {
 
     Source(Options options) {
         stream = options.text("stream");
-        // The local servers speak HTTP/1.1 only, which the client of the SDK must be told.
+        // As the KCL's own KinesisClientUtil has it, but that the local servers speak HTTP/1.1 only.
         kinesis = KinesisAsyncClient.builder()
                 .endpointOverride(URI.create(options.text("stream-endpoint")))
                 .region(Peer.region(options))
                 .credentialsProvider(Peer.CREDENTIALS)
-                .httpClientBuilder(NettyNioAsyncHttpClient.builder().protocol(Protocol.HTTP1_1))
+                .httpClientBuilder(NettyNioAsyncHttpClient.builder()
+                        .maxConcurrency(Integer.MAX_VALUE).protocol(Protocol.HTTP1_1))
                 .build();
     }
 

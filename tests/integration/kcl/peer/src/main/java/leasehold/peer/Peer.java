@@ -19,6 +19,7 @@ import software.amazon.kinesis.common.InitialPositionInStream;
 import software.amazon.kinesis.common.InitialPositionInStreamExtended;
 import software.amazon.kinesis.coordinator.CoordinatorConfig;
 import software.amazon.kinesis.coordinator.Scheduler;
+import software.amazon.kinesis.coordinator.WorkerStateChangeListener;
 import software.amazon.kinesis.leases.LeaseManagementConfig;
 import software.amazon.kinesis.metrics.MetricsConfig;
 import software.amazon.kinesis.metrics.MetricsLevel;
@@ -40,7 +41,9 @@ public final class Peer {
     public static void main(String[] arguments) throws Exception {
         Options options = new Options(arguments);
         Report report = new Report(Double.parseDouble(options.text("clock-ahead", "0")));
-        Scheduler scheduler = scheduler(options, report);
+        Source source = new Source(options);
+        Scheduler scheduler = scheduler(options, source,
+                () -> source.orders(report, options.text("checkpoint", "batch")), new States(report));
         Runtime.getRuntime().addShutdownHook(new Thread(() -> stop(scheduler, report), "stop"));
         report.tell("started", "", 0, options.text("worker"));
         scheduler.run();
@@ -54,21 +57,20 @@ public final class Peer {
         return Region.of(options.text("region", "us-east-1"));
     }
 
-    private static Scheduler scheduler(Options options, Report report) throws ReflectiveOperationException {
+    static Scheduler scheduler(Options options, Source source, ShardRecordProcessorFactory orders,
+            WorkerStateChangeListener states) throws ReflectiveOperationException {
         URI tables = URI.create(options.text("table-endpoint"));
         Region region = region(options);
         DynamoDbAsyncClient dynamo = DynamoDbAsyncClient.builder()
                 .endpointOverride(tables).region(region).credentialsProvider(CREDENTIALS).build();
         CloudWatchAsyncClient cloudWatch = CloudWatchAsyncClient.builder()
                 .endpointOverride(tables).region(region).credentialsProvider(CREDENTIALS).build();
-        Source source = new Source(options);
-        ShardRecordProcessorFactory orders = () -> source.orders(report, options.text("checkpoint", "batch"));
         ConfigsBuilder configs = new ConfigsBuilder(
                 source.tracker(position(options.text("position", "TRIM_HORIZON"))),
                 options.text("app"), source.kinesis(), dynamo, cloudWatch, options.text("worker"), orders);
         configs.tableName(options.text("table", options.text("app")));
         CoordinatorConfig coordinator = configs.coordinatorConfig();
-        coordinator.workerStateChangeListener(new States(report));
+        coordinator.workerStateChangeListener(states);
         LeaseManagementConfig lease = configs.leaseManagementConfig();
         RetrievalConfig retrieval = configs.retrievalConfig();
         retrieval.retrievalSpecificConfig(source.polling());
