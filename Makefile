@@ -13,6 +13,7 @@ READY := .venv/.ready
 # ministack pins a botocore older than AT_TIMESTAMP on DynamoDB Streams needs, so it gets an environment of its own.
 MINISTACK := ministack==1.5.33
 MINISTACK_READY := .venv-ministack/.ready-$(subst ==,-,$(MINISTACK))
+BENCH_READY := .venv/.ready-bench
 DEPLOY_READY := .venv/.ready-deploy
 NPM_READY := $(KINESIS_LOCAL)/node_modules/.ready
 PIP := -m pip --disable-pip-version-check --no-input
@@ -24,7 +25,7 @@ export LEASEHOLD_MINISTACK
 SEEDS ?= 10000
 ROUNDS ?= 200
 
-.PHONY: help demo test simulate mutants soak scale chaos lint format timings kcl-peer kcl-matrix wheel config-table deploy-check clean python-present kinesis-local
+.PHONY: help demo test simulate mutants soak scale chaos lint format bench timings kcl-peer kcl-matrix wheel config-table deploy-check clean python-present kinesis-local
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +59,9 @@ lint: $(READY) ## ruff and mypy --strict
 format: $(READY) ## Let ruff lay out the code
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
+
+bench: $(BENCH_READY) $(MINISTACK_READY) ## This consumer beside boto3, aiobotocore, async-kinesis and Java: a table and a plot (ARGS="kinesis --rounds 15")
+	@$(PY) -m tests.benchmarks $(ARGS)
 
 timings: $(READY) $(MINISTACK_READY) ## How long takeovers, hand-offs, starts and ends of shards take, as JSON
 	@$(PY) -m tests.benchmarks.timings $(ARGS)
@@ -96,6 +100,10 @@ $(READY): pyproject.toml | python-present
 	@$(PY) -m pip --version >/dev/null 2>&1 || { rm -rf .venv; $(PYTHON) -m venv .venv; }
 	@$(PY) $(PIP) install --quiet --upgrade 'pip>=25.1'
 	@$(PY) $(PIP) install --group dev --editable '.[cli,testing]' | $(PROGRESS)
+	@touch $@
+
+$(BENCH_READY): $(READY)
+	@$(PY) $(PIP) install --group bench | $(PROGRESS)
 	@touch $@
 
 $(DEPLOY_READY): $(READY)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["LEAST_IDLE_SHARE", "Goal", "Turn", "figures_of", "judge", "lower_quartile", "ratios_to"]
+__all__ = ["LEAST_IDLE_SHARE", "Turn", "figures_of", "lower_quartile", "ratios_to"]
 
 LEAST_IDLE_SHARE: Final = 0.15
 
@@ -57,7 +57,7 @@ def figures_of(turns: Sequence[Turn]) -> dict[str, Any]:
         "worst_microseconds_a_record": round(max(costs), 3),
         "median_records_per_second": round(statistics.median(turn.records / turn.wall_seconds for turn in turns)),
         "least_server_idle_share": round(min(turn.server_idle_share for turn in turns), 2),
-        "turns": len(turns),
+        "turns_microseconds_a_record": [round(cost, 2) for cost in costs],
     }
 
 
@@ -65,29 +65,3 @@ def ratios_to(name: str, figures: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     """How many times the records of each other contender ``name`` reads in a CPU second."""
     own = figures[name]["microseconds_a_record"]
     return {other: round(each["microseconds_a_record"] / own, 3) for other, each in figures.items() if other != name}
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """A figure that the issue asks for: at least so many times ``against``, on ``course``."""
-
-    course: str
-    against: str
-    at_least: float
-
-
-def judge(goals: Sequence[Goal], ratios: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """Each goal with its figure and whether it was met; None and None where the contender did not run."""
-    judged = []
-    for goal in goals:
-        value = ratios.get(goal.course, {}).get(goal.against)
-        judged.append(
-            {
-                "course": goal.course,
-                "against": goal.against,
-                "value": value,
-                "goal": goal.at_least,
-                "met": None if value is None else value >= goal.at_least,
-            }
-        )
-    return judged
