@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from functools import singledispatchmethod
-from typing import Any
+from typing import ClassVar
 
 from consumer import hooks
 from consumer.clock import Clock
+from consumer.operate.by_fact import ByFact
 
 __all__ = ["Coordination", "CoordinationHook"]
 
@@ -42,8 +42,10 @@ class CoordinationHook:
         self._planned_at: float | None = None
 
     def __call__(self, fact: hooks.Fact) -> None:
-        with self._lock:
-            self._on(fact)
+        handle = self._on.handler(fact)
+        if handle is not None:
+            with self._lock:
+                handle(self, fact)
 
     def now(self) -> Coordination:
         """What is known now."""
@@ -52,22 +54,20 @@ class CoordinationHook:
                 return self._known
             return replace(self._known, planned_seconds_ago=self._clock.monotonic() - self._planned_at)
 
-    @singledispatchmethod
-    def _on(self, fact: Any) -> None:
-        """Facts that say nothing of the other workers pass."""
+    _on: ClassVar[ByFact] = ByFact()
 
-    @_on.register
+    @_on.of(hooks.ModeChanged)
     def _(self, fact: hooks.ModeChanged) -> None:
         self._known = replace(self._known, mode=fact.mode, because=fact.because)
 
-    @_on.register
+    @_on.of(hooks.LockSeen)
     def _(self, fact: hooks.LockSeen) -> None:
         self._known = replace(self._known, lock_owner=fact.owner, is_leader=fact.is_mine)
 
-    @_on.register
+    @_on.of(hooks.WorkersSeen)
     def _(self, fact: hooks.WorkersSeen) -> None:
         self._known = replace(self._known, workers=fact.leasehold, kcl_workers=fact.kcl)
 
-    @_on.register
+    @_on.of(hooks.Planned)
     def _(self, fact: hooks.Planned) -> None:
         self._planned_at = self._clock.monotonic()

@@ -6,14 +6,14 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import singledispatchmethod
-from typing import Any, Final, Literal
+from typing import ClassVar, Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.process_collector import ProcessCollector
 
 from consumer import hooks
 from consumer.clock import Clock, SystemClock
+from consumer.operate.by_fact import ByFact
 from consumer.operate.coordination import CoordinationHook
 
 __all__ = ["MetricDoc", "PrometheusHook", "Together"]
@@ -68,7 +68,9 @@ class PrometheusHook:
 
     def __call__(self, fact: hooks.Fact) -> None:
         self._coordination(fact)
-        self._on(fact)
+        handle = self._on.handler(fact)
+        if handle is not None:
+            handle(self, fact)
 
     def _counter(self, name: str, doc: str, *labels: str) -> Counter:
         self.described.append(MetricDoc(f"leasehold_{name}_total", "counter", labels, doc))
@@ -183,17 +185,15 @@ class PrometheusHook:
         with self._lock:
             return len(self._held)
 
-    @singledispatchmethod
-    def _on(self, fact: Any) -> None:
-        """Facts that no metric counts pass."""
+    _on: ClassVar[ByFact] = ByFact()
 
-    @_on.register
+    @_on.of(hooks.LeaseTaken)
     def _(self, fact: hooks.LeaseTaken) -> None:
         with self._lock:
             self._held.add(fact.shard_id)
         self._takes.labels(fact.how).inc()
 
-    @_on.register
+    @_on.of(hooks.TenureEnded)
     def _(self, fact: hooks.TenureEnded) -> None:
         with self._lock:
             self._held.discard(fact.shard_id)
@@ -202,25 +202,25 @@ class PrometheusHook:
             self._failing_since.pop(fact.shard_id, None)
         self._ends.labels(fact.reason).inc()
 
-    @_on.register
+    @_on.of(hooks.LeaseRenewed)
     def _(self, fact: hooks.LeaseRenewed) -> None:
         self._renewed.inc()
         self._renewals.observe(fact.margin_seconds)
 
-    @_on.register
+    @_on.of(hooks.LeaseRefused)
     def _(self, fact: hooks.LeaseRefused) -> None:
         self._refusals.labels(fact.verb).inc()
 
-    @_on.register
+    @_on.of(hooks.HandOffFinished)
     def _(self, fact: hooks.HandOffFinished) -> None:
         self._hand_offs.labels("finished").inc()
         self._hand_off_seconds.observe(fact.seconds)
 
-    @_on.register
+    @_on.of(hooks.HandOffTakenBack)
     def _(self, fact: hooks.HandOffTakenBack) -> None:
         self._hand_offs.labels("taken_back").inc()
 
-    @_on.register
+    @_on.of(hooks.PageRead)
     def _(self, fact: hooks.PageRead) -> None:
         with self._lock:
             # A reply may arrive after the tenure has ended: it must not bring back a lag that nobody would take away.
@@ -234,11 +234,11 @@ class PrometheusHook:
         self._records_read.inc(fact.records)
         self._bytes_read.inc(fact.size_bytes)
 
-    @_on.register
+    @_on.of(hooks.RecordsSkipped)
     def _(self, fact: hooks.RecordsSkipped) -> None:
         self._skipped.inc(fact.count)
 
-    @_on.register
+    @_on.of(hooks.BatchProcessed)
     def _(self, fact: hooks.BatchProcessed) -> None:
         with self._lock:
             self._failing_since.pop(fact.shard_id, None)
@@ -246,46 +246,46 @@ class PrometheusHook:
         self._bytes.inc(fact.size_bytes)
         self._batches.observe(fact.seconds)
 
-    @_on.register
+    @_on.of(hooks.BatchFailed)
     def _(self, fact: hooks.BatchFailed) -> None:
         with self._lock:
             if fact.callback == "process_records" and fact.shard_id in self._held:
                 self._failing_since.setdefault(fact.shard_id, self._clock.monotonic())
         self._failures.labels(fact.callback).inc()
 
-    @_on.register
+    @_on.of(hooks.CheckpointStored)
     def _(self, fact: hooks.CheckpointStored) -> None:
         self._checkpoints.inc()
 
-    @_on.register
+    @_on.of(hooks.CheckpointFailed)
     def _(self, fact: hooks.CheckpointFailed) -> None:
         self._checkpoint_failures.inc()
 
-    @_on.register
+    @_on.of(hooks.ShardEnded)
     def _(self, fact: hooks.ShardEnded) -> None:
         self._shards_ended.inc()
 
-    @_on.register
+    @_on.of(hooks.GapFound)
     def _(self, fact: hooks.GapFound) -> None:
         self._gaps.labels("stopped" if fact.stopped else "skipped").inc()
 
-    @_on.register
+    @_on.of(hooks.Throttled)
     def _(self, fact: hooks.Throttled) -> None:
         self._throttles.labels(fact.operation).inc()
 
-    @_on.register
+    @_on.of(hooks.Stuck)
     def _(self, fact: hooks.Stuck) -> None:
         self._stuck.labels(fact.stage).inc()
 
-    @_on.register
+    @_on.of(hooks.ModeChanged)
     def _(self, fact: hooks.ModeChanged) -> None:
         self._modes.labels(fact.mode).inc()
 
-    @_on.register
+    @_on.of(hooks.Planned)
     def _(self, fact: hooks.Planned) -> None:
         self._plans.inc()
         self._planned_moves.inc(fact.moves)
 
-    @_on.register
+    @_on.of(hooks.CpuMeasured)
     def _(self, fact: hooks.CpuMeasured) -> None:
         self._cpu_ratio = math.nan if fact.percent is None else fact.percent / 100.0
