@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import re
-import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
@@ -25,7 +22,7 @@ from consumer.leasing.adopted import AdoptedLeases
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.held_tenure import LeasingDoor
 from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
-from consumer.leasing.names import made_name
+from consumer.leasing.names import made_name, worker_name
 from consumer.leasing.seam import LeaseSeam, LeasesInThread
 from consumer.leasing.tenure import StopReason
 from consumer.operate.coordination import CoordinationHook
@@ -45,7 +42,7 @@ from consumer.streams.source import READS_AT_ONCE, RecordSource, StreamIdentity
 from lease_store.lease import TableScan
 from lease_store.store import LeaseStore
 
-__all__ = ["Outcome", "Worker", "worker_name"]
+__all__ = ["Outcome", "Worker"]
 
 _log = logging.getLogger("leasehold.worker")
 
@@ -345,14 +342,6 @@ class Worker:
             coordination=self._coordination.now(),
         )
         return replace(status, problems=health(status, self._config))
-
-
-def worker_name(given: str | None) -> str:
-    """The readable part of a worker's id: as given, else the ECS task's id, else the host's name."""
-    if given:
-        return given
-    metadata = os.environ.get("ECS_CONTAINER_METADATA_URI_V4", "").rstrip("/").rpartition("/")[2]
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", metadata or socket.gethostname())[:64]
 
 
 async def _first_of(wanted: asyncio.Future[Any], parts: Sequence[asyncio.Future[None]]) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from consumer.leasing.names import worker_name
 from consumer.streams.source import Position
 from consumer.testing.stream_rules import Staleness
-from consumer.worker import worker_name
 from lease_store.checkpoint import LATEST
 from tests.simulation.fleet.draw import CALM_CODE
 from tests.simulation.mutants.mixes import KINESIS, LOST, on_fleet
