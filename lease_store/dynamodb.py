@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from aiobotocore.session import AioSession, get_session
 
 from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place, canonical
 from lease_store.coordination import LOCK_KEY, ClientVersion, LeaderLock, TableMigration
+from lease_store.dynamodb_batch import DynamoDBBatches
 from lease_store.dynamodb_connections import Connections
 from lease_store.dynamodb_errors import Call, error_code, never_arrived_or_refused, translate
 from lease_store.dynamodb_expressions import OWNER_INDEX, create_table_request, owner_query, render_write
@@ -27,7 +28,7 @@ from lease_store.errors import (
 from lease_store.item import lease_of, lock_of, table_scan, worker_of
 from lease_store.layout import LegacyRows, legacy_rows
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
-from lease_store.store import Applied, Refused, Unknown, WriteResult, applied
+from lease_store.store import Applied, Refused, Unknown, WriteResult, applied, check_together
 from lease_store.uninterrupted import uninterrupted
 from lease_store.verbs import delete_row, delete_worker, put_worker
 from lease_store.writes import Write
@@ -105,6 +106,13 @@ class DynamoDBLeaseStore:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = weakref.WeakKeyDictionary()
+        self._batches = DynamoDBBatches(
+            table_name,
+            call=lambda operation: self._call(operation, self._connections(), table_name),
+            write_one=lambda write, seconds: self.write(write, timeout_seconds=seconds),
+            read_one=self.read,
+            tell_once=self._tell_once,
+        )
 
     @property
     def name(self) -> str:
@@ -150,6 +158,22 @@ class DynamoDBLeaseStore:
     async def read(self, key: str) -> Lease | None:
         """One lease by a consistent read."""
         return lease_of(await self._get_item(key, "leases"))
+
+    @property
+    def most_together(self) -> int:
+        """25, or 1 once the endpoint or the policy was found not to allow batches."""
+        return self._batches.most_writes
+
+    async def write_many(
+        self, writes: Sequence[Write], *, timeout_seconds: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        """Apply conditional writes in one BatchExecuteStatement, tried once; one by one where it is not allowed."""
+        check_together(writes)
+        return await self._batches.write(self._connections(), writes, timeout_seconds)
+
+    async def read_many(self, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
+        """Leases by one consistent BatchGetItem; one by one where it is not allowed."""
+        return await self._batches.read(self._connections(), keys)
 
     async def scan(self) -> TableScan:
         """Every row, all pages, eventually consistent."""

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 
 from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place, canonical
 from lease_store.coordination import LOCK_KEY, ClientVersion, LeaderLock, TableMigration
-from lease_store.errors import InvalidRow, LeaseTableMissing
+from lease_store.each import each_by_itself
+from lease_store.errors import InvalidRow, LeaseStoreError, LeaseTableMissing
 from lease_store.item import lease_of, lock_of, table_scan, worker_of
 from lease_store.layout import LegacyRows, legacy_rows
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
-from lease_store.store import Applied, Refused, WriteResult, applied
+from lease_store.store import MOST_TOGETHER, Applied, Refused, WriteResult, applied, check_together
 from lease_store.verbs import delete_row, delete_worker, put_worker
 from lease_store.writes import Absent, ActualOwner, Below, Expect, Is, IsNot, Write
 
@@ -53,6 +54,22 @@ class MemoryLeaseStore:
     async def read(self, key: str) -> Lease | None:
         """One lease; None where no lease row has the key. Raises InvalidRow."""
         return lease_of(self.get(key))
+
+    @property
+    def most_together(self) -> int:
+        """As many as DynamoDB takes."""
+        return MOST_TOGETHER
+
+    async def write_many(
+        self, writes: Sequence[Write], *, timeout_seconds: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        """Apply each as ``write`` does, also as a subclass has it."""
+        check_together(writes)
+        return await each_by_itself(writes, lambda write: self.write(write, timeout_seconds=timeout_seconds))
+
+    async def read_many(self, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
+        """Read each as ``read`` does."""
+        return await each_by_itself(keys, self.read)
 
     async def scan(self) -> TableScan:
         """Every row."""

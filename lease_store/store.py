@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from lease_store.attributes import AttributeValue, Place
 from lease_store.coordination import ClientVersion, LeaderLock, TableMigration
-from lease_store.errors import InvalidRow
+from lease_store.errors import InvalidRow, LeaseStoreError
 from lease_store.item import lease_of
 from lease_store.layout import LegacyRows
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.writes import Write
 
-__all__ = ["Applied", "LeaseStore", "Refused", "Unknown", "WriteResult", "applied"]
+__all__ = ["MOST_TOGETHER", "Applied", "LeaseStore", "Refused", "Unknown", "WriteResult", "applied", "check_together"]
+
+MOST_TOGETHER: Final = 25
+"""How many writes one request may carry: DynamoDB's limit for BatchExecuteStatement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,14 @@ def applied(item: Mapping[str, AttributeValue], place: Place = "leases") -> Writ
         return Unknown(f"The write was applied, but the row after it can't be read: {error}")
 
 
+def check_together(writes: Sequence[Write]) -> None:
+    """ValueError unless these writes may go together: few enough, each to a lease of its own that is there."""
+    if len(writes) > MOST_TOGETHER or len({write.key for write in writes}) < len(writes):
+        raise ValueError(f"{len(writes)} writes can't go together: at most {MOST_TOGETHER}, and one a lease.")
+    if any(write.puts or write.deletes or write.place != "leases" for write in writes):
+        raise ValueError("Only what changes a row of the lease table goes together with others.")
+
+
 @runtime_checkable
 class LeaseStore(Protocol):
     """A table of leases under conditional writes.
@@ -74,6 +85,28 @@ class LeaseStore(Protocol):
 
     async def read(self, key: str) -> Lease | None:
         """One lease by a consistent read; None where no lease row has the key. Raises LeaseStoreError."""
+        ...
+
+    @property
+    def most_together(self) -> int:
+        """How many writes ``write_many`` can send in one request now: MOST_TOGETHER, or 1 where it may not."""
+        ...
+
+    async def write_many(
+        self, writes: Sequence[Write], *, timeout_seconds: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        """Apply writes that change leases, each by itself as ``write`` does, in one request where that is possible.
+
+        What each came to, in their order; an error among them is, as ever, *not applied*, and so is one that is raised:
+        for all of them. ValueError for what ``check_together`` does not let go together.
+        """
+        ...
+
+    async def read_many(self, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
+        """Up to MOST_TOGETHER leases by consistent reads, in the order of their keys; an error for one is no other's.
+
+        Raises LeaseStoreError where none could be read.
+        """
         ...
 
     async def scan(self) -> TableScan:

@@ -10,6 +10,7 @@ verb                condition (the row exists, unless it creates it)          ch
 create              key absent                                                the whole row
 take                counter = c, checkpoint not SHARD_END                     L = me, remove P, c + 1
 renew               counter = c, actual owner = me, checkpoint not SHARD_END  c + 1, the load where given
+renew_as_seen       counter = c, L, P and checkpoint as seen                  the same
 set_checkpoint      counter = c, actual owner = me, checkpoint not SHARD_END  checkpoint, c + 1, the load where given
 start_hand_off      L = as seen, P absent, checkpoint not SHARD_END           L = next, P = L as seen (c untouched)
 finish_hand_off     counter = c, L = next, P = me                             remove P, c + 1
@@ -74,6 +75,7 @@ __all__ = [
     "release",
     "release_lock",
     "renew",
+    "renew_as_seen",
     "replace",
     "set_checkpoint",
     "start_hand_off",
@@ -125,6 +127,17 @@ def renew(lease: Lease, me: str, throughput_kbps: float | None = None) -> Write:
     """
     sets = _bumped(lease) | _throughput(throughput_kbps)
     return Write("renew", lease.key, (_counter(lease), ActualOwner(me), _NOT_ENDED), sets)
+
+
+def renew_as_seen(lease: Lease, throughput_kbps: float | None = None) -> Write:
+    """``renew`` by the owner as seen, for going together with others: nothing is asked but that the row is as it was.
+
+    So a hand-off started meanwhile refuses it, and shows the row. PartiQL's plainest words are enough for that: what
+    alternatives it takes in the condition of an UPDATE is nowhere written.
+    """
+    owners = (_as_seen("leaseOwner", lease.owner), _as_seen("checkpointOwner", lease.checkpoint_owner))
+    place = Is("checkpoint", {"S": lease.checkpoint.sequence_number})
+    return Write("renew", lease.key, (_counter(lease), *owners, place), _bumped(lease) | _throughput(throughput_kbps))
 
 
 def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint, throughput_kbps: float | None = None) -> Write:

@@ -16,7 +16,7 @@ from now on. Unprotected remains what came before, and whatever passes from one 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -26,6 +26,7 @@ from consumer.config import InitialPosition
 from lease_store.attributes import Place
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST
 from lease_store.coordination import ClientVersion, LeaderLock, TableMigration
+from lease_store.errors import LeaseStoreError
 from lease_store.layout import LegacyRows
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.store import Applied, LeaseStore, Refused, WriteResult
@@ -84,16 +85,25 @@ class AdoptedLeases:
         return self._store.open()
 
     async def write(self, write: Write, *, timeout_seconds: float) -> WriteResult:
-        result = await self._store.write(self._pinned(write), timeout_seconds=timeout_seconds)
-        match result:
-            case Applied(lease):
-                return Applied(self._adopted(lease))
-            case Refused(lease):
-                return Refused(self._adopted(lease))
-        return result
+        return self._result(await self._store.write(self._pinned(write), timeout_seconds=timeout_seconds))
 
     async def read(self, key: str) -> Lease | None:
         return self._adopted(await self._store.read(key))
+
+    @property
+    def most_together(self) -> int:
+        return self._store.most_together
+
+    async def write_many(
+        self, writes: Sequence[Write], *, timeout_seconds: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        pinned = [self._pinned(write) for write in writes]
+        results = await self._store.write_many(pinned, timeout_seconds=timeout_seconds)
+        return [each if isinstance(each, LeaseStoreError) else self._result(each) for each in results]
+
+    async def read_many(self, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
+        rows = await self._store.read_many(keys)
+        return [row if isinstance(row, LeaseStoreError) else self._adopted(row) for row in rows]
 
     async def scan(self) -> TableScan:
         scan = await self._store.scan()
@@ -131,6 +141,14 @@ class AdoptedLeases:
         self, row: WorkerRow | LeaderLock | ClientVersion | TableMigration | ForeignRow, place: Place = "leases"
     ) -> bool:
         return await self._store.delete_row(row, place)
+
+    def _result(self, result: WriteResult) -> WriteResult:
+        match result:
+            case Applied(lease):
+                return Applied(self._adopted(lease))
+            case Refused(lease):
+                return Refused(self._adopted(lease))
+        return result
 
     def _adopted(self, lease: LeaseT) -> LeaseT:
         if lease is None or lease.stream is not None:

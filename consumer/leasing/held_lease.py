@@ -1,28 +1,30 @@
 """A tenure: one worker's time as owner of one lease, from a won write to its end, never revived.
 
-It owns the only lock through which renewals, checkpoints and hand-offs of its lease are written, so that at most one
-write is in flight, and it knows until when it may be trusted: the *send* of its last successful write, plus the
-failover time, less a margin.
+It has the only turn in which renewals, checkpoints and hand-offs of its lease are written, so that at most one write
+is in flight, and it alone judges what a reply means, whether the write went by itself or with others. It knows until
+when it may be trusted: the *send* of its last successful write, plus the failover time, less a margin.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final, Literal, NoReturn, TypeGuard
 
 from consumer.clock import Clock
 from consumer.errors import LeaseLost
 from consumer.hooks import Hooks, LeaseRefused, LeaseRenewed, Throttled
+from consumer.leasing.lease_calls import Answer, LeaseCalls, Look, Send, Steps, Writing
 from consumer.leasing.throughput import Throughput
 from consumer.leasing.timing import LeaseTiming
+from consumer.leasing.turn import Turn
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError, LeaseTableThrottled
 from lease_store.item import to_item
 from lease_store.lease import Lease
-from lease_store.store import Applied, LeaseStore, Refused, Unknown, WriteResult
+from lease_store.store import Applied, Refused, Unknown, WriteResult
 from lease_store.verbs import Write
 
 __all__ = ["EndReason", "HeldLease"]
@@ -51,7 +53,7 @@ class HeldLease:
         *,
         me: str,
         sent_at: float,
-        store: LeaseStore,
+        calls: LeaseCalls,
         timing: LeaseTiming,
         clock: Clock,
         hooks: Hooks,
@@ -64,17 +66,26 @@ class HeldLease:
         self.trusted_until = sent_at + timing.trust_seconds
         self.renewed_at = sent_at
         self.over: EndReason | None = None
-        self.ended = asyncio.Event()
         stored = lease.throughput_kbps
-        self.throughput = Throughput(None if stored is None else float(stored), sent_at, timing.renew_seconds)
+        self.throughput = Throughput(None if stored is None else float(stored), sent_at, timing.kcl_renew_seconds)
         self._me = me
-        self._store = store
+        self._calls = calls
         self._timing = timing
         self._clock = clock
         self._hooks = hooks
         self._on_change = on_change
-        self._lock = asyncio.Lock()
+        self._turn = Turn()
         self._unsettled_since: float | None = None
+        self._ended: asyncio.Event | None = None
+
+    @property
+    def ended(self) -> asyncio.Event:
+        """Set once the tenure is over; made for who waits for it, which for most leases nobody does."""
+        if self._ended is None:
+            self._ended = asyncio.Event()
+            if self.over is not None:
+                self._ended.set()
+        return self._ended
 
     @property
     def key(self) -> str:
@@ -95,22 +106,49 @@ class HeldLease:
         if self.over is None:
             self.over = reason
             self.trusted_until = _NEVER
-            self.ended.set()
+            if self._ended is not None:
+                self._ended.set()
             self._on_change(self)
 
     async def renew(self) -> None:
         """Heartbeat. Raises LeaseLost when the tenure is over, LeaseStoreError when the write was not applied."""
         await self._write(self._renewal())
 
-    async def renew_if_due(self, *, slack_seconds: float = 0.0) -> None:
-        """Heartbeat, unless a checkpoint was one while this waited for its turn; at most ``slack_seconds`` early."""
-        async with self._lock:
-            if self._clock.monotonic() >= self.renew_due_at - slack_seconds:
-                await self._write_locked(self._renewal())
+    async def renew_if_due(self) -> None:
+        """Heartbeat, unless a checkpoint was one while this waited for its turn. Raises as ``renew``."""
+        await self._write(self._renewal_if_due())
 
-    def _renewal(self) -> Callable[[Lease], Write]:
+    def begin_renewal(self, on_end: Callable[[Writing], None]) -> Writing | None:
+        """A heartbeat that is to go together with others, from now on in its turn; None where another write has that.
+
+        ``on_end`` is called when it has ended and its turn with it; at once where it is not due any more.
+        """
+        if not self._turn.take_if_free():
+            return None
+
+        def ended(writing: Writing) -> None:
+            self._turn.give_back()
+            on_end(writing)
+
+        return Writing(self._renewal_if_due(as_seen=True), ended)
+
+    @property
+    def goes_together(self) -> bool:
+        """Whether a heartbeat may go with those of other leases: nothing else is to be written here, or under way."""
+        return self._turn.is_free and not self.lease.is_pending
+
+    def _renewal_if_due(self, *, as_seen: bool = False) -> Steps:
+        if self.over is None and self._clock.monotonic() < min(self.renew_due_at, self.trusted_until):
+            return False
+        return (yield from self._renewal(as_seen=as_seen))
+
+    def _renewal(self, *, as_seen: bool = False) -> Steps:
         kbps = self._kbps()
-        return lambda lease: verbs.renew(lease, self._me, kbps)
+
+        def make(lease: Lease) -> Write:
+            return verbs.renew_as_seen(lease, kbps) if as_seen else verbs.renew(lease, self._me, kbps)
+
+        return (yield from self._steps(make))
 
     def _kbps(self) -> float | None:
         """Taken once a write: one that is sent again after a lost reply must be known for the same."""
@@ -118,40 +156,50 @@ class HeldLease:
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store progress, never going back. Raises as ``renew``."""
-        async with self._lock:
-            self._require_tenure()  # first: a lost tenure shows the new owner's row, whose progress is none of ours
-            if checkpoint < self.lease.checkpoint and self.lease.checkpoint.is_number:
-                # Only a hand that edits the table moves a row that is mine forward: begin anew, from where it says.
-                self.end("restarted")
-                raise LeaseLost(
-                    f"The row of shard {self.key} was moved forward to {self.lease.checkpoint}, beyond {checkpoint}, "
-                    "which this worker has reached; delivery goes on from there."
-                )
-            kbps = self._kbps()
-            await self._write_locked(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint, kbps))
+        await self._write(self._checkpointing(checkpoint))
+
+    def _checkpointing(self, checkpoint: Checkpoint) -> Steps:
+        self._require_tenure()  # first: a lost tenure shows the new owner's row, whose progress is none of ours
+        if checkpoint < self.lease.checkpoint and self.lease.checkpoint.is_number:
+            # Only a hand that edits the table moves a row that is mine forward: begin anew, from where it says.
+            self.end("restarted")
+            raise LeaseLost(
+                f"The row of shard {self.key} was moved forward to {self.lease.checkpoint}, beyond {checkpoint}, "
+                "which this worker has reached; delivery goes on from there."
+            )
+        kbps = self._kbps()
+        return (yield from self._steps(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint, kbps)))
 
     async def prepare(self, checkpoint: Checkpoint, state: bytes | None) -> None:
         """Lay down a checkpoint that is not meant yet, beside the one that is. Raises as ``renew``."""
-        await self._write(lambda lease: verbs.prepare_checkpoint(lease, self._me, checkpoint, state))
+        await self._write(self._steps(lambda lease: verbs.prepare_checkpoint(lease, self._me, checkpoint, state)))
 
     async def start_hand_off(self, to: str) -> None:
         """Name the next owner, going on as the actual one; nothing where a hand-off is pending already."""
-        await self._write(
-            lambda lease: None if lease.is_pending else verbs.start_hand_off(lease, to), extends_trust=False
-        )
+
+        def make(lease: Lease) -> Write | None:
+            return None if lease.is_pending else verbs.start_hand_off(lease, to)
+
+        await self._write(self._steps(make, extends_trust=False))
 
     async def take_back(self, to: str) -> bool:
         """End the hand-off to ``to`` and stay the owner; False, and nothing written, where it is not pending."""
-        return await self._write(
-            lambda lease: verbs.take_back(lease, self._me) if lease.is_pending and lease.owner == to else None
-        )
+
+        def make(lease: Lease) -> Write | None:
+            return verbs.take_back(lease, self._me) if lease.is_pending and lease.owner == to else None
+
+        return await self._write(self._steps(make))
 
     async def finish_hand_off(self) -> None:
         """Let go in favour of the next owner; nothing where no hand-off is pending.
 
         The send ends the tenure, whatever the reply.
         """
-        await self._write(lambda lease: verbs.finish_hand_off(lease, self._me) if lease.is_pending else None, ends=True)
+
+        def make(lease: Lease) -> Write | None:
+            return verbs.finish_hand_off(lease, self._me) if lease.is_pending else None
+
+        await self._write(self._steps(make, ends=True))
 
     async def release(self) -> None:
         """Let go in favour of the next owner or of whoever comes first.
@@ -162,12 +210,12 @@ class HeldLease:
         def make(lease: Lease) -> Write:
             return verbs.finish_hand_off(lease, self._me) if lease.is_pending else verbs.release(lease, self._me)
 
-        await self._write(make, ends=True)
+        await self._write(self._steps(make, ends=True))
 
     async def end_shard(self, children: tuple[str, ...]) -> None:
         """Store SHARD_END; the rows of ``children`` exist by now."""
         try:
-            await self._write(lambda lease: verbs.end_shard(lease, self._me, children))
+            await self._write(self._steps(lambda lease: verbs.end_shard(lease, self._me, children)))
         except LeaseLost:
             if self.over != "ended":  # an earlier sending of it has arrived, as a renewal found
                 raise
@@ -175,15 +223,17 @@ class HeldLease:
 
     # -- one write at a time, settled before the next
 
-    async def _write(
-        self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True
-    ) -> bool:
-        async with self._lock:
-            return await self._write_locked(make, ends=ends, extends_trust=extends_trust)
+    async def _write(self, steps: Steps) -> bool:
+        """Carry one write to its end, when it is its turn. False where there was nothing to write."""
+        await self._turn.take()
+        writing = Writing(steps, self._give_turn_back)
+        await self._calls.carry([writing])
+        return writing.outcome()
 
-    async def _write_locked(
-        self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True
-    ) -> bool:
+    def _give_turn_back(self, _: Writing) -> None:
+        self._turn.give_back()
+
+    def _steps(self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True) -> Steps:
         """Write until it stands; ``make`` says what is to be written over the row as known, None for nothing more.
 
         False where it was nothing from the beginning.
@@ -200,11 +250,11 @@ class HeldLease:
             sent = self._clock.monotonic()
             if sent >= deadline:
                 self._expire("its write was not known to stand before trust ran out")
-            result = await self._attempt(write, deadline, sent, ends)
+            result = yield from self._attempt(write, deadline, ends)
             if isinstance(result, Applied) and result.lease is not None:
                 self._settled(result.lease, sent, extends_trust and not ends)
                 break
-            row, trust_from = await self._row_behind(result, deadline, sent)
+            row, trust_from = yield from self._row_behind(result, deadline, sent)
             if trust_from is not None and row is not None and self._stands(write, row, ends):
                 self._settled(row, trust_from, extends_trust and not ends)
                 break
@@ -221,11 +271,11 @@ class HeldLease:
             self.end("released" if write.verb == "release" else "handed_off")
         return True
 
-    async def _attempt(self, write: Write, deadline: float, sent: float, ends: bool) -> WriteResult:
+    def _attempt(self, write: Write, deadline: float, ends: bool) -> Generator[Send, Answer, WriteResult]:
         if ends:
             self.trusted_until = _NEVER
         try:
-            return await self._store.write(write, timeout_seconds=min(deadline - sent, self._timing.call_seconds))
+            result = yield Send(write, deadline)
         except LeaseStoreError as error:
             if isinstance(error, LeaseTableThrottled):
                 self._hooks(Throttled(self.key, write.verb))
@@ -235,25 +285,32 @@ class HeldLease:
             if self.over is None:
                 self.trusted_until = deadline
             raise
+        assert isinstance(result, Applied | Refused | Unknown)
+        return result
 
-    async def _row_behind(self, result: WriteResult, deadline: float, sent: float) -> tuple[Lease | None, float | None]:
+    def _row_behind(
+        self, result: WriteResult, deadline: float, sent: float
+    ) -> Generator[Look, Answer, tuple[Lease | None, float | None]]:
         """The row after a write not plainly applied, and the oldest send whose fate it settles (None: no such)."""
         if isinstance(result, Refused) and self._unsettled_since is None:
             return result.lease, None
         if isinstance(result, Unknown):
             self._unsettled_since = min(sent, self._unsettled_since or sent)
-        return await self._read_row(deadline), self._unsettled_since
+        return (yield from self._read_row(deadline)), self._unsettled_since
 
-    async def _read_row(self, deadline: float) -> Lease | None:
-        """The row by a consistent read, asked until it answers or trust has run out."""
+    def _read_row(self, deadline: float) -> Generator[Look, Answer, Lease | None]:
+        """The row by a consistent read, asked for until it is told or trust has run out."""
+        look = Look(self.key)
         while True:
             try:
-                async with self._clock.timeout(self._timing.call_seconds):
-                    return await self._store.read(self.key)
-            except (LeaseStoreError, TimeoutError):
+                row = yield look
+            except LeaseStoreError:
                 if self._clock.monotonic() + _SETTLE_PAUSE_SECONDS >= deadline:
                     self._expire("a write's reply was lost and the row could not be read before trust ran out")
-                await self._clock.sleep(_SETTLE_PAUSE_SECONDS)
+                look = Look(self.key, _SETTLE_PAUSE_SECONDS)
+                continue
+            assert row is None or isinstance(row, Lease)
+            return row
 
     def _note(self, lease: Lease) -> None:
         """The row as a reply showed it: is a hand-off under way, and since when is it known?"""

@@ -24,6 +24,7 @@ from consumer.leasing.handoff import OwnerSide, is_ready, settle_mine
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.leases import Leases, TenureListener
 from consumer.leasing.own_row import OwnRow
+from consumer.leasing.renewals import Renewals
 from consumer.leasing.table_mode import RULES_2X, Coordination
 from consumer.leasing.table_watch import TableWatch
 from consumer.leasing.tenure import StopReason
@@ -31,7 +32,6 @@ from consumer.leasing.timing import LeaseTiming, notice_seconds
 from consumer.leasing.waiting import wait_for
 from consumer.leasing.worker_metrics import WorkerMetrics
 from consumer.operate.cpu import CpuReader
-from consumer.retry import Backoff
 from consumer.streams.incarnations import precedes
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
@@ -104,6 +104,7 @@ class LeaseLoop:
         self._outer = listener
         self._clock = clock
         self._random = random
+        self._renewals = Renewals(self.leases.calls, self.leases.timing, clock, random, self._spawn)
         self._owner = OwnerSide(self.leases, settings.hand_off_timeout_seconds)
         self._metrics = None if cpu is None else WorkerMetrics(cpu, clock, hooks)
         self._own_row = OwnRow(self.leases, self._with_metrics)
@@ -146,6 +147,7 @@ class LeaseLoop:
         async with asyncio.TaskGroup() as self._tasks:
             if self._metrics is not None:
                 self._spawn(self._metrics.run())
+            self._spawn(self._renewals.run())
             self._spawn(self._own_row.beat_forever())
             self._spawn(self._watch.scan_forever())
             self._spawn(self._watch.take_forever())
@@ -156,7 +158,7 @@ class LeaseLoop:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         if self._tasks is None:
-            self._early.append(work)  # a tenure that begins before run() is renewed from its first moment
+            self._early.append(work)  # a tenure that begins before run() is looked after from its first moment
             return
         try:
             self._tasks.create_task(work)
@@ -322,7 +324,7 @@ class LeaseLoop:
     # -- TenureListener: noticed here first, then passed on
 
     def tenure_began(self, held: HeldLease) -> None:
-        self._spawn(self._keep(held))
+        self._renewals.add(held)
         self._outer.tenure_began(held)
 
     def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
@@ -344,27 +346,6 @@ class LeaseLoop:
             await wait_for(held.ended, notice, self._clock)
         if held.over is None and held.hand_off_to is not None:
             self._outer.stop_changed(held, "hand_off")
-
-    # -- loops
-
-    async def _keep(self, held: HeldLease) -> None:
-        """Renew one lease until its tenure is over."""
-        backoff = Backoff(self._random, 0.05, min(1.0, self.leases.timing.renew_seconds))
-        retry_at = 0.0
-        while held.over is None:
-            now = self._clock.monotonic()
-            due = max(retry_at, held.renew_due_at - self._random.uniform(0.0, 0.1) * self.leases.timing.renew_seconds)
-            if now < min(due, held.trusted_until):
-                await wait_for(held.ended, min(due, held.trusted_until) - now, self._clock)
-                continue
-            try:
-                await held.renew_if_due(slack_seconds=0.1 * self.leases.timing.renew_seconds)
-                backoff.reset()
-            except LeaseLost:
-                return
-            except LeaseStoreError as error:
-                retry_at = self._clock.monotonic() + backoff.next_seconds()
-                _log.warning("Could not renew the lease of shard %s, trying again: %s", held.key, error)
 
 
 def _not_made(lease: Lease) -> LeaseTableUnavailable:

@@ -11,6 +11,7 @@ from typing import Protocol
 from consumer.clock import Clock
 from consumer.hooks import Hooks, LeaseRefused, LeaseTaken, TenureEnded, Throttled
 from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.lease_calls import LeaseCalls
 from consumer.leasing.sight import Sight
 from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
@@ -60,6 +61,7 @@ class Leases(Sight):
     ) -> None:
         super().__init__(me=me, timing=timing, clock=clock, max_leases=max_leases)
         self.store = store
+        self.calls = LeaseCalls(store, timing, clock)
         self.random = random
         self.hooks = hooks
         self.naming: dict[str, str] = {}
@@ -193,7 +195,7 @@ class Leases(Sight):
             lease,
             me=self.me,
             sent_at=sent,
-            store=self.store,
+            calls=self.calls,
             timing=self.timing,
             clock=self.clock,
             hooks=self.hooks,

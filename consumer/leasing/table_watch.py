@@ -256,7 +256,7 @@ class TableWatch:
             self._follow(key)
 
     def _follow_rows(self, rows: Sequence[Lease]) -> None:
-        """What rows ask of me: settle what names me, receive what comes, learn of hand-offs early; then the plan."""
+        """What rows ask of me: settle what names me, receive what comes, learn of moves early; then the plan."""
         self._receiver.settle({row.key for row in rows if self._follow(row.key)})
         if not self._leases.draining:
             self.rules.follow()
@@ -270,7 +270,10 @@ class TableWatch:
             return False
         row, held = observation.lease, leases.held.get(key)
         if held is not None:
-            if row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter:
+            is_asked_for = row.is_pending and not held.lease.is_pending and row.counter >= held.lease.counter
+            # Taken from me by a KCL 2.x, which asks nobody: the sooner it is noticed, the less is processed twice.
+            is_taken = row.actual_owner != leases.me and row.counter > held.lease.counter
+            if is_asked_for or is_taken:
                 self._spawn(self.writes.run_alone("renew", key, held.renew))
         elif row.actual_owner == leases.me or (row.owner == leases.me and leases.draining):
             self._spawn(self.writes.run_alone("settle", key, partial(settle_mine, leases, key)))

@@ -10,11 +10,11 @@ _KB: Final = 1024.0
 
 
 def smoothed_kbps(before: float | None, size_bytes: int, seconds: float, interval_seconds: float) -> float:
-    """The average after ``size_bytes`` more in ``seconds``: half of it is as old as one renewal interval.
+    """The average after ``size_bytes`` more in ``seconds``: half of it is as old as ``interval_seconds``.
 
-    The KCL folds one interval's rate in at each renewal, with weight 0.5. Here checkpoints renew as well, at any
-    distance: the weight follows from the time that passed, so that the average is the same however often it is asked
-    for.
+    The KCL folds one interval's rate in at each of its renewals, with weight 0.5. Here checkpoints renew as well, and
+    at any distance: the weight follows from the time that passed, so that the average is the same however often it is
+    asked for.
     """
     if before is None:
         return size_bytes / _KB / max(seconds, interval_seconds)
@@ -29,6 +29,8 @@ class Throughput:
 
     ``delivered_bytes`` only grows, and is the one thing that the worker's loop writes and the lease loop reads.
     """
+
+    __slots__ = ("_counted_at", "_counted_bytes", "_interval_seconds", "_kbps", "delivered_bytes")
 
     def __init__(self, stored_kbps: float | None, now: float, interval_seconds: float) -> None:
         self.delivered_bytes = 0

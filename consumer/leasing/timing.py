@@ -22,6 +22,8 @@ _LONGEST_NOTICE_SECONDS: Final = 10.0
 _LONGEST_BEAT_SECONDS: Final = 20.0
 _KCL_HAND_OFF_SECONDS: Final = 30.0
 _KCL_DISCOVERY_SECONDS: Final = 10.0
+# What lies between a reply given up on and the next attempt: a read that settles it, or a pause.
+_PAUSE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,11 @@ class LeaseTiming:
 
     ``margin_seconds``: what trust gives up for clocks that drift (1 % at most) and for a slice of user code begun in
     trust. ``trust_seconds``: how long after the *send* of its last successful write a worker acts as owner.
-    ``renew_seconds``, ``beat_seconds``: F/3, so that two writes may be lost before trust ends. ``look_seconds``: how
-    old a look at the table may be and still bear witness that nothing moved; one a renewal before F is up shows whether
-    the owner has missed any. ``call_seconds``: the longest one lease call may take before its reply counts as lost.
+    ``renew_seconds``: a little more than F/2, so that a checkpoint every F comes before the second renewal is due and
+    stands for it, yet early enough for one that is lost to be sent once more, whole. ``gather_seconds``: how much later
+    than due a renewal may go, for others to come along. ``beat_seconds``: F/3. ``look_seconds``: how old a look at the
+    table may be and still bear witness that nothing moved; one in the last third of F shows whether the owner has
+    missed a renewal. ``call_seconds``: the longest one lease call may take before its reply counts as lost.
     ``lock_seconds``: what our leader's lock states as its duration; shorter than F, so that after a leader's death the
     next one leads before the dead one's leases are free. ``lock_trust_seconds``: how long after the *send* of its last
     heartbeat a leader plans.
@@ -50,7 +54,13 @@ class LeaseTiming:
 
     @property
     def renew_seconds(self) -> float:
-        return self.failover_seconds / 3
+        # Trust is too short for two calls where F is below 2 s; then one must do.
+        for_two = self.gather_seconds + 2 * self.call_seconds + _PAUSE_SECONDS
+        return max(self.failover_seconds / 4, min(0.525 * self.failover_seconds, self.trust_seconds - for_two))
+
+    @property
+    def gather_seconds(self) -> float:
+        return self.failover_seconds / 40
 
     @property
     def lock_seconds(self) -> float:
@@ -74,9 +84,14 @@ class LeaseTiming:
         """How late a KCL's first renewal of a lease that it was given may come.
 
         It asks what it owns every half of its assignment interval (2 F; so 10 s by default), writes nothing to accept a
-        lease, and renews within F/3.
+        lease, and renews within ``kcl_renew_seconds``.
         """
-        return max(_KCL_DISCOVERY_SECONDS, self.failover_seconds) + self.renew_seconds
+        return max(_KCL_DISCOVERY_SECONDS, self.failover_seconds) + self.kcl_renew_seconds
+
+    @property
+    def kcl_renew_seconds(self) -> float:
+        """How often a KCL renews each lease, whatever it has checkpointed."""
+        return self.failover_seconds / 3
 
     @property
     def slow_hand_off_seconds(self) -> float:
@@ -103,7 +118,7 @@ class LeaseTiming:
 
     @property
     def call_seconds(self) -> float:
-        return min(2.0, max(0.25, self.failover_seconds / 4))
+        return min(2.0, max(0.25, self.failover_seconds / 6))
 
 
 def grace_seconds(scan_period_seconds: float) -> float:

@@ -36,8 +36,16 @@ class Policy:
 
         ``tables`` is the ARN that table names are put behind; ``otherwise`` what a call without one is about.
         """
-        right = f"dynamodb:{call.request.operation}"
-        of = tables + call.fields["TableName"] if "TableName" in call.fields else otherwise
+        operation, table = call.request.operation, call.fields.get("TableName")
+        if operation == "BatchExecuteStatement":
+            # What is allowed is a kind of statement; ours name one table each, between quotes.
+            operation = "PartiQLUpdate"
+            (table,) = {each["Statement"].split('"')[1] for each in call.fields["Statements"]}
+            assert all(each["Statement"].startswith("UPDATE ") for each in call.fields["Statements"])
+        elif operation == "BatchGetItem":
+            (table,) = call.fields["RequestItems"]
+        right = f"dynamodb:{operation}"
+        of = otherwise if table is None else tables + table
         if "IndexName" in call.fields:
             of += f"/index/{call.fields['IndexName']}"
         if any(right == action and fnmatchcase(of, pattern) for action, pattern in self._allowed):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from bisect import insort
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -13,12 +13,18 @@ from typing import Any, Final, TypeVar
 from consumer.clock import Clock
 from lease_store.attributes import LEASE_KEY, AttributeValue, Place
 from lease_store.coordination import LOCK_KEY, LeaderLock
-from lease_store.errors import InvalidRow, LeaseStoreError, LeaseTableUnavailable, LeaseTableUnreachable
+from lease_store.errors import (
+    InvalidRow,
+    LeaseStoreError,
+    LeaseTableThrottled,
+    LeaseTableUnavailable,
+    LeaseTableUnreachable,
+)
 from lease_store.item import Row, from_item, lock_of, scan_of, worker_of
 from lease_store.layout import LegacyRows
 from lease_store.lease import Lease, TableScan, WorkerRow
 from lease_store.memory import MemoryLeaseStore, permits
-from lease_store.store import Applied, Refused, Unknown, WriteResult
+from lease_store.store import MOST_TOGETHER, Applied, Refused, Unknown, WriteResult, check_together
 from lease_store.verbs import delete_row, delete_worker, put_worker
 from lease_store.writes import Write
 from tests.simulation.network import Journey, Network
@@ -34,6 +40,7 @@ Readable = Row | tuple[str, str]
 """A row as the production codec reads it, or the (key, reason) of one that it can't read."""
 
 _LONGEST_LAG_SECONDS: Final = 30.0
+_STATEMENTS_FATES: Final = ("refused", "lost_request", "lost_reply")
 
 
 def _unheard(what: str) -> None:
@@ -258,6 +265,47 @@ class SimStore:
             return Unknown(f"no reply to {write.verb} of {write.key}")
         except ConnectionError:
             return Unknown(f"the connection broke under {write.verb} of {write.key}")
+
+    @property
+    def most_together(self) -> int:
+        return MOST_TOGETHER
+
+    async def write_many(
+        self, writes: Sequence[Write], *, timeout_seconds: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        """One journey for all, with what strikes one of them; each statement is then struck by itself, too."""
+        check_together(writes)
+        verb = writes[0].verb
+        self._count("batch")
+        for write in writes:
+            self._count(write.verb)
+            self._table.sending(self._worker, write)
+        fates = [self._fate(write) for write in writes]
+        try:
+            async with self._clock.timeout(timeout_seconds):
+                results = await self._send(verb, lambda: list(map(self._apply_one, writes, fates)))
+                rowless = (isinstance(each, Refused) and self.strikes(verb, "rowless") for each in results)
+                pairs = zip(writes, results, rowless, strict=True)
+                return [await self._refused(write) if lacks else result for write, result, lacks in pairs]
+        except TimeoutError:
+            return [Unknown(f"no reply to a batch with {write.verb} of {write.key}") for write in writes]
+        except ConnectionError:
+            return [Unknown(f"the connection broke under a batch with {write.verb}") for write in writes]
+
+    def _fate(self, write: Write) -> str | None:
+        """What strikes a statement under a reply that is none the worse; drawn once, also for one carried twice."""
+        return next((what for what in _STATEMENTS_FATES if self.strikes(write.verb, what)), None)
+
+    def _apply_one(self, write: Write, fate: str | None) -> WriteResult | LeaseStoreError:
+        if fate == "refused":
+            return LeaseTableThrottled()
+        if fate == "lost_request":
+            return Unknown("the service failed before it")
+        result = self._table.write_as(self._worker, write)
+        return Unknown("the service failed after it") if fate == "lost_reply" else result
+
+    async def read_many(self, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
+        return await self._ask("read", lambda: [self._table.lease(key) for key in keys])
 
     async def _refused(self, write: Write) -> WriteResult:
         """As the store of a real table does: the row in the way is read, and where it can't be, nothing is known."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from consumer.leasing.timing import LeaseTiming
 from tests.simulation.leases.draw import LeaseDraw, Work
 from tests.simulation.leases.process import SimWorker
 from tests.simulation.leases.world import LeaseWorld
@@ -61,8 +62,9 @@ def test_one_worker_with_a_hundred_leases_renews_beats_and_scans_and_does_nothin
         await asyncio.sleep(20.0)
         assert len(worker.loop.leases.held) == 100
         rates = await calls_in(worker, 60.0)
-        assert set(rates) == {"renew", "beat", "scan"}
-        assert rates["renew"] == pytest.approx(100 / (failover_seconds / 3), rel=0.11)
+        assert set(rates) == {"renew", "batch", "beat", "scan"}
+        assert rates["renew"] == pytest.approx(100 / LeaseTiming(failover_seconds).renew_seconds, rel=0.03)
+        assert rates["renew"] < 25 * rates["batch"] < 1.7 * rates["renew"], "a request has room for 25"
         assert rates["beat"] == pytest.approx(3 / failover_seconds, rel=0.1)
         assert rates["scan"] <= 1.12
 
@@ -78,7 +80,7 @@ def test_a_second_worker_costs_the_fewest_moves_and_then_nothing_moves() -> None
         await asyncio.sleep(15.0)
         assert (len(first.loop.leases.held), len(second.loop.leases.held)) == (11, 10)
         assert world.judge.moves - moves == 10
-        assert set(await calls_in(second, 60.0)) == {"renew", "beat", "scan"}
+        assert set(await calls_in(second, 60.0)) == {"renew", "batch", "beat", "scan"}
 
     in_calm_world(21, 10.0, scenario)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from consumer.leasing.lease_calls import Writing
 from lease_store import verbs
 from lease_store.item import lease_of, to_item
 from lease_store.lease import Lease
@@ -91,8 +92,8 @@ def the_position_as_seen_before(original: Function) -> Function:
     happenings=("nothing",),
 )
 def an_unknown_write_stands(original: Function) -> Function:
-    async def _attempt(self: Any, write: Write, deadline: float, sent: float, ends: bool) -> Any:
-        result = await original(self, write, deadline, sent, ends)
+    def _attempt(self: Any, write: Write, deadline: float, ends: bool) -> Any:
+        result = yield from original(self, write, deadline, ends)
         return Applied(_as_written(self.lease, write)) if isinstance(result, Unknown) else result
 
     return _attempt
@@ -123,8 +124,8 @@ def an_unknown_take_stands(original: Function) -> Function:
     happenings=("start", "drain"),
 )
 def trust_lasts_beyond_the_finish(original: Function) -> Function:
-    async def _attempt(self: Any, write: Write, deadline: float, sent: float, ends: bool) -> Any:
-        return await original(self, write, deadline, sent, False)
+    def _attempt(self: Any, write: Write, deadline: float, ends: bool) -> Any:
+        return (yield from original(self, write, deadline, False))
 
     return _attempt
 
@@ -222,9 +223,10 @@ def settled_by_the_counter_alone(original: Function) -> Function:
     happenings=("nothing",),
 )
 def two_writes_in_flight(_: Function) -> Function:
-    async def renew_if_due(self: Any, *, slack_seconds: float = 0.0) -> None:
-        if self._clock.monotonic() >= self.renew_due_at - slack_seconds:
-            await self._write_locked(lambda lease: verbs.renew(lease, self._me))
+    async def renew_if_due(self: Any) -> None:
+        writing = Writing(self._renewal_if_due(), lambda _: None)
+        await self._calls.carry([writing])
+        writing.outcome()
 
     return renew_if_due
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from consumer.hooks import Fact, Hooks
 from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.lease_calls import LeaseCalls
 from consumer.leasing.leases import Leases
 from consumer.leasing.timing import LeaseTiming
 from consumer.testing.virtual_time import VirtualClock, run_virtual
@@ -67,7 +68,7 @@ class Bench(MemoryLeaseStore):
             lease,
             me=ME,
             sent_at=self.clock.monotonic(),
-            store=self,
+            calls=LeaseCalls(self, LeaseTiming(10.0), self.clock),
             timing=LeaseTiming(10.0),
             clock=self.clock,
             hooks=Hooks([self.facts.append]),

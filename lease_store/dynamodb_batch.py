@@ -1,0 +1,218 @@
+"""Many leases in one request: conditional writes as PartiQL statements, consistent reads as a batch of gets.
+
+Each statement stands or fails by itself, and an answer says so for each under HTTP 200. Where an endpoint or a policy
+does not allow such requests, this goes back to single ones for good, and says so once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from botocore.exceptions import ClientError
+
+from lease_store.attributes import LEASE_KEY
+from lease_store.dynamodb_connections import Connections
+from lease_store.dynamodb_errors import Call, error_code, never_arrived_or_refused, translate
+from lease_store.each import each_by_itself
+from lease_store.errors import LeaseStoreError, LeaseTableAccessDenied, LeaseTableThrottled
+from lease_store.item import lease_of
+from lease_store.lease import Lease
+from lease_store.partiql import render_statement
+from lease_store.store import MOST_TOGETHER, Refused, Unknown, WriteResult, applied
+from lease_store.writes import Write
+
+__all__ = ["DynamoDBBatches"]
+
+_CONDITION_FAILED: Final = "ConditionalCheckFailed"
+# A statement's error has a name of its own for what a whole request's is called otherwise; those that are not here are
+# taken for a failure of the service, after which nobody knows.
+_NAMES: Final = {
+    "AccessDenied": "AccessDeniedException",
+    "DuplicateItem": "DuplicateItemException",
+    "ItemCollectionSizeLimitExceeded": "ItemCollectionSizeLimitExceededException",
+    "ProvisionedThroughputExceeded": "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded": "RequestLimitExceeded",
+    "ResourceNotFound": "ResourceNotFoundException",
+    "ThrottlingError": "ThrottlingException",
+    "TransactionConflict": "TransactionConflictException",
+    "ValidationError": "ValidationException",
+}
+_NOT_UNDERSTOOD: Final = frozenset({"UnknownOperationException", "ValidationException"})
+# Keys that a batch of gets leaves out, for want of throughput, are asked for again so often.
+_READ_ROUNDS: Final = 5
+_READ_PAUSE_SECONDS: Final = 0.05
+
+
+class DynamoDBBatches:
+    """The batches of one lease table, for all loops; ``most_writes`` is 1 once they are known not to be taken.
+
+    ``write_one`` and ``read_one`` are the single calls. ``tell_once`` logs a sentence that has not been logged yet.
+    """
+
+    def __init__(
+        self,
+        table_name: str,
+        *,
+        call: Callable[[str], Call],
+        write_one: Callable[[Write, float], Awaitable[WriteResult]],
+        read_one: Callable[[str], Awaitable[Lease | None]],
+        tell_once: Callable[[str], None],
+    ) -> None:
+        self.most_writes = MOST_TOGETHER
+        self._reads_together = True
+        self._table_name = table_name
+        self._call = call
+        self._write_one = write_one
+        self._read_one = read_one
+        self._tell_once = tell_once
+
+    async def write(
+        self, connections: Connections, writes: Sequence[Write], timeout_seconds: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        """See ``LeaseStore.write_many``."""
+        deadline = asyncio.get_running_loop().time() + timeout_seconds
+        if self.most_writes == 1:
+            return await self._write_each(writes, deadline)
+        request = {"Statements": [render_statement(write, self._table_name) for write in writes]}
+        try:
+            async with asyncio.timeout_at(deadline):
+                answers = (await connections.ask_once("BatchExecuteStatement", request)).get("Responses")
+        except TimeoutError:
+            return [Unknown(f"no reply to a batch with {_told(each)} within {timeout_seconds:g} s") for each in writes]
+        except Exception as error:
+            if self._goes_alone(error):
+                return await self._write_each(writes, deadline)
+            if never_arrived_or_refused(error):
+                raise translate(error, self._call("PartiQLUpdate")) from error
+            return [Unknown(f"a batch with {_told(each)}: {type(error).__name__}: {error}") for each in writes]
+        if not isinstance(answers, list) or len(answers) != len(writes):
+            return [Unknown(f"the reply to a batch has no place for {_told(each)}") for each in writes]
+        return await self._results(writes, answers, deadline)
+
+    async def _results(
+        self, writes: Sequence[Write], answers: Sequence[Mapping[str, Any]], deadline: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        """What each statement came to; what was refused without a row, or for what it is, takes a second call."""
+        results = [self._result(write, answer) for write, answer in zip(writes, answers, strict=True)]
+        rowless = [each.key for each, result in zip(writes, results, strict=True) if result is _ROWLESS]
+        alone = [each for each, result in zip(writes, results, strict=True) if result is _ALONE]
+        rows = dict(zip(rowless, await self._rows_in_the_way(rowless, deadline), strict=True))
+        again = dict(zip((each.key for each in alone), await self._write_each(alone, deadline), strict=True))
+        return [
+            rows[write.key] if result is _ROWLESS else again[write.key] if result is _ALONE else result
+            for write, result in zip(writes, results, strict=True)
+        ]
+
+    def _result(self, write: Write, answer: Mapping[str, Any]) -> WriteResult | LeaseStoreError:
+        """What one statement came to; _ROWLESS and _ALONE stand for what is not known yet."""
+        said, item = answer.get("Error"), answer.get("Item")
+        if said is None:
+            if item:
+                return applied(item)
+            self._give_up("its replies lack the rows after the writes")
+            return Unknown(f"the reply to a batch lacks the row after {_told(write)}")
+        if said.get("Code") == _CONDITION_FAILED:
+            try:
+                return Refused(lease_of(said["Item"])) if said.get("Item") else _ROWLESS
+            except LeaseStoreError as unreadable:
+                return unreadable
+        refusal = _as_refusal(said)
+        if self._goes_alone(refusal):
+            return _ALONE
+        if never_arrived_or_refused(refusal):
+            return translate(refusal, self._call("PartiQLUpdate"))
+        return Unknown(f"a batch with {_told(write)}: {refusal}")
+
+    async def _rows_in_the_way(self, keys: Sequence[str], deadline: float) -> list[WriteResult | LeaseStoreError]:
+        """Where none was sent there mostly is none; but only a read can tell."""
+        if not keys:
+            return []
+        try:
+            async with asyncio.timeout_at(deadline):
+                rows = await each_by_itself(keys, self._read_one)
+        except TimeoutError:
+            return [Unknown(f"a write of {key} was refused, and its row not read in time") for key in keys]
+        return [
+            Unknown(f"a write of {key} was refused, and the row in its way can't be read: {row}")
+            if isinstance(row, LeaseStoreError)
+            else Refused(row)
+            for key, row in zip(keys, rows, strict=True)
+        ]
+
+    async def _write_each(self, writes: Sequence[Write], deadline: float) -> list[WriteResult | LeaseStoreError]:
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        return await each_by_itself(writes, lambda write: self._write_one(write, left))
+
+    def _goes_alone(self, error: Exception) -> bool:
+        """Whether batches are refused for what they are; from then on there are none."""
+        denied = isinstance(translated := translate(error, self._call("PartiQLUpdate")), LeaseTableAccessDenied)
+        if not denied and error_code(error) not in _NOT_UNDERSTOOD:
+            return False
+        self._give_up(str(translated))
+        return True
+
+    def _give_up(self, why: str) -> None:
+        self.most_writes = 1
+        self._tell_once(f"Leases of {self._table_name} are renewed one by one from now on, not 25 to a request: {why}")
+
+    async def read(self, connections: Connections, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
+        """See ``LeaseStore.read_many``."""
+        if not self._reads_together or len(keys) == 1:
+            return await each_by_itself(keys, self._read_one)
+        try:
+            items = await self._items(connections, keys)
+        except Exception as error:
+            translated = translate(error, self._call("BatchGetItem"))
+            if not isinstance(translated, LeaseTableAccessDenied) and error_code(error) not in _NOT_UNDERSTOOD:
+                raise translated from error
+            self._reads_together = False
+            self._tell_once(f"Rows of {self._table_name} are read one by one from now on: {translated}")
+            return await each_by_itself(keys, self._read_one)
+        # That a row is gone is believed of a read that was for it alone.
+        missing = [key for key in keys if key not in items]
+        rows = dict(zip(missing, await each_by_itself(missing, self._read_one), strict=True))
+        return [_lease_or_error(items[key]) if key in items else rows[key] for key in keys]
+
+    async def _items(self, connections: Connections, keys: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """The rows that there are, by key."""
+        asked: Any = {"Keys": [{LEASE_KEY: {"S": key}} for key in keys], "ConsistentRead": True}
+        items: dict[str, Mapping[str, Any]] = {}
+        for attempt in range(_READ_ROUNDS):
+            await asyncio.sleep(attempt * _READ_PAUSE_SECONDS)
+            reply = await connections.ask("BatchGetItem", {"RequestItems": {self._table_name: asked}})
+            rows = (reply.get("Responses") or {}).get(self._table_name) or []
+            items |= {str(item.get(LEASE_KEY, {}).get("S")): item for item in rows}
+            asked = (reply.get("UnprocessedKeys") or {}).get(self._table_name)
+            if not asked:
+                return items
+        raise LeaseTableThrottled(
+            f"Lease table {self._table_name} left out rows of a batch {_READ_ROUNDS} times, for its rate. "
+            "Slow down and try again; an on-demand table grows with its load."
+        )
+
+
+_ROWLESS: Final = Unknown("refused, and no row was sent along")
+_ALONE: Final = Unknown("refused for being part of a batch")
+
+
+def _told(write: Write) -> str:
+    return f"{write.verb} of {write.key}"
+
+
+def _as_refusal(said: Mapping[str, Any]) -> ClientError:
+    """A statement's error as that of a whole request, so that one place judges both."""
+    code, message = str(said.get("Code")), str(said.get("Message") or "no reason given")
+    status = 400 if code in _NAMES else 500
+    return ClientError(
+        {"Error": {"Code": _NAMES.get(code, code), "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}},  # type: ignore[typeddict-item]
+        "BatchExecuteStatement",
+    )
+
+
+def _lease_or_error(item: Mapping[str, Any]) -> Lease | LeaseStoreError | None:
+    try:
+        return lease_of(item)
+    except LeaseStoreError as error:
+        return error
