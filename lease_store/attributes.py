@@ -16,6 +16,7 @@ __all__ = [
     "Fields",
     "Place",
     "canonical",
+    "decimal_of",
     "set_float",
     "set_names",
     "set_number",
@@ -67,6 +68,18 @@ def _value(number: str) -> Hashable:
         return number  # no number of DynamoDB's: equal to itself and nothing else
 
 
+def decimal_of(text: str) -> Decimal | None:
+    """The number in an N; None where it is none of DynamoDB's.
+
+    Those end below 1E+126; what is greater took a wrong way here, and costs as many digits to write.
+    """
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        return None
+    return value if value.is_finite() and abs(value.adjusted()) <= _LARGEST_EXPONENT else None
+
+
 class Fields:
     """Takes known attributes out of a row, checking types; what is unknown or says nothing stays in ``rest``.
 
@@ -106,12 +119,8 @@ class Fields:
         text = self._take(name, "N")
         if text is None:
             return None
-        try:
-            value = Decimal(text)
-        except InvalidOperation:
-            raise self.wrong(name, f"{text!r} is not a number") from None
-        # DynamoDB's numbers end below 1E+126; what is greater took a wrong way here, and costs as many digits to write.
-        if not value.is_finite() or abs(value.adjusted()) > _LARGEST_EXPONENT:
+        value = decimal_of(text)
+        if value is None:
             raise self.wrong(name, f"{text[:200]!r} is no number of DynamoDB's")
         return value
 

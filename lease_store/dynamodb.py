@@ -6,18 +6,19 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 from aiobotocore.session import AioSession, get_session
 
-from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place, canonical
+from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place
 from lease_store.coordination import LOCK_KEY, ClientVersion, LeaderLock, TableMigration
 from lease_store.dynamodb_batch import DynamoDBBatches
 from lease_store.dynamodb_connections import Connections
 from lease_store.dynamodb_errors import Call, error_code, never_arrived_or_refused, translate
 from lease_store.dynamodb_expressions import OWNER_INDEX, create_table_request, owner_query, render_write
+from lease_store.dynamodb_pages import pages
 from lease_store.dynamodb_table import ensure_owner_index, ensure_table
 from lease_store.errors import (
     LeaseStoreError,
@@ -25,7 +26,8 @@ from lease_store.errors import (
     LeaseTableMissing,
     LeaseTableUnavailable,
 )
-from lease_store.item import lease_of, lock_of, table_scan, worker_of
+from lease_store.item import lease_of, lock_of, worker_of
+from lease_store.known_rows import KnownRows
 from lease_store.layout import LegacyRows, legacy_rows
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, Unknown, WriteResult, applied, check_together
@@ -104,6 +106,7 @@ class DynamoDBLeaseStore:
         )
         self._table_wait_seconds = table_wait_seconds
         self._sleep = sleep
+        self._rows = KnownRows()
         self._lock = threading.Lock()
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Connections] = weakref.WeakKeyDictionary()
         self._batches = DynamoDBBatches(
@@ -179,8 +182,10 @@ class DynamoDBLeaseStore:
         """Every row, all pages, eventually consistent."""
         connections = self._connections()
         with self._translated("Scan", connections, self._table_name):
-            scan = table_scan(await _every_page(connections, "Scan", {"TableName": self._table_name}))
-        self._is_older_kcls |= any(lease.entity_type is None and lease.created_at is None for lease in scan.leases)
+            scan = await self._rows.scan(pages(connections, "Scan", {"TableName": self._table_name}))
+        self._is_older_kcls = self._is_older_kcls or any(
+            lease.entity_type is None and lease.created_at is None for lease in scan.leases
+        )
         return scan
 
     async def write_worker(self, row: WorkerRow, place: Place = "leases") -> bool:
@@ -234,7 +239,8 @@ class DynamoDBLeaseStore:
                 continue
             try:
                 with self._translated("Scan", connections, table):
-                    items = await _every_page(connections, "Scan", {"TableName": table, **options})
+                    found = [page async for page in pages(connections, "Scan", {"TableName": table, **options})]
+                    items = [item for page in found for item in page.items()]
             except LeaseTableMissing:
                 connections.note_absent(table, now + _ABSENT_SECONDS)
                 continue
@@ -249,7 +255,7 @@ class DynamoDBLeaseStore:
         if connections.is_absent(OWNER_INDEX, now):
             return None
         try:
-            items = await _every_page(connections, "Query", owner_query(self._table_name, worker_id))
+            found = [page async for page in pages(connections, "Query", owner_query(self._table_name, worker_id))]
         except Exception as error:
             translated = translate(error, self._call("Query", connections, self._table_name))
             if isinstance(translated, LeaseTableAccessDenied):
@@ -258,7 +264,7 @@ class DynamoDBLeaseStore:
                 raise translated from error
             connections.note_absent(OWNER_INDEX, now + _ABSENT_SECONDS)
             return None
-        keys = [str(item.get(LEASE_KEY, {}).get("S", "")) for item in items]
+        keys = [str(item.get(LEASE_KEY, {}).get("S", "")) for page in found for item in page]
         if not all(keys):
             raise LeaseTableUnavailable(f"A row of index {OWNER_INDEX} of {self._table_name} has no key. Try again.")
         return tuple(sorted(keys))
@@ -371,25 +377,3 @@ def _outcome(write: Write, reply: Mapping[str, Any]) -> WriteResult:
     if not item:
         return Unknown(f"the reply to {write.verb} of {write.key} lacks the row it should carry")
     return applied(item, write.place)
-
-
-async def _every_page(connections: Connections, operation: str, request: Mapping[str, Any]) -> list[Item]:
-    """All items of a Scan or a Query; never a part of them."""
-    table = request["TableName"]
-    request = dict(request)
-    items: list[Item] = []
-    ends: set[Hashable] = set()
-    # Ends with the table: each page begins after the key that ended the last one, and none ends where one did.
-    while True:
-        page = await connections.ask(operation, request)
-        if not isinstance(page.get("Items"), list):
-            raise LeaseTableUnavailable(f"A page of the {operation} of lease table {table} has no Items. Try again.")
-        items += page["Items"]
-        start = page.get("LastEvaluatedKey")
-        if not start:
-            return items
-        end = canonical({"M": start})
-        if end in ends:
-            raise LeaseTableUnavailable(f"The {operation} of lease table {table} does not move past {start}.")
-        ends.add(end)
-        request["ExclusiveStartKey"] = start

@@ -11,7 +11,8 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore import xform_name
 
-from lease_store.strict_parser import StrictParser, reading_with
+from lease_store.strict_parser import reading_with
+from lease_store.table_parser import TableParser
 
 __all__ = ["Connections"]
 
@@ -51,7 +52,7 @@ class Connections:
             )
             return await self._stack.enter_async_context(context)
 
-        session = reading_with(session, StrictParser)
+        session = reading_with(session, TableParser)
         once, retrying = await client(1), await client(_READ_ATTEMPTS)
         self.endpoint_url = once.meta.endpoint_url
         self._clients = once, retrying

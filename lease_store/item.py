@@ -42,6 +42,7 @@ __all__ = [
     "item_of",
     "lease_of",
     "lock_of",
+    "row_of",
     "scan_of",
     "table_scan",
     "to_item",
@@ -162,9 +163,17 @@ def lock_of(item: Mapping[str, AttributeValue] | None, place: Place = "leases") 
     return row if isinstance(row, LeaderLock) else None
 
 
+def row_of(item: Mapping[str, AttributeValue], place: Place = "leases") -> Row | tuple[str, str]:
+    """A row as a value; of one that can't be read its key and the reason."""
+    try:
+        return from_item(item, place)
+    except InvalidRow as error:
+        return str(item.get(KEY_ATTRIBUTES[place], {}).get("S", "")), str(error)
+
+
 def table_scan(items: Iterable[Mapping[str, AttributeValue]], place: Place = "leases") -> TableScan:
     """All rows of a table by kind; a row that can't be read is named with the reason and hides no other."""
-    return scan_of(_read(item, place) for item in items)
+    return scan_of(row_of(item, place) for item in items)
 
 
 def scan_of(rows: Iterable[Row | tuple[str, str]]) -> TableScan:
@@ -196,13 +205,6 @@ def scan_of(rows: Iterable[Row | tuple[str, str]]) -> TableScan:
         client_version=client_version,
         table_migration=table_migration,
     )
-
-
-def _read(item: Mapping[str, AttributeValue], place: Place) -> Row | tuple[str, str]:
-    try:
-        return from_item(item, place)
-    except InvalidRow as error:
-        return str(item.get(KEY_ATTRIBUTES[place], {}).get("S", "")), str(error)
 
 
 def _lease(key: str, fields: Fields) -> Lease:

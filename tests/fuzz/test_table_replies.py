@@ -6,6 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import botocore.session
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,15 +15,27 @@ from lease_store import verbs
 from lease_store.coordination import LeaderLock, coordination_to_item
 from lease_store.dynamodb import DynamoDBLeaseStore
 from lease_store.errors import LeaseStoreError
-from lease_store.item import to_item, worker_to_item
+from lease_store.item import table_scan, to_item, worker_to_item
 from lease_store.layout import LegacyRows
 from lease_store.lease import Lease, TableScan, WorkerRow
 from lease_store.store import Applied, Refused, Unknown
+from lease_store.strict_parser import StrictParser
 from tests.fuzz.canned import CannedBench, Reply, outcome
 from tests.fuzz.mutations import replies
 
 LEASE = Lease(key="shardId-1", owner="me", counter=7, stream="orders@1", created_at="1", parents=("shardId-0",))
 ROW = to_item(LEASE)
+FULL_ROW = ROW | {
+    "leaseKey": {"S": "shardId-2"},
+    "checkpointOwner": {"S": "peer"},
+    "childShardIds": {"SS": ["shardId-4", "shardId-3"]},
+    "startingHashKey": {"S": "0"},
+    "endingHashKey": {"S": "340282366920938463463374607431768211455"},
+    "throughputKBps": {"N": "12.5"},
+    "leaseholdStartAt": {"N": "1795000000"},
+    "leaseholdTakenBack": {"N": "6"},
+    "entityType": {"S": "LEASE"},
+}
 PEER = worker_to_item(WorkerRow(worker_id="peer", beat=3, failover_seconds=10.0))
 LOCK = LeaderLock(owner="peer", version="1", duration_seconds=9.0)
 LOCK_ROW = coordination_to_item(LOCK)
@@ -106,6 +119,32 @@ def test_a_scan_shows_every_row_or_fails(bench: Bench, chance: st.DataObject) ->
         shown = len(answer.leases) + len(answer.workers) + len(answer.foreign) + len(answer.unreadable)
         assert shown == len(document["Items"])
         assert all(isinstance(lease.key, str) for lease in answer.leases)
+
+
+@pytest.fixture(scope="module")
+def scan_shape() -> Any:
+    """Botocore's model of a Scan's reply."""
+    return botocore.session.Session().get_service_model("dynamodb").operation_model("Scan").output_shape
+
+
+@given(chance=st.data())
+@settings(max_examples=200)
+def test_a_scan_says_what_parser_and_codec_say_of_the_whole_reply(
+    bench: Bench, scan_shape: Any, chance: st.DataObject
+) -> None:
+    """Rows that are known or ordinary take a way of their own; a reply that the parser believes is read alike."""
+    reply, document = chance.draw(replies({"Items": [dict(ROW), dict(FULL_ROW), dict(PEER)]}))
+    answer = bench.ask(lambda store: store.scan(), reply)
+    if document is None or document.get("LastEvaluatedKey"):
+        return
+    try:
+        parsed = StrictParser()._handle_json_body(reply.body, scan_shape)
+        expected = table_scan(parsed["Items"])
+    except (KeyError, ValueError):
+        assert isinstance(answer, LeaseStoreError)
+    else:
+        assert answer == expected
+        assert bench.ask(lambda store: store.scan(), reply) == expected, "read once, it is read otherwise"
 
 
 @pytest.mark.parametrize(("reads", "row"), [("read", ROW), ("read_worker", PEER)])
