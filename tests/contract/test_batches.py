@@ -1,0 +1,132 @@
+"""Many writes and reads in one request: the same conditions and the same rows as one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from lease_store import Applied, Lease, Refused, Write, verbs
+from lease_store.errors import InvalidRow
+from lease_store.item import lease_of, to_item
+from tests.contract.bench import Bench, same
+from tests.contract.counterparts import kind_of, seed
+from tests.contract.verb_cases import CASES, OWNED, PENDING, REFUSED_BY, Case, violations
+from tests.golden.recordings import writes as recorded_writes
+
+BESIDE = replace(OWNED, key="beside")
+
+
+async def together(bench: Bench, write: Write) -> Any:
+    """The result of one write that goes with another, which succeeds."""
+    bench.put(to_item(BESIDE))
+    result, other = await bench.store.write_many([write, verbs.renew_as_seen(BESIDE)], timeout_seconds=10.0)
+    assert other == Applied(replace(BESIDE, counter=BESIDE.counter + 1)), "each stands or fails by itself"
+    return result
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_a_write_among_others_leaves_the_row_that_it_leaves_alone(bench: Bench, case: Case) -> None:
+    bench.put(case.row)
+    result = await together(bench, case.write)
+    assert result == Applied(lease_of(case.row_after))
+    assert same(bench.get(), case.row_after)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if REFUSED_BY[name]])
+async def test_each_expectation_alone_refuses_and_shows_the_row_in_the_way(bench: Bench, name: str) -> None:
+    for what, row in violations(name).items():
+        bench.put(row)
+        assert await together(bench, CASES[name].write) == Refused(lease_of(row)), what
+        assert same(bench.get(), row), what
+
+
+ALTERED_SINCE = {
+    "counter": {"leaseCounter": {"N": "9"}},
+    "owner": {"leaseOwner": {"S": "w9"}},
+    "no owner": {"leaseOwner": None},
+    "a hand-off": {"leaseOwner": {"S": "w2"}, "checkpointOwner": {"S": "w1"}},
+    "checkpoint": {"checkpoint": {"S": "120"}},
+    "ended": {"checkpoint": {"S": "SHARD_END"}},
+}
+
+
+@pytest.mark.parametrize("alteration", ALTERED_SINCE.values(), ids=ALTERED_SINCE)
+async def test_a_renewal_for_going_together_stands_only_in_the_row_as_seen(bench: Bench, alteration: Any) -> None:
+    row = {name: value for name, value in (to_item(OWNED) | alteration).items() if value is not None}
+    bench.put(row)
+    assert await together(bench, verbs.renew_as_seen(OWNED)) == Refused(await bench.store.read("shard-1"))
+    assert same(bench.get(), row)
+
+
+@pytest.mark.parametrize("lease", [OWNED, PENDING, replace(OWNED, created_at=None, stream=None, entity_type=None)])
+async def test_a_renewal_for_going_together_is_a_renewal_with_its_load(bench: Bench, lease: Lease) -> None:
+    bench.put(to_item(lease))
+    result = await together(bench, verbs.renew_as_seen(lease, 12.3456785))
+    assert isinstance(result, Applied)
+    expected = to_item(lease) | {"leaseCounter": {"N": "8"}, "throughputKBps": {"N": "12.345679"}}
+    assert same(bench.get(), expected)
+
+
+async def test_a_row_that_a_kcl_wrote_is_renewed_among_others_and_refused_where_it_moved(bench: Bench) -> None:
+    """Each row before a recorded renewal, under the recorded owner."""
+    renewals = [each for each in recorded_writes().values() if kind_of(each) == "renew"]
+    rows = [row for each in renewals if (row := seed(each)) is not None]
+    assert len(rows) >= 3
+    for number, row in enumerate(rows):
+        named = row | {"leaseKey": {"S": f"kcl-{number}"}}
+        bench.put(named)
+        lease = await bench.store.read(f"kcl-{number}")
+        assert lease is not None
+        moved, stands = verbs.renew_as_seen(replace(lease, counter=lease.counter + 1)), verbs.renew_as_seen(lease)
+        assert isinstance(await together(bench, moved), Refused)
+        assert isinstance(await together(bench, stands), Applied)
+        counter = {"leaseCounter": {"N": str(lease.counter + 1)}}
+        assert same(bench.get(f"kcl-{number}"), named | counter)
+
+
+async def test_twenty_five_go_together_and_each_has_its_own_result(bench: Bench) -> None:
+    leases = [replace(OWNED, key=f"s{number:02d}") for number in range(25)]
+    for lease in leases[:-1]:
+        bench.put(to_item(lease))
+    writes = [verbs.renew_as_seen(replace(lease, counter=7 + number % 2)) for number, lease in enumerate(leases)]
+    results = await bench.store.write_many(writes, timeout_seconds=10.0)
+    assert [type(each) for each in results] == [Applied, Refused] * 12 + [Refused]
+    assert results[-1] == Refused(None), "an update makes no row"
+    assert bench.get("s24") is None
+    rows = await bench.store.read_many([lease.key for lease in leases[:-1]])
+    assert [row.counter for row in rows if isinstance(row, Lease)] == [8, 7] * 12
+
+
+@pytest.mark.parametrize(
+    "writes",
+    [
+        [verbs.renew_as_seen(OWNED), verbs.renew(OWNED, "w1")],
+        [verbs.renew_as_seen(replace(OWNED, key=str(number))) for number in range(26)],
+        [verbs.create(Lease(key="new")), verbs.renew_as_seen(OWNED)],
+        [verbs.delete(OWNED), verbs.renew_as_seen(BESIDE)],
+        [replace(verbs.renew_as_seen(OWNED), place="metrics"), verbs.renew_as_seen(BESIDE)],
+    ],
+    ids=["one key twice", "26", "a put", "a delete", "another table"],
+)
+async def test_what_may_not_go_together_is_not_sent(bench: Bench, writes: list[Write]) -> None:
+    bench.put(to_item(OWNED))
+    with pytest.raises(ValueError, match="together"):
+        await bench.store.write_many(writes, timeout_seconds=10.0)
+    assert same(bench.get(), to_item(OWNED))
+
+
+async def test_rows_are_read_together_in_the_order_asked_for(bench: Bench) -> None:
+    bench.put(to_item(OWNED))
+    bench.put(to_item(BESIDE))
+    bench.put({"leaseKey": {"S": "broken"}, "leaseCounter": {"N": "1"}, "entityType": {"S": "LEASE"}})
+    rows = await bench.store.read_many(["beside", "nowhere", "shard-1", "broken"])
+    assert rows[:3] == [BESIDE, None, OWNED]
+    assert isinstance(rows[3], InvalidRow)
+
+
+async def test_a_refusal_by_an_unreadable_row_among_others_names_it(bench: Bench) -> None:
+    bench.put({"leaseKey": {"S": "shard-1"}, "leaseCounter": {"N": "1"}, "entityType": {"S": "LEASE"}})
+    result = await together(bench, verbs.renew_as_seen(OWNED))
+    assert isinstance(result, InvalidRow)
