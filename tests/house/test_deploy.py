@@ -17,8 +17,8 @@ POLICY: dict[str, Any] = json.loads((ROOT / "deploy/iam-policy.json").read_text(
 # The files that talk to each service; DynamoDB Streams is an endpoint of its own whose actions carry DynamoDB's prefix.
 BORDERS = {
     "dynamodb": ("consumer/streams/dynamodb_streams.py", "lease_store/dynamodb*.py"),
-    "dynamodbstreams": ("consumer/streams/dynamodb_streams.py",),
-    "kinesis": ("consumer/streams/kinesis.py",),
+    "dynamodbstreams": ("consumer/streams/dynamodb_streams.py", "consumer/streams/aws_clients.py"),
+    "kinesis": ("consumer/streams/kinesis.py", "consumer/streams/aws_clients.py"),
 }
 # What is allowed is a kind of statement, and ours change rows that are there.
 RIGHTS = {"BatchExecuteStatement": "PartiQLUpdate"}

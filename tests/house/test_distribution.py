@@ -25,7 +25,7 @@ def test_requirements_have_lower_bounds_only_and_no_extra_pins_botocore():
     for requirement in PROJECT["dependencies"] + extras:
         assert re.fullmatch(r"[a-z0-9-]+>=[0-9.]+", requirement), requirement
     assert not [each for each in extras if "boto" in each]
-    assert set(PROJECT["optional-dependencies"]) == {"cli", "testing", "fast"}
+    assert set(PROJECT["optional-dependencies"]) == {"cli", "testing"}
 
 
 def test_the_readme_begins_with_the_two_commands():
