@@ -63,6 +63,8 @@ class ScriptedServer:
 
 
 OPERATIONS = (
+    "BatchExecuteStatement",
+    "BatchGetItem",
     "CreateTable",
     "DeleteItem",
     "DescribeTable",
