@@ -16,6 +16,7 @@ import inspect
 import logging
 import traceback
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePath
@@ -86,16 +87,16 @@ async def _own_task(make: Callable[[], Awaitable[Any]], may_begin: Callable[[], 
         except BaseException as error:
             return Raised(error)
 
+    me = asyncio.current_task()
+    assert me is not None
+    cancelled_before = me.cancelling()
     task = asyncio.get_running_loop().create_task(guarded())
-    cancelled: asyncio.CancelledError | None = None
     while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-            task.cancel()
-    if cancelled is not None:
-        raise cancelled
+        # Our cancellation is handed on to the task that is awaited. Whatever it makes of that, ours it stays.
+        with suppress(asyncio.CancelledError):
+            await task
+    if me.cancelling() > cancelled_before:
+        raise asyncio.CancelledError
     # A task that cancels itself in its last step ends as cancelled although its code caught everything.
     return Raised(asyncio.CancelledError()) if task.cancelled() else task.result()
 

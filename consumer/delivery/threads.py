@@ -47,24 +47,31 @@ class UserThreads(Protocol):
 class _Job:
     """One call on its way through the pool."""
 
-    __slots__ = ("call", "done", "loop", "outcome")
+    __slots__ = ("_waiter", "call", "loop", "outcome")
 
     def __init__(self, call: Callable[[], Any]) -> None:
         self.call = call
         self.loop = asyncio.get_running_loop()
-        self.done: asyncio.Future[None] = self.loop.create_future()
         self.outcome: Outcome[Any] | None = None
+        """Set on the loop, once no thread is at it any more."""
+        self._waiter: asyncio.Future[None] | None = None
 
-    def deliver(self) -> None:
+    async def change(self) -> None:
+        """Wait for the outcome; cancelled or not, it may be waited for again."""
+        self._waiter = self.loop.create_future()
+        await self._waiter
+
+    def deliver(self, outcome: Outcome[Any]) -> None:
         try:
-            self.loop.call_soon_threadsafe(self._wake)
+            self.loop.call_soon_threadsafe(self._end, outcome)
         except RuntimeError:
             # The loop is closed: the worker is gone, nobody waits for this call any more.
             return
 
-    def _wake(self) -> None:
-        if not self.done.done():
-            self.done.set_result(None)
+    def _end(self, outcome: Outcome[Any]) -> None:
+        self.outcome = outcome
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class DaemonThreads:
@@ -97,9 +104,9 @@ class DaemonThreads:
         job = _Job(_in_context(call))
         self._submit(job)
         cancelled: asyncio.CancelledError | None = None
-        while not job.done.done():
+        while job.outcome is None:
             try:
-                await asyncio.wait({job.done})
+                await job.change()
             except asyncio.CancelledError as error:
                 if self._withdraw(job):
                     raise
@@ -107,7 +114,6 @@ class DaemonThreads:
                 cancelled = error
         if cancelled is not None:
             raise cancelled
-        assert job.outcome is not None
         return job.outcome
 
     def close(self) -> None:
@@ -150,11 +156,11 @@ class DaemonThreads:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            job.outcome = captured(job.call)
+            outcome = captured(job.call)
             with self._changed:
                 self._busy -= 1
-            job.deliver()
-            del job  # an idle thread must not keep the last batch alive
+            job.deliver(outcome)
+            del job, outcome  # an idle thread must not keep the last batch alive
 
     def _next(self) -> _Job | None:
         with self._changed:

@@ -16,6 +16,7 @@ __all__ = ["Weight", "weigh"]
 _ENVELOPE_BYTES: Final = 400
 _size_of: Final = attrgetter("size_bytes")
 _data_of: Final = attrgetter("data")
+_key_of: Final = attrgetter("partition_key")
 
 
 class Weight(NamedTuple):
@@ -31,7 +32,8 @@ class Weight(NamedTuple):
 
 def weigh(batch: Sequence[Record]) -> Weight:
     """The weight of a batch of one shard, which has at least one record."""
-    size = sum(map(_size_of, batch))
     if isinstance(batch[0], KinesisRecord):
-        return Weight(size, sum(map(len, map(_data_of, batch))))
+        data = sum(map(len, map(_data_of, batch)))
+        return Weight(data + len("".join(map(_key_of, batch)).encode(errors="surrogatepass")), data)
+    size = sum(map(_size_of, batch))
     return Weight(size, size + _ENVELOPE_BYTES * len(batch) if isinstance(batch[0], DynamoDBRecord) else size)
