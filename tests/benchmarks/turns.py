@@ -69,6 +69,7 @@ class _Runner:
         """The instant at which its count moves: CPU time is read between two pages, not within one."""
         before, deadline = self.slots.total(), time.monotonic() + _PAGE_SECONDS
         while self.slots.total() == before:
+            self.check()
             if time.monotonic() > deadline:
                 self.child.check()
                 raise TimeoutError(f"{self.child.name}: no record in {_PAGE_SECONDS:g} s.\n{self.child.last_words()}")
