@@ -300,14 +300,14 @@ class HeldLease:
 
     def _read_row(self, deadline: float) -> Generator[Look, Answer, Lease | None]:
         """The row by a consistent read, asked for until it is told or trust has run out."""
-        look = Look(self.key)
+        look = Look(self.key, deadline)
         while True:
             try:
                 row = yield look
             except LeaseStoreError:
                 if self._clock.monotonic() + _SETTLE_PAUSE_SECONDS >= deadline:
                     self._expire("a write's reply was lost and the row could not be read before trust ran out")
-                look = Look(self.key, _SETTLE_PAUSE_SECONDS)
+                look = Look(self.key, deadline, _SETTLE_PAUSE_SECONDS)
                 continue
             assert row is None or isinstance(row, Lease)
             return row

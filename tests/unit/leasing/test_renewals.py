@@ -1,0 +1,314 @@
+"""One round for all of a worker's leases: when each goes, with whom, and what a batch's fate means for each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from consumer.hooks import Hooks, Throttled
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.lease_calls import LeaseCalls
+from consumer.leasing.renewals import Renewals
+from consumer.leasing.timing import LeaseTiming
+from lease_store import verbs
+from lease_store.checkpoint import Checkpoint
+from lease_store.errors import LeaseStoreError, LeaseTableThrottled, LeaseTableUnavailable
+from lease_store.lease import Lease
+from lease_store.store import Unknown, WriteResult
+from lease_store.writes import Write
+from tests.unit.leasing.scripted_store import ME, Bench, on_bench
+
+TIMING = LeaseTiming(10.0)
+R, TRUST = TIMING.renew_seconds, TIMING.trust_seconds
+Fate = Callable[[Write], WriteResult | LeaseStoreError | None]
+
+
+class Round:
+    """Leases held on a bench and their renewals; ``sent`` has each request as (when, keys), reads as ("read", keys).
+
+    ``fates`` says of each batch to come what becomes of its statements: None is as the table has it. A batch with a
+    fate of "lost" is never answered, and applied where it says so.
+    """
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.sent: list[tuple[float, list[str]]] = []
+        self.reads: list[list[str]] = []
+        self.fates: list[Fate | str] = []
+        self.started = bench.clock.monotonic()
+        self.calls = LeaseCalls(bench, TIMING, bench.clock)
+        self.most = 25
+        write, read = bench.write, bench.read
+        bench.write_many = self._write_many  # type: ignore[method-assign]
+        bench.read_many = self._read_many  # type: ignore[method-assign]
+
+        async def write_one(each: Write, *, timeout_seconds: float) -> WriteResult:
+            if each.verb == "renew":
+                self._note([each.key])
+            return await write(each, timeout_seconds=timeout_seconds)
+
+        bench.write = write_one  # type: ignore[method-assign]
+        self._read = read
+        self.renewals = Renewals(self.calls, TIMING, bench.clock, random.Random(1), self._spawn)
+        bench.begin_for_good(self.renewals.run())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self.bench.begin(work)
+
+    def _note(self, keys: list[str]) -> None:
+        self.sent.append((round(self.bench.clock.monotonic() - self.started, 3), keys))
+
+    def hold(self, *keys: str) -> list[HeldLease]:
+        """Win leases now."""
+        return [self._hold(key) for key in keys]
+
+    def _hold(self, key: str) -> HeldLease:
+        lease = Lease(key=key, owner=ME, counter=7, created_at="1")
+        self.bench.apply(verbs.create(lease))
+        held = HeldLease(
+            lease,
+            me=ME,
+            sent_at=self.bench.clock.monotonic(),
+            calls=self.calls,
+            timing=TIMING,
+            clock=self.bench.clock,
+            hooks=Hooks([self.bench.facts.append]),
+            on_change=self.bench.changes.append,
+        )
+        self.renewals.add(held)
+        return held
+
+    async def _write_many(
+        self, writes: Sequence[Write], *, timeout_seconds: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        self._note([write.key for write in writes])
+        fate = self.fates.pop(0) if self.fates else None
+        if isinstance(fate, str):
+            if fate == "lost, applied":
+                for write in writes:
+                    self.bench.apply(write)
+            await self.bench.clock.sleep(timeout_seconds)
+            return [Unknown("lost")] * len(writes)
+        if fate is None:
+            return [self.bench.apply(write) for write in writes]
+        return [fated if (fated := fate(write)) is not None else self.bench.apply(write) for write in writes]
+
+    async def _read_many(self, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
+        self.reads.append(list(keys))
+        return [await self._read(key) for key in keys]
+
+    async def until(self, seconds: float) -> None:
+        """Wait until so long after the start."""
+        await self.bench.clock.sleep(self.started + seconds - self.bench.clock.monotonic())
+
+
+def on_round(test: Callable[[Round], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    async def play(bench: Bench) -> None:
+        await test(Round(bench))
+
+    play.__name__, play.__doc__, play.__module__ = test.__name__, test.__doc__, test.__module__
+    return on_bench(play)
+
+
+A, B, C, D = "a", "b", "c", "d"
+
+
+@on_round
+async def test_those_due_together_go_in_one_request_when_they_are_due_and_never_before(play: Round) -> None:
+    play.hold(A, B, C)
+    await play.until(2 * R + 0.1)
+    assert play.sent == [(R, [A, B, C]), (2 * R, [A, B, C])]
+
+
+@on_round
+async def test_one_that_is_due_by_itself_goes_as_a_plain_write(play: Round) -> None:
+    play.hold(A)
+    await play.until(R + 0.1)
+    assert play.sent == [(R, [A])]
+    assert play.bench.sent == ["renew"]
+
+
+@on_round
+async def test_one_that_is_due_waits_a_little_for_others_and_they_stay_together(play: Round) -> None:
+    for key, at in ((A, 0.0), (B, 0.1), (C, 0.2), (D, 1.0)):
+        await play.until(at)
+        play.hold(key)
+    await play.until(2 * R + 0.3)
+    assert play.sent == [(R + 0.2, [A, B, C]), (R + 1.0, [D]), (2 * R + 0.2, [A, B, C])]
+
+
+@on_round
+async def test_a_request_has_room_for_25(play: Round) -> None:
+    keys = [f"{number:02d}" for number in range(60)]
+    play.hold(*keys)
+    await play.until(R + 0.1)
+    assert [len(sent) for _, sent in play.sent] == [25, 25, 10]
+    assert sorted(key for _, sent in play.sent for key in sent) == keys, "each once"
+
+
+@on_round
+async def test_a_checkpoint_stands_for_a_renewal(play: Round) -> None:
+    """Every 10 s: then the renewal between two checkpoints is the only one, and 720 writes an hour are enough."""
+    (held,) = play.hold(A)
+    for number in range(1, 7):
+        await play.until(10.0 * number)
+        await held.checkpoint(Checkpoint(str(number)))
+    assert len(play.sent) == 6
+    assert play.bench.sent.count("set_checkpoint") == 6
+
+
+@on_round
+async def test_what_was_checkpointed_meanwhile_is_left_out(play: Round) -> None:
+    a, *_ = play.hold(A, B, C, D)
+    await play.until(3.0)
+    await a.checkpoint(Checkpoint("5"))
+    await play.until(R + 0.1)
+    assert play.sent == [(R, [B, C, D])]
+
+
+@on_round
+async def test_a_batch_takes_no_lease_that_is_being_written_and_waits_for_none(play: Round) -> None:
+    """That one goes by itself when its turn comes, if it is still due."""
+    a, *_ = play.hold(A, B, C, D)
+    await a._turn.take()
+    await play.until(R + 0.5)
+    assert play.sent == [(R, [B, C, D])]
+    a._turn.give_back()
+    await play.until(R + 0.6)
+    assert play.sent[1:] == [(R + 0.5, [A])]
+
+
+@on_round
+async def test_a_turn_that_is_taken_in_between_keeps_nobody_waiting(play: Round) -> None:
+    a, b, c = play.hold(A, B, C)
+    await play.until(R)
+    await a._turn.take()
+    assert a.begin_renewal(lambda _: None) is None
+    await play.until(R + 0.1)
+    assert sorted(key for _, keys in play.sent for key in keys) == [B, C]
+    a._turn.give_back()
+    await play.until(R + 0.2)
+    assert {held.lease.counter for held in (a, b, c)} == {8}
+
+
+@on_round
+async def test_a_lost_batch_that_stands_is_settled_by_one_read_and_trust_runs_from_its_send(play: Round) -> None:
+    leases = play.hold(A, B, C)
+    play.fates = ["lost, applied"]
+    await play.until(R + TIMING.call_seconds + 0.1)
+    assert play.sent == [(R, [A, B, C])]
+    assert play.reads == [[A, B, C]]
+    assert {held.trusted_until - play.started for held in leases} == {R + TRUST}
+
+
+@on_round
+async def test_a_lost_batch_that_never_arrived_is_read_and_sent_again_together(play: Round) -> None:
+    leases = play.hold(A, B, C)
+    play.fates = ["lost"]
+    again = R + TIMING.call_seconds
+    await play.until(again + 0.1)
+    assert [keys for _, keys in play.sent] == [[A, B, C]] * 2
+    assert play.reads == [[A, B, C]]
+    assert [held.trusted_until - play.started for held in leases] == [pytest.approx(again + TRUST)] * 3
+    assert [held.lease.counter for held in leases] == [8, 8, 8]
+
+
+@on_round
+async def test_the_unsettled_of_a_batch_never_trust_beyond_their_oldest_send(play: Round) -> None:
+    """Two sends, both lost: which of them was applied can't be told."""
+    leases = play.hold(A, B, C)
+    play.fates = ["lost", "lost, applied"]
+    await play.until(R + 2 * TIMING.call_seconds + 0.2)
+    assert play.reads == [[A, B, C]] * 2
+    assert {held.trusted_until - play.started for held in leases} == {R + TRUST}
+
+
+@on_round
+async def test_one_whole_batch_may_be_lost_and_no_tenure_with_it(play: Round) -> None:
+    leases = play.hold(A, B, C)
+    play.fates = ["lost"]
+    await play.until(3 * R)
+    assert [held.over for held in leases] == [None] * 3
+
+
+@on_round
+async def test_each_statement_is_judged_by_itself_under_a_reply_that_is_well(play: Round) -> None:
+    a, b, c, d = play.hold(A, B, C, D)
+    play.bench.apply(verbs.take(b.lease, "thief"))
+    fates: dict[str, Any] = {C: LeaseTableThrottled(), D: Unknown("the service failed")}
+    play.fates = [lambda write: fates.get(write.key)]
+    await play.until(R + 0.01)
+    assert (a.over, a.lease.counter) == (None, 8)
+    assert (b.over, b.lease.owner) == ("lost", "thief")
+    assert Throttled(C, "renew") in play.bench.facts
+    await play.until(R + 0.3)
+    assert (c.over, c.lease.counter) == (None, 8)
+    assert (d.over, d.lease.counter) == (None, 8)
+    assert all(set(keys) <= {C, D} for _, keys in play.sent[1:]), "nobody else is written again"
+
+
+@on_round
+async def test_a_batch_that_was_refused_as_a_whole_is_tried_again_soon_and_nothing_is_lost(play: Round) -> None:
+    leases = play.hold(A, B, C)
+    play.fates = [lambda write: LeaseTableUnavailable()]
+    await play.until(R + 1.0)
+    assert [(held.over, held.lease.counter) for held in leases] == [(None, 8)] * 3
+
+
+@on_round
+async def test_a_hand_off_started_meanwhile_is_heard_of_and_the_renewal_goes_again(play: Round) -> None:
+    a, *_ = play.hold(A, B, C)
+    play.bench.apply(verbs.start_hand_off(a.lease, "next"))
+    await play.until(R + 0.1)
+    assert a.hand_off_to == "next"
+    assert (a.over, a.lease.counter) == (None, 8)
+    await play.until(2 * R + 0.1)
+    assert sorted(keys for _, keys in play.sent[-2:]) == [[A], [B, C]], "while it is pending it goes by itself"
+
+
+@on_round
+async def test_a_table_that_answers_nothing_ends_each_tenure_when_its_trust_is_out(play: Round) -> None:
+    leases = play.hold(A, B, C)
+    play.fates = ["lost"] * 20
+
+    async def silent(keys: Sequence[str]) -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    play.bench.read_many = silent  # type: ignore[method-assign]
+    await play.until(TRUST + 0.1)
+    assert [held.over for held in leases] == ["expired"] * 3
+
+
+@on_round
+async def test_an_endpoint_that_takes_no_batches_gets_none(play: Round) -> None:
+    type(play.bench).most_together = property(lambda _: 1)  # type: ignore[method-assign, assignment]
+    try:
+        play.hold(A, B, C, D)
+        await play.until(R + 0.1)
+        assert play.sent == [(R, [key]) for key in (A, B, C, D)]
+    finally:
+        del type(play.bench).most_together
+
+
+@on_round
+async def test_a_lease_that_is_over_is_forgotten(play: Round) -> None:
+    a, *_ = play.hold(A, B, C)
+    await a.release()
+    await play.until(R + 0.1)
+    assert play.sent == [(R, [B, C])]
+
+
+@on_round
+async def test_no_lease_costs_a_task(play: Round) -> None:
+    await asyncio.sleep(0)
+    before = len(asyncio.all_tasks())
+    play.hold(*(f"{number:03d}" for number in range(500)))
+    await play.until(R - 0.1)
+    assert len(asyncio.all_tasks()) == before
+    await play.until(3 * R - 0.1)
+    assert len(asyncio.all_tasks()) == before
