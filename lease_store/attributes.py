@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
+from sys import intern
 from typing import Any, Final, Literal
 
 from lease_store.checkpoint import Checkpoint, is_sequence_number
@@ -12,6 +14,7 @@ from lease_store.errors import InvalidRow
 __all__ = [
     "KEY_ATTRIBUTES",
     "LEASE_KEY",
+    "NOTHING",
     "AttributeValue",
     "Fields",
     "Place",
@@ -32,6 +35,9 @@ Place = Literal["leases", "coordinator", "metrics"]
 
 LEASE_KEY: Final = "leaseKey"
 KEY_ATTRIBUTES: Final[Mapping[Place, str]] = {"leases": LEASE_KEY, "coordinator": "key", "metrics": "wid"}
+
+NOTHING: Final[Mapping[str, AttributeValue]] = {}
+"""What is left of a row of which everything is known; shared, as nearly all are such."""
 
 _LARGEST_EXPONENT: Final = 130
 
@@ -68,6 +74,7 @@ def _value(number: str) -> Hashable:
         return number  # no number of DynamoDB's: equal to itself and nothing else
 
 
+@lru_cache(maxsize=1024)  # all rows of a group start at one instant: one object for them
 def decimal_of(text: str) -> Decimal | None:
     """The number in an N; None where it is none of DynamoDB's.
 
@@ -94,6 +101,11 @@ class Fields:
     def text(self, name: str) -> str | None:
         value: str | None = self._take(name, "S")
         return value
+
+    def shared_text(self, name: str) -> str | None:
+        """A text that many rows have in common: one object in all of them."""
+        value = self.text(name)
+        return None if value is None else intern(value)
 
     def required(self, name: str) -> str:
         value = self.text(name)
@@ -165,6 +177,10 @@ class Fields:
         if attribute is None or "NULL" in attribute:
             return True
         return any(content is None or content in ("", b"") or content == [] for content in attribute.values())
+
+    def unknown(self) -> Mapping[str, AttributeValue]:
+        """What was not taken; one object for all rows of which nothing is left."""
+        return dict(self.rest) if self.rest else NOTHING  # a copy, since what was taken leaves its room in ``rest``
 
     def wrong(self, name: str, reason: str) -> InvalidRow:
         return InvalidRow(f"Row {self._key!r} of the lease table can't be read at {name}: {reason}")

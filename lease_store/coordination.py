@@ -114,7 +114,7 @@ def coordination_row(key: str, fields: Fields) -> LeaderLock | ClientVersion | T
         modified_at_ms=fields.integer("mts"),
         history=tuple(_change(key, each, attribute, known) for each in fields.elements("h")),
         entity_type=entity_type,
-        extra=fields.rest,
+        extra=fields.unknown(),
     )
 
 
@@ -161,7 +161,7 @@ def _lock(fields: Fields, entity_type: str | None) -> LeaderLock:
         duration_seconds=int(duration) / 1000,
         is_released=released is not None,
         entity_type=entity_type,
-        extra=fields.rest,
+        extra=fields.unknown(),
     )
 
 

@@ -219,8 +219,8 @@ def _lease(key: str, fields: Fields) -> Lease:
     return Lease(
         key=key,
         counter=counter,
-        owner=fields.text("leaseOwner"),
-        checkpoint_owner=fields.text("checkpointOwner"),
+        owner=fields.shared_text("leaseOwner"),
+        checkpoint_owner=fields.shared_text("checkpointOwner"),
         checkpoint=checkpoint,
         # Nothing decides by the switch count and the next checkpoint writes it: no reason to leave a shard unread.
         owner_switches_since_checkpoint=fields.integer("ownerSwitchesSinceCheckpoint") or 0,
@@ -229,15 +229,15 @@ def _lease(key: str, fields: Fields) -> Lease:
         hash_range=fields.hash_range(),
         pending_checkpoint=_pending_checkpoint(fields),
         throughput_kbps=fields.number("throughputKBps"),
-        stream=fields.text("leaseholdStream"),
+        stream=fields.shared_text("leaseholdStream"),
         start_at=fields.number("leaseholdStartAt"),
         created_at=fields.text("leaseholdCreatedAt"),
         taken_back=fields.integer("leaseholdTakenBack"),
-        app=fields.text("leaseholdApp"),
-        rules=fields.text("leaseholdRules"),
-        newcomer=fields.text("leaseholdNewcomer"),
-        entity_type=fields.text("entityType"),
-        extra=fields.rest,
+        app=fields.shared_text("leaseholdApp"),
+        rules=fields.shared_text("leaseholdRules"),
+        newcomer=fields.shared_text("leaseholdNewcomer"),
+        entity_type=fields.shared_text("entityType"),
+        extra=fields.unknown(),
     )
 
 
@@ -260,5 +260,5 @@ def _worker(key: str, fields: Fields) -> WorkerRow:
         support=fields.integer("sup"),
         support_updated_at=fields.integer("slu"),
         entity_type=fields.text("entityType"),
-        extra=fields.rest,
+        extra=fields.unknown(),
     )

@@ -6,16 +6,14 @@ Nearly all rows of a scan are such: known attributes of their own types, none em
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from decimal import Decimal
-from functools import lru_cache
 from sys import intern
 from typing import Annotated, Final
 
 from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType
 from msgspec.json import Decoder
 
-from lease_store.attributes import AttributeValue, decimal_of
+from lease_store.attributes import NOTHING, decimal_of
 from lease_store.checkpoint import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint, is_sequence_number
 from lease_store.coordination import COORDINATION_KEYS
 from lease_store.item import LEASE_ENTITY
@@ -27,8 +25,6 @@ _Said = Annotated[str, Meta(min_length=1)]
 # What a program counts has fewer digits; more are for Decimal to judge.
 _MOST_DIGITS: Final = 18
 _WORDS: Final = {each.sequence_number: each for each in (AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON)}
-_NOTHING: Final[Mapping[str, AttributeValue]] = {}
-"""Shared by all rows that hold nothing unknown, as most do."""
 
 
 class _Text(Struct, forbid_unknown_fields=True, gc=False):
@@ -109,7 +105,7 @@ def _lease(row: _Row) -> Lease:
         rules=_shared(row.leaseholdRules),
         newcomer=_shared(row.leaseholdNewcomer),
         entity_type=None if row.entityType is UNSET else LEASE_ENTITY,
-        extra=_NOTHING,
+        extra=NOTHING,
     )
 
 
@@ -128,12 +124,9 @@ def _whole(text: str) -> int:
 
 
 def _decimal(number: _Number | UnsetType) -> Decimal | None:
-    return None if number is UNSET else _decimal_of(number.N)
-
-
-@lru_cache(maxsize=1024)  # all rows of a group start at one instant
-def _decimal_of(text: str) -> Decimal:
-    value = decimal_of(text)
+    if number is UNSET:
+        return None
+    value = decimal_of(number.N)
     if value is None:
         raise _OutOfTheOrdinary
     return value

@@ -77,7 +77,7 @@ class Observations:
         if lease.counter < known.lease.counter:
             return False
         if lease.counter == known.lease.counter:
-            if not known.lease.is_pending:
+            if lease is not known.lease and not known.lease.is_pending:
                 self._by_key[lease.key] = known._replace(lease=lease, pending_since=now if lease.is_pending else None)
             return False
         taken_back_at = known.taken_back_at if lease.taken_back == known.lease.taken_back else now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
-from lease_store.item import from_item, item_of, to_item
+from lease_store.item import from_item, item_of, lease_of, to_item
 from lease_store.known_rows import KnownRows, RawRows
 from lease_store.lease import Lease, PendingCheckpoint, TableScan, WorkerRow
 from lease_store.lease_wire import plain_lease
@@ -146,11 +146,10 @@ def test_a_row_that_has_not_changed_is_the_same_object_and_a_changed_one_is_read
     assert table.read == 0, "an ordinary row went the long way"
 
 
-def test_rows_have_their_texts_in_common() -> None:
-    table = Table()
-    table.rows = [wire(to_item(replace(LEASE, key=f"shardId-{number}"))) for number in range(2)]
-    one, other = table.scan().leases
-    for name in ("owner", "stream", "app", "start_at", "extra"):
+@pytest.mark.parametrize("read", [plain_lease, lambda body: lease_of(json.loads(body))], ids=["bytes", "codec"])
+def test_rows_have_their_texts_in_common(read: Callable[[bytes], Lease]) -> None:
+    one, other = (read(wire(to_item(replace(LEASE, key=f"shardId-{number}")))) for number in range(2))
+    for name in ("owner", "stream", "app", "start_at", "entity_type", "extra"):
         assert getattr(one, name) is getattr(other, name)
 
 
