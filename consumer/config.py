@@ -13,11 +13,12 @@ from consumer.errors import ConfigError
 if TYPE_CHECKING:
     from consumer.leasing.table_mode import Coordination
 
-__all__ = ["InitialPosition", "Problem", "WorkerConfig", "describe_fields", "find_problems", "range_text"]
+__all__ = ["DataPath", "InitialPosition", "Problem", "WorkerConfig", "describe_fields", "find_problems", "range_text"]
 
 PositionKind = Literal["TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"]
 Checkpointing = Literal["automatic", "manual"]
 OnTrimmed = Literal["skip", "stop"]
+DataPath = Literal["auto", "plain"]
 PublishedMetrics = Literal["auto", "none"]
 
 
@@ -149,6 +150,12 @@ class WorkerConfig:
         "skip",
         "When unread records are gone: skip goes on at the oldest, stop leaves the shard unread until you decide.",
         choices=("skip", "stop"),
+    )
+    data_path: DataPath = _setting(
+        "auto",
+        "auto: read pages over connections of our own where all that botocore would send is known, else through "
+        "botocore. plain: through botocore only.",
+        choices=("auto", "plain"),
     )
     prefetch_bytes: int = _setting(
         64 * 1024 * 1024,

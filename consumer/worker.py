@@ -130,7 +130,7 @@ class Worker:
 
     async def _start(self) -> None:
         self._start_by = self._clock.monotonic() + _START_WITHIN_SECONDS
-        await self._stack.enter_async_context(self._source.open())
+        await self._stack.enter_async_context(self._source.open(self._config.data_path))
         stream = await self._soon(self._source.resolve)
         check_images(getattr(self._factory, "requires", ()), stream)
         self._stack.push_async_callback(self._seam.stop)

@@ -10,23 +10,24 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from email.utils import parsedate_to_datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore import xform_name
-from botocore.exceptions import ClientError
 
 from consumer.clock import Clock
+from consumer.config import DataPath
 from consumer.errors import ConfigError, StreamUnavailable
 from consumer.streams.aws_errors import Call, translate
-from consumer.streams.wire import WirePage
+from consumer.streams.direct import DirectCalls
+from consumer.streams.direct_route import Route
+from consumer.streams.wire import WirePage, decode_dynamodb, decode_kinesis
 from consumer.streams.wire_parser import PAGE, WireParser
 from lease_store.strict_parser import reading_with
 from lease_store.uninterrupted import uninterrupted
 
-__all__ = ["AwsClients", "SessionSource", "server_time_of", "time_if_future"]
+__all__ = ["AwsClients", "SessionSource"]
 
 SessionSource = AioSession | Callable[[], AioSession] | None
 """A session, or what makes one for each loop; None for botocore's default."""
@@ -39,6 +40,10 @@ _READ_TIMEOUT_SECONDS: Final = 10.0
 _CALL_TIMEOUT_SECONDS: Final = 20.0
 # Each read holds a connection for one round trip; some hundred shards share these.
 _POOL_CONNECTIONS: Final = 100
+_DECODERS: Final[Mapping[str, Callable[[Any], WirePage]]] = {
+    "dynamodbstreams": decode_dynamodb,
+    "kinesis": decode_kinesis,
+}
 
 
 class _LoopClients:
@@ -47,14 +52,20 @@ class _LoopClients:
         self.users = 0
         self.stack = AsyncExitStack()
         self.clients: dict[str, Any] = {}
+        self.route: Route | None = None
+        self.is_plain = False
         self.tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def direct(self) -> DirectCalls | None:
+        return None if self.route is None or self.is_plain else self.route.direct
 
     async def close(self) -> None:
         tasks = tuple(self.tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        stack, self.stack, self.clients = self.stack, AsyncExitStack(), {}
+        stack, self.stack, self.clients, self.route = self.stack, AsyncExitStack(), {}, None
         await stack.aclose()
 
 
@@ -77,12 +88,16 @@ class AwsClients:
         self._loops: dict[asyncio.AbstractEventLoop, _LoopClients] = {}
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[None]:
-        """Clients for the running loop, closed when its last ``open`` is left."""
+    async def open(self, data_path: DataPath = "auto") -> AsyncIterator[None]:
+        """Clients for the running loop, closed when its last ``open`` is left.
+
+        ``data_path`` "plain", from one of them, sends all calls of the loop through botocore.
+        """
         loop = asyncio.get_running_loop()
         with self._lock:
             mine = self._loops.setdefault(loop, _LoopClients())
             mine.users += 1
+            mine.is_plain |= data_path == "plain"
         try:
             async with mine.lock:
                 if not mine.clients:
@@ -119,10 +134,26 @@ class AwsClients:
     async def get_records(
         self, service: str, request: Mapping[str, Any], *, resource: str, shard_id: str | None
     ) -> WirePage:
-        """One page, asked for once."""
-        reply = await self.call(service, "GetRecords", request, resource=resource, shard_id=shard_id)
-        page: WirePage = reply[PAGE]
-        return page
+        """One page, asked for once, of the first of the services."""
+        mine = self._mine()
+        direct = mine.direct
+        if direct is None or not direct.serves(request):
+            reply = await self.call(service, "GetRecords", request, resource=resource, shard_id=shard_id)
+            if mine.route is not None and not mine.is_plain:
+                await mine.route.learn(request)
+            page: WirePage = reply[PAGE]
+            return page
+        try:
+            return _DECODERS[service](await direct.get_records(request))
+        except Exception as error:
+            call = Call(service, "GetRecords", resource, direct.endpoint_url, shard_id)
+            raise translate(error, call) from error
+
+    @property
+    def data_path(self) -> Literal["direct", "plain"]:
+        """How pages are read now, by the loop that does it most cheaply."""
+        with self._lock:
+            return "direct" if any(mine.direct is not None for mine in self._loops.values()) else "plain"
 
     def start(self, work: Coroutine[Any, Any, ResultT]) -> asyncio.Task[ResultT]:
         """Run ``work`` beside its callers, until it is done or the running loop's last ``open`` is left."""
@@ -166,25 +197,7 @@ class AwsClients:
             if isinstance(error, Exception):
                 raise translate(error, Call(service, "open", self._resource)) from error
             raise
-        mine.clients = clients
-
-
-def time_if_future(error: Exception, timestamp: float) -> float | None:
-    """The service's clock where it refused ``timestamp`` because that lies ahead of it; None for any other refusal.
-
-    Services refuse instants of the future, and a worker's clock may run ahead of theirs.
-    """
-    refusal = error.__cause__
-    now = server_time_of(refusal.response) if isinstance(refusal, ClientError) else None
-    return now if now is not None and timestamp > now else None
-
-
-def server_time_of(reply: Mapping[Any, Any]) -> float | None:
-    """The service's clock (epoch seconds, a whole second) from the reply's Date header; None where there is none."""
-    date = reply.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    if not isinstance(date, str):
-        return None
-    try:
-        return parsedate_to_datetime(date).timestamp()
-    except ValueError:
-        return None
+        first = clients[self._services[0]]
+        route = Route(first, session, self._resource, clock=self._clock, timeout_seconds=_CALL_TIMEOUT_SECONDS)
+        mine.stack.push_async_callback(route.close)
+        mine.clients, mine.route = clients, route

@@ -8,19 +8,21 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from consumer.clock import Clock, SystemClock
+from consumer.config import DataPath
 from consumer.errors import PositionRefused, StreamDisabled, StreamError, StreamUnavailable
 from consumer.record import ViewType
 from consumer.retry import RateLimit
 from consumer.streams.address import Address, parse_address
-from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
+from consumer.streams.aws_clients import AwsClients, SessionSource
 from consumer.streams.entries import is_open, shard_id_of
 from consumer.streams.joint_listing import JointListing
 from consumer.streams.lineage import shard_created_at
 from consumer.streams.listing_pages import later_page
 from consumer.streams.pages import believed, page_of
+from consumer.streams.server_clock import server_time_of, time_if_future
 from consumer.streams.source import NO_HASH_RANGE, Opened, Page, Position, Shard, ShardListing, StreamIdentity
 
 __all__ = ["DynamoDBStreamsSource"]
@@ -78,9 +80,17 @@ class DynamoDBStreamsSource:
         """Keep the whole fleet's calls of DescribeStream within what one worker alone would make."""
         self._describes.change(self._describes_per_second / max(1, workers))
 
-    def open(self) -> AbstractAsyncContextManager[None]:
-        """Connections for the running loop; workers and loops may share one source."""
-        return self._clients.open()
+    @property
+    def data_path(self) -> Literal["direct", "plain"]:
+        """How pages are read now: over direct connections, or through botocore (as the first page always is)."""
+        return self._clients.data_path
+
+    def open(self, data_path: DataPath = "auto") -> AbstractAsyncContextManager[None]:
+        """Connections for the running loop; workers and loops may share one source.
+
+        ``data_path`` "plain" reads pages through botocore only.
+        """
+        return self._clients.open(data_path)
 
     async def resolve(self) -> StreamIdentity:
         """The table's latest stream, enabled or not. Raises StreamMissing, StreamDisabled for a table without one."""

@@ -7,15 +7,17 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from consumer.clock import Clock, SystemClock
+from consumer.config import DataPath
 from consumer.errors import PositionRefused, ShardNotFound, StreamMissing, StreamUnavailable
 from consumer.streams.address import Address, parse_address
-from consumer.streams.aws_clients import AwsClients, SessionSource, server_time_of, time_if_future
+from consumer.streams.aws_clients import AwsClients, SessionSource
 from consumer.streams.entries import first_sequence_number_of, hash_range_of, is_open, shard_id_of
 from consumer.streams.listing_pages import later_page
 from consumer.streams.pages import believed, page_of
+from consumer.streams.server_clock import server_time_of, time_if_future
 from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
 
 __all__ = ["KinesisSource"]
@@ -68,9 +70,17 @@ class KinesisSource:
     def share(self, workers: int) -> None:
         """Nothing to keep to: ListShards allows 1,000 calls a second, and children come with the last page."""
 
-    def open(self) -> AbstractAsyncContextManager[None]:
-        """Connections for the running loop; workers and loops may share one source."""
-        return self._clients.open()
+    @property
+    def data_path(self) -> Literal["direct", "plain"]:
+        """How pages are read now: over direct connections, or through botocore (as the first page always is)."""
+        return self._clients.data_path
+
+    def open(self, data_path: DataPath = "auto") -> AbstractAsyncContextManager[None]:
+        """Connections for the running loop; workers and loops may share one source.
+
+        ``data_path`` "plain" reads pages through botocore only.
+        """
+        return self._clients.open(data_path)
 
     async def resolve(self) -> StreamIdentity:
         """The stream of that name as it is now. Raises StreamMissing."""

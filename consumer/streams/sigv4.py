@@ -88,9 +88,9 @@ class _Common:
 
 
 class Signer:
-    """Signs requests of one ``method``, ``url`` and set of ``headers`` (those that are no part of a signature may be
-    among them; a time stamp, a token and a signature may not).
+    """Signs requests of one ``method``, one ``url`` and one set of ``headers``.
 
+    Headers that are no part of a signature may be among them; a time stamp, a token and a signature may not.
     Bodies are always signed. Not for S3, whose paths have rules of their own.
     """
 

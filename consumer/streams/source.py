@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol, runtime_checkable
 
+from consumer.config import DataPath
 from consumer.record import Record, ViewType
 
 __all__ = [
@@ -142,8 +143,8 @@ class RecordSource(Protocol):
         """How many live workers share the service's limits for this stream now; told again and again."""
         ...
 
-    def open(self) -> AbstractAsyncContextManager[None]:
-        """Connections for the running loop."""
+    def open(self, data_path: DataPath = "auto") -> AbstractAsyncContextManager[None]:
+        """Connections for the running loop; ``data_path`` as ``WorkerConfig`` has it."""
         ...
 
     async def resolve(self) -> StreamIdentity:

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from consumer.clock import Clock
+from consumer.config import DataPath
 from consumer.streams.dynamodb_streams import DESCRIBES_PER_SECOND, DynamoDBStreamsSource
 from consumer.streams.kinesis import KinesisSource
 from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
@@ -59,9 +60,9 @@ class MemoryRecordSource:
         """How many live workers share the service's limits."""
         self._source.share(workers)
 
-    def open(self) -> AbstractAsyncContextManager[None]:
+    def open(self, data_path: DataPath = "auto") -> AbstractAsyncContextManager[None]:
         """As a real source, it is read from only while it is open."""
-        return self._source.open()
+        return self._source.open(data_path)
 
     async def resolve(self) -> StreamIdentity:
         """The stream that the name means now."""

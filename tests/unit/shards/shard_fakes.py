@@ -166,7 +166,7 @@ class FakeSource:
         self.millis_when_idle: int | None = None
 
     @asynccontextmanager
-    async def open(self) -> Any:
+    async def open(self, data_path: str = "auto") -> Any:
         yield
 
     async def resolve(self) -> StreamIdentity:
