@@ -37,8 +37,9 @@ def work(settings: Settings, address: Address, factory: ProcessorFactory, lifeli
     config = settings.config()
     hook = PrometheusHook()
     store = DynamoDBLeaseStore(config.table, create_table=config.create_table, application=config.app)
-    worker = Worker(open_source(address.text), store, factory, config, hooks=(hook,))
-    hook.follow(lambda: worst_lag_seconds(worker.status()))
+    source = open_source(address.text)
+    worker = Worker(source, store, factory, config, hooks=(hook,))
+    hook.follow(lambda: worst_lag_seconds(worker.status()), data_path=lambda: source.data_path)
     signals = StopSignals(
         worker.stop,
         drain_timeout_seconds=config.drain_timeout_seconds,

@@ -58,11 +58,13 @@ class PrometheusHook:
         self._lock = threading.Lock()
         self._lags: dict[str, float] = {}
         self._lag_now: Callable[[], float | None] = lambda: None
+        self._path_now: Callable[[], str | None] = lambda: None
         self._read_at: dict[str, float] = {}
         self._failing_since: dict[str, float] = {}
         self._held: set[str] = set()
         self._cpu_ratio = math.nan
         self._make_delivery_metrics()
+        self._make_path_metric()
         self._make_lease_metrics()
         self._make_coordination_metrics()
 
@@ -116,6 +118,16 @@ class PrometheusHook:
             self._oldest_read,
         )
 
+    def _make_path_metric(self) -> None:
+        doc = (
+            "1 for the way in which pages are read, 0 for the other: over direct connections, or through botocore, as "
+            "the first page always is. Of several processes together: how many of them."
+        )
+        self.described.append(MetricDoc("leasehold_data_path", "gauge", ("path",), doc, "sum"))
+        gauge = Gauge("leasehold_data_path", doc, ("path",), registry=self.registry)
+        gauge.labels("direct").set_function(lambda: self._path_now() == "direct")
+        gauge.labels("plain").set_function(lambda: self._path_now() == "plain")
+
     def _make_lease_metrics(self) -> None:
         self._gauge("leases_held", "Shards whose lease this worker holds.", self._leases_held, together="sum")
         self._takes = self._counter("leases_taken", "Tenures begun: created, taken or accepted.", "how")
@@ -164,9 +176,13 @@ class PrometheusHook:
             together="min_above_zero",
         )
 
-    def follow(self, lag_now: Callable[[], float | None]) -> None:
-        """Ask ``lag_now`` at each scrape, too: a batch that fails or takes long falls behind without a fact."""
+    def follow(self, lag_now: Callable[[], float | None], *, data_path: Callable[[], str] | None = None) -> None:
+        """Ask ``lag_now`` at each scrape, too: a batch that fails or takes long falls behind without a fact.
+
+        ``data_path`` is asked how pages are read: "direct" or "plain".
+        """
         self._lag_now = lag_now
+        self._path_now = data_path or self._path_now
 
     def _worst_lag(self) -> float:
         with self._lock:

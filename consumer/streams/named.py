@@ -7,14 +7,13 @@ from consumer.streams.address import parse_address
 from consumer.streams.aws_clients import SessionSource
 from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
 from consumer.streams.kinesis import KinesisSource
-from consumer.streams.source import RecordSource
 
 __all__ = ["open_source"]
 
 
 def open_source(
     text: str, *, region_name: str | None = None, session: SessionSource = None, clock: Clock | None = None
-) -> RecordSource:
+) -> KinesisSource | DynamoDBStreamsSource:
     """The source that ``text`` names; nothing is connected before its ``open`` is entered. Raises ConfigError."""
     address = parse_address(text)
     if address.service == "kinesis":

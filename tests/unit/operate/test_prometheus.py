@@ -94,6 +94,22 @@ def test_gauges_follow_what_is_held():
     assert gauge("stream_lag_seconds") == 0.0
 
 
+def test_the_way_in_which_pages_are_read_is_asked_for_at_each_scrape():
+    hook = PrometheusHook(clock=SetClock())
+
+    def seen() -> list[float | None]:
+        return [hook.registry.get_sample_value("leasehold_data_path", {"path": path}) for path in ("direct", "plain")]
+
+    assert seen() == [0, 0], "nothing is read"
+    paths = ["plain"]
+    hook.follow(lambda: None, data_path=lambda: paths[-1])
+    assert seen() == [0, 1]
+    paths.append("direct")
+    assert seen() == [1, 0]
+    hook.follow(lambda: None)
+    assert seen() == [1, 0], "who follows only the lag takes nothing away"
+
+
 def test_the_age_of_the_oldest_read_grows_while_nothing_is_read():
     clock = SetClock()
     hook = PrometheusHook(clock=clock)
