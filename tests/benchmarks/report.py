@@ -23,8 +23,8 @@ def goals_table(rows: Iterable[Mapping[str, Any]]) -> str:
     lines = ["| figure | measured | goal | met |", "|---|---:|---:|---|"]
     for row in rows:
         sign = ">=" if row["at_least"] else "<="
-        goal = f"{sign} {_text(row['goal'])} {row['unit']}"
-        value = "-" if row["value"] is None else f"{_text(row['value'])} {row['unit']}"
+        goal = f"{sign} {_text(row['goal'])} {row['unit']}".strip()
+        value = "-" if row["value"] is None else f"{_text(row['value'])} {row['unit']}".strip()
         lines.append(f"| {row['figure']} | {value} | {goal} | {_MET[row['met']]} |")
     return "\n".join(lines)
 

@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.benchmarks.contenders.registry import COURSES, LIMIT, Contender, Course
+from tests.benchmarks.contenders.registry import COURSES, LIMIT, Contender, Course, Places
 from tests.benchmarks.processes import Canned
 from tests.benchmarks.turns import Inexact, Pace, Race
 
@@ -31,7 +31,10 @@ for number in [*range(60), 59, *range(60, 10_000)]:
 
 
 def contender(name: str, code: str) -> Contender:
-    return Contender(name, name, ("payload",), lambda course, places: [sys.executable, "-c", code], warm_seconds=0.0)
+    def command(course: Course, places: Places) -> list[str]:
+        return [sys.executable, "-c", code]
+
+    return Contender(name, name, ("payload",), command, warm_cpu_seconds=0.0)
 
 
 @pytest.fixture
@@ -45,8 +48,8 @@ def race(canned: Canned, folder: Path, *contenders: Contender, course: Course = 
 
 
 def test_a_turn_is_from_page_to_page_and_nobody_else_moves_in_it(canned: Canned, tmp_path: Path):
-    other = replace(LIMIT, name="other", warm_seconds=0.0)
-    with race(canned, tmp_path, replace(LIMIT, warm_seconds=0.0), other) as running:
+    other = replace(LIMIT, name="other", warm_cpu_seconds=0.0)
+    with race(canned, tmp_path, replace(LIMIT, warm_cpu_seconds=0.0), other) as running:
         running.run()
         still, runner = running._runners  # the first has been standing for a whole turn
         runner.child.go_on()
@@ -88,7 +91,7 @@ class _Limiting:
 
 def test_turns_in_which_the_server_was_the_limit_are_thrown_away(canned: Canned, tmp_path: Path):
     limiting: Any = _Limiting(canned)
-    with race(limiting, tmp_path, replace(LIMIT, warm_seconds=0.0)) as running:
+    with race(limiting, tmp_path, replace(LIMIT, warm_cpu_seconds=0.0)) as running:
         with pytest.raises(RuntimeError, match="the server was the limit"):
             running.run()
         assert not running.turns["limit"]

@@ -65,6 +65,13 @@ class _Runner:
                 raise TimeoutError(f"{self.child.name}: no record in {waited:g} s.\n{self.child.last_words()}")
             time.sleep(0.02)
 
+    def warm(self) -> None:
+        """Let it read on: a compiler at run time needs work, not time. A busy machine gives it five times as long."""
+        until = self.child.cpu_seconds() + self.contender.warm_cpu_seconds
+        deadline = time.monotonic() + 5 * self.contender.warm_cpu_seconds
+        while self.child.cpu_seconds() < until and time.monotonic() < deadline:
+            time.sleep(0.02)
+
     def edge(self) -> _Edge:
         """The instant at which its count moves: CPU time is read between two pages, not within one."""
         before, deadline = self.slots.total(), time.monotonic() + _PAGE_SECONDS
@@ -105,7 +112,7 @@ class Race:
                 runner = _Runner(contender, self.course, self.canned, self.ministack_url, self.folder)
                 starting.enter_context(runner.child)
                 runner.until_first_record()
-                time.sleep(contender.warm_seconds)
+                runner.warm()
                 runner.child.stop()
                 self._runners.append(runner)
             self._stack = starting.pop_all()
@@ -137,10 +144,11 @@ class Race:
 
     def _window(self, runner: _Runner) -> Turn:
         runner.child.go_on()
-        time.sleep(self.pace.settle_seconds)
+        factor = runner.contender.turn_factor
+        time.sleep(self.pace.settle_seconds * factor)
         runner.edge()
         before, first = self.canned.counts(), runner.edge()
-        time.sleep(self.pace.window_seconds)
+        time.sleep(self.pace.window_seconds * factor)
         after, last = self.canned.counts(), runner.edge()
         if runner.page is not None:
             # A worker that did not keep its leases, or took another way than it says, was not what is measured.

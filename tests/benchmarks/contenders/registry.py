@@ -45,8 +45,9 @@ class Places:
 class Contender:
     """``command`` is given the course and the places; ``missing`` says in a sentence why it can't run here.
 
-    ``first_record_seconds`` is how long it may take to begin, ``warm_seconds`` how long it runs before its first turn.
-    ``tables_in`` is where its lease calls go: the canned server's tables, or ministack.
+    ``first_record_seconds`` is how long it may take to begin, ``warm_cpu_seconds`` how much of its own CPU time it
+    reads for before its first turn. Its turns last ``turn_factor`` times those of others, where it needs longer to get going
+    again. ``tables_in`` is where its lease calls go: the canned server's tables, or ministack.
     """
 
     name: str
@@ -55,7 +56,8 @@ class Contender:
     command: Callable[[Course, Places], list[str]]
     missing: Callable[[], str | None] = lambda: None
     first_record_seconds: float = 30.0
-    warm_seconds: float = 2.0
+    warm_cpu_seconds: float = 1.5
+    turn_factor: float = 1.0
     tables_in: str = "canned"
     is_worker: bool = False
 
