@@ -202,7 +202,8 @@ class Supervisor:
         lived = f"after {now - place.began_at:.0f} s" + ("" if place.at_work else ", in its start")
         why = ". ".join([ended_how(code), *(sentence.rstrip(".") for sentence in place.sentences)])
         left = ""
-        if place.at_work and code != CLEAN:
+        # User code may run before the start is over; a worker that says why it did not start holds nothing.
+        if code != CLEAN and (place.at_work or not place.sentences):
             left = (
                 f" The leases it held expire in at most {self._failover_seconds:g} s, and their next owners begin at "
                 "the last checkpoint stored: records after it come again."
