@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import importlib.util
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +17,16 @@ from consumer.testing.ministack import MinistackMissing, MinistackNotReady
 from tests.benchmarks import plot, report, results, side_by_side
 from tests.benchmarks.contenders.registry import COURSES
 from tests.benchmarks.processes import progress
+from tests.benchmarks.scale import idle_shards, lease_writes, start_up, ten_thousand, two_processes
 from tests.benchmarks.turns import Inexact, Pace
 
-MEASURES: Final[Mapping[str, Callable[[], Awaitable[dict[str, Any]]]]] = {}
+MEASURES: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
+    "idle_shards": idle_shards.measure,
+    "ten_thousand": ten_thousand.measure,
+    "two_processes": two_processes.measure,
+    "lease_writes": lease_writes.measure,
+    "start_up": start_up.measure,
+}
 """What is not measured in turns against others: each gives ``figures`` and ``goals`` (rows of ``results.goal_row``)."""
 
 _HERE: Final = Path(__file__).parent
@@ -67,7 +73,7 @@ def _measure(name: str, pace: Pace, only: list[str]) -> None:
     command = results.command_line()
     if name in MEASURES:
         facts = results.made(command)
-        results.store(name, {**facts, **asyncio.run(_awaited(MEASURES[name]))})
+        results.store(name, {**facts, **MEASURES[name]()})
         return
     found = side_by_side.measure(_COURSES[name], pace, only, command)
     if only:
@@ -75,10 +81,6 @@ def _measure(name: str, pace: Pace, only: list[str]) -> None:
         return
     courses = {**(results.stored("side_by_side") or {}), name: found}
     results.store("side_by_side", {each: courses[each] for each in _COURSES if each in courses})
-
-
-async def _awaited(measure: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-    return await measure()
 
 
 def _write() -> None:

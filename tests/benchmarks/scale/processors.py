@@ -1,0 +1,62 @@
+"""User code of the measures of scale."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import tracemalloc
+from collections.abc import Sequence
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Final
+
+from consumer import RecordProcessor
+from tests.benchmarks.contenders.counting import COUNTER, Slots, from_payload, slot_of
+
+__all__ = ["PAUSE", "TRACED", "Burning", "Noop"]
+
+PAUSE: Final = "BENCH_PAUSE"
+"""While the file that this names exists, ``Burning`` rests."""
+
+TRACED: Final = "BENCH_TRACED"
+"""Where this names a file, and PYTHONTRACEMALLOC is set, SIGUSR1 has the bytes allocated now written into it."""
+
+_BURN_NANOSECONDS: Final = 20_000
+_payload: Final = attrgetter("data")
+
+
+class Noop(RecordProcessor):
+    """Does nothing."""
+
+    def process_records(self, records: Any, checkpointer: Any) -> None:
+        pass
+
+
+class Burning(RecordProcessor):
+    """Takes 20 microseconds of its thread's CPU time for each record, and checks that each came in its place."""
+
+    slots = Slots.from_environment() if COUNTER in os.environ else None
+    pause = Path(os.environ.get(PAUSE, ""))
+    slot = 0
+
+    def initialize(self, shard: Any) -> None:
+        self.slot = slot_of(shard.shard_id)
+
+    def process_records(self, records: Sequence[Any], checkpointer: Any) -> None:
+        assert self.slots is not None
+        while self.pause.exists():
+            time.sleep(0.2)
+        # CPU time, not the clock's: what waits for a core does not burn.
+        until = time.thread_time_ns() + _BURN_NANOSECONDS * len(records)
+        self.slots.hand_over(self.slot, list(map(_payload, records)), from_payload)
+        while time.thread_time_ns() < until:
+            pass
+
+
+def _write_traced(*_: object) -> None:
+    Path(os.environ[TRACED]).write_text(str(tracemalloc.get_traced_memory()[0]))
+
+
+if TRACED in os.environ:
+    signal.signal(signal.SIGUSR1, _write_traced)
