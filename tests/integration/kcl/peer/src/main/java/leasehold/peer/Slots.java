@@ -36,8 +36,8 @@ final class Slots {
         for (int place = 0; place < size; place++) {
             long number = numbers.applyAsLong(place);
             if (number != count + place) {
-                counts.put(slot, -1 - count);
                 System.err.println("Slot " + slot + ": record " + number + " came as " + (count + place) + ".");
+                counts.put(slot, -1 - count);
                 return;
             }
         }
