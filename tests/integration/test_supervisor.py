@@ -148,7 +148,7 @@ async def test_a_crash_loop_is_told_and_ends_with_the_code_of_what_crashed(group
     await supervised.at_work(1, 2)
     group.orders.put(*(f"k{number}" for number in range(32)))
     assert await asyncio.to_thread(supervised.end, 90.0) == 7, supervised.said()
-    assert re.search(r"It is not started again, for .* a crash loop.* exit code 7", supervised.said())
+    assert re.search(r"It is not started again: .* a crash loop.* exit code 7", supervised.said())
     assert "exit code 7. The leases it held expire in at most 2 s" in supervised.said()
     assert supervised.group() == []
 

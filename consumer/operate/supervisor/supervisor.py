@@ -102,6 +102,7 @@ class Supervisor:
         self._given_up: GiveUp | None = None
         self._worst_end = CLEAN
         self._killed: set[int] = set()
+        self._last_told: tuple[str, ...] = ()
         self.restarts = 0
         self.failure: tuple[str, ...] = ()
         """Why a process ended that made all of them end, in its own sentences."""
@@ -200,7 +201,7 @@ class Supervisor:
         """Say it and what follows; the pause before the next start, in seconds."""
         now = self._clock.monotonic()
         lived = f"after {now - place.began_at:.0f} s" + ("" if place.at_work else ", in its start")
-        why = ". ".join([ended_how(code), *(sentence.rstrip(".") for sentence in place.sentences)])
+        why = ". ".join([ended_how(code), *self._told_once(place.sentences)])
         left = ""
         # User code may run before the start is over; a worker that says why it did not start holds nothing.
         if code != CLEAN and (place.at_work or not place.sentences):
@@ -224,12 +225,19 @@ class Supervisor:
                 place.reason = f"ended ({ended_how(code)})"
                 self.failure = place.sentences
                 _log.error(
-                    "%s ended %s: %s.%s It is not started again, for %s. The other processes drain, then all ends with "
-                    "exit code %d.",
+                    "%s ended %s: %s.%s It is not started again: %s. The others drain, then all ends with exit "
+                    "code %d.",
                     *(place.named(), lived, ended_how(code), left, because, end_code),
                 )
                 self.drain()
                 return 0.0
+
+    def _told_once(self, sentences: tuple[str, ...]) -> tuple[str, ...]:
+        """Processes mostly fail alike, and nobody reads the same page once for each."""
+        if sentences and sentences == self._last_told:
+            return ("As before",)
+        self._last_told = sentences
+        return tuple(sentence.rstrip(".") for sentence in sentences)
 
     def _ended(self, place: _Place, code: int) -> None:
         """Say how a process came through the drain, and note what that makes of the exit code."""

@@ -163,7 +163,7 @@ def test_a_crash_loop_drains_the_others_and_ends_with_the_code_of_what_crashed(c
         machine.newest(1).end(9)
 
     assert play(scene) == 9
-    assert "process 1 died 5 times within 300 s, a crash loop. The other processes drain" in caplog.text
+    assert "process 1 died 5 times within 300 s, a crash loop. The others drain" in caplog.text
     assert "Process 2 (pid 101) has ended." in caplog.text
 
 
@@ -176,7 +176,7 @@ def test_a_bad_configuration_ends_all_with_3_and_is_told_once():
     assert play(scene, 3, at_start={1: 3, 2: 3, 3: 3}, sentences=("there is no module 'orders'.",)) == 3
 
 
-def test_when_no_process_gets_through_its_start_all_ends_with_what_they_said():
+def test_when_no_process_gets_through_its_start_all_ends_with_what_they_said(caplog: pytest.LogCaptureFixture):
     heard: list[tuple[str, ...]] = []
 
     async def scene(machine: Machine, supervisor: Supervisor) -> None:
@@ -185,6 +185,8 @@ def test_when_no_process_gets_through_its_start_all_ends_with_what_they_said():
 
     assert play(scene, 3, at_start={1: 1, 2: 1, 3: 1}, sentences=("no credentials.",)) == 1
     assert heard == [("no credentials.",)]
+    assert caplog.text.count("no credentials") == 1, "once in the log, however many processes"
+    assert "in its start: exit code 1. As before. It is started again" in caplog.text
 
 
 def test_a_machine_that_can_start_no_process_says_so(caplog: pytest.LogCaptureFixture):
