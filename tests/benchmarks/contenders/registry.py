@@ -46,7 +46,7 @@ class Contender:
     """``command`` is given the course and the places; ``missing`` says in a sentence why it can't run here.
 
     ``first_record_seconds`` is how long it may take to begin, ``warm_cpu_seconds`` how much of its own CPU time it
-    reads for before its first turn. Its turns last ``turn_factor`` times those of others, where it needs longer to get going
+    reads for before its first turn. Its turns last ``turn_factor`` times those of others, where it is slow to get going
     again. ``tables_in`` is where its lease calls go: the canned server's tables, or ministack.
     """
 
