@@ -141,7 +141,7 @@ def test_a_table_names_the_cheapest_first_and_who_was_missing():
 
 
 def test_bars_are_drawn_from_below_with_their_ratio_to_the_loop():
-    assert [(bar.name, bar.note) for bar in bars_of(course())] == [("boto3", "12 k"), ("leasehold", "400 k  32.0 x")]
+    assert [(bar.name, bar.note) for bar in bars_of(course())] == [("boto3", "12 k"), ("leasehold", "400 k,  32.0 x boto3")]
 
 
 def test_a_metric_is_summed_over_its_labels():
