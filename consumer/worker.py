@@ -310,7 +310,7 @@ class Worker:
 
     def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
         if self._shards is not None:
-            self._seam.post(self._shards.stop_changed, held, reason)
+            self._seam.post(self._shards.request_stop, held, reason)
 
     async def _stopped(self, held: HeldLease) -> None:
         """No user code of a tenure runs any more."""

@@ -9,7 +9,6 @@ from consumer.clock import Clock
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop
 from consumer.leasing.seam import LeaseSeam
-from consumer.leasing.tenure import StopReason
 from consumer.streams.shard_graph import child_leases
 from consumer.streams.source import Shard
 from lease_store.checkpoint import Checkpoint
@@ -36,11 +35,10 @@ class LeasingDoor:
 class HeldTenure:
     """The ``Tenure`` of a ``HeldLease``."""
 
-    __slots__ = ("_door", "held", "stop_requested")
+    __slots__ = ("_door", "held")
 
     def __init__(self, held: HeldLease, door: LeasingDoor) -> None:
         self.held = held
-        self.stop_requested: StopReason | None = None
         self._door = door
 
     @property
@@ -54,13 +52,6 @@ class HeldTenure:
     @property
     def is_trusted(self) -> bool:
         return self._door.clock.monotonic() < self.held.trusted_until
-
-    def request_stop(self, reason: StopReason | None) -> bool:
-        """What the lease loop said last; once lost, always lost. Whether that is a change."""
-        if self.stop_requested in ("lost", reason):
-            return False
-        self.stop_requested = reason
-        return True
 
     def delivered(self, size_bytes: int) -> None:
         self.held.throughput.delivered_bytes += size_bytes

@@ -35,14 +35,6 @@ class Tenure(Protocol):
         """Whether user code may begin a slice of work now; to be asked before each batch."""
         ...
 
-    @property
-    def stop_requested(self) -> StopReason | None:
-        """None while all is well; whoever changes it tells the shard consumer.
-
-        All but ``lost`` may go back to None: when a hand-off is taken back, or what was let go is needed here again.
-        """
-        ...
-
     def delivered(self, size_bytes: int) -> None:
         """Note what is given to user code: the lease's row tells a leader how much its shard carries."""
         ...

@@ -9,7 +9,7 @@ from typing import Any
 
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.held_tenure import HeldTenure, LeasingDoor
-from consumer.leasing.tenure import StopReason
+from consumer.leasing.tenure import StopReason, Tenure
 from consumer.operate.status import ShardStatus
 from consumer.shards.lifecycle import Event
 from consumer.shards.scope import Shared
@@ -41,16 +41,17 @@ class HeldShards:
         self._identity_of = identity_of
         self._stopped = stopped
         self._failed = failed
-        self._consumers: dict[HeldLease, tuple[HeldTenure, ShardConsumer]] = {}
+        self._consumers: dict[HeldLease, ShardConsumer] = {}
         self._leaving: set[asyncio.Task[None]] = set()
         self._signal = Signal(shared.clock)
         self._processed = 0
+        self._on_end = self._ended  # one for all of them
 
     def __len__(self) -> int:
         return len(self._consumers)
 
     def __iter__(self) -> Iterator[ShardConsumer]:
-        return (consumer for _, consumer in self._consumers.values())
+        return iter(self._consumers.values())
 
     @property
     def keys(self) -> list[str]:
@@ -69,21 +70,18 @@ class HeldShards:
     def begin(self, held: HeldLease) -> None:
         """A tenure began."""
         try:
-            tenure = HeldTenure(held, self._door)
             stream = self._identity_of(held.first_lease.stream)
-            consumer = ShardConsumer(tenure, stream, self._shared, on_end=partial(self._ended, held))
+            consumer = ShardConsumer(HeldTenure(held, self._door), stream, self._shared, on_end=self._on_end)
         except Exception as error:  # a callback of the loop has no caller who would hear of it
             self._failed(held.key, error)
             return
-        self._consumers[held] = (tenure, consumer)
-        consumer.start()
+        self._consumers[held] = consumer
+        consumer.begin()
 
-    def stop_changed(self, held: HeldLease, reason: StopReason | None) -> None:
+    def request_stop(self, held: HeldLease, reason: StopReason | None) -> None:
         """What the lease loop asks of a tenure now; nothing where that is over here."""
         if held in self._consumers:
-            tenure, consumer = self._consumers[held]
-            if tenure.request_stop(reason):
-                consumer.stop_changed()
+            self._consumers[held].request_stop(reason)
 
     async def until_none(self) -> None:
         """Return when no tenure is left, and leasing knows that."""
@@ -103,9 +101,10 @@ class HeldShards:
         await self._signal.until(self.is_over, within_seconds)
         self._shared.watch.close()
 
-    def _ended(self, held: HeldLease, event: Event | None, error: BaseException | None) -> None:
-        _, consumer = self._consumers.pop(held)
-        self._processed += consumer.records_processed
+    def _ended(self, tenure: Tenure, event: Event | None, error: BaseException | None) -> None:
+        assert isinstance(tenure, HeldTenure)
+        held = tenure.held
+        self._processed += self._consumers.pop(held).records_processed
         if error is not None:
             self._failed(held.key, error)
         if event is not None or error is not None:

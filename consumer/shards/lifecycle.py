@@ -85,6 +85,8 @@ class IllegalMove(RuntimeError):
 class Lifecycle:
     """The state of one shard consumer. An illegal move raises IllegalMove and changes nothing."""
 
+    __slots__ = ("_shard_id", "_state")
+
     def __init__(self, shard_id: str) -> None:
         self._shard_id = shard_id
         self._state = State.WAITING_FOR_PARENTS

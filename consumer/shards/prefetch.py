@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
 
 from consumer.errors import (
     DataTrimmed,
@@ -49,7 +48,7 @@ class ShardReader:
     """Reads one tenure's shard ahead of its processor, a page each time the worker's wheel says that its turn has come.
 
     It is on the wheel where a read may be made, and nowhere else while it may not: ``look`` is called after each change
-    of ``may_read`` (a stop was requested), which pauses it without losing its place, and by whoever takes a page. Until
+    of whether it may (a stop was requested), which pauses it without losing its place. Until
     any reader of this worker was answered a refusal of access is raised, for whoever starts the worker should hear of
     it; later it is waited out, since permissions and credentials come back.
     """
@@ -69,33 +68,25 @@ class ShardReader:
         "_lag_at",
         "_last_read",
         "_logged_at",
-        "_may_read",
         "_on_wheel",
         "_operation",
         "_pin",
-        "_progress",
         "_read_at",
         "_refused",
-        "_shard_id",
+        "_scope",
         "_shared",
-        "_signal",
-        "_start",
         "_stream",
         "_wait_until",
         "finished",
     )
 
-    def __init__(self, stream: StreamIdentity, lease: Lease, scope: Scope, *, may_read: Callable[[], bool]) -> None:
+    def __init__(self, stream: StreamIdentity, lease: Lease, scope: Scope) -> None:
         shared = scope.shared
         aggregates = stream.view_type is None
         self._shared = shared
         self._stream = stream
-        self._shard_id = scope.shard_id
-        self._signal = scope.signal
-        self._progress = scope.progress
-        self._start = scope.start
-        self._may_read = may_read
-        self._ahead = ReadAhead(shared.budget, self.look)
+        self._scope = scope
+        self._ahead = ReadAhead(shared.budget)
         self._pin = start_position(lease, aggregates=aggregates)
         self._above = lease.checkpoint if lease.checkpoint.is_number else None
         self._doubt = doubt_about(lease, aggregates=aggregates, now=shared.clock.wall())
@@ -135,27 +126,27 @@ class ShardReader:
         unprocessed = None if timestamp is None else max(0.0, self._shared.clock.wall() - timestamp)
         unread = self._lag
         if unread is not None:
-            unread += self._progress.seconds(_STAGE)
+            unread += self._scope.progress.seconds(_STAGE)
         return max((lag for lag in (unprocessed, unread) if lag is not None), default=None)
 
     def look(self) -> None:
         """Get on the wheel where a read may be made, now or once its pause is over."""
         if self._on_wheel:
             return
-        if not self._may_read():
+        if not self._scope.owner.may_read():
             self._ahead.withdraw()
         elif self.finished is None:
             now = self._shared.clock.monotonic()
-            if self._wait_until > now or self._ahead.has_room():
+            if self._wait_until > now or self._ahead.has_room(self.look):
                 self._on_wheel = True
                 self._shared.wheel.put(self, max(self._wait_until, now))
 
     def begin(self) -> asyncio.Task[None] | None:
         """Its turn on the wheel: begin to read, unless there is no room or a stop came first."""
-        if not self._may_read():
+        if not self._scope.owner.may_read():
             self._ahead.withdraw()
-        elif self._ahead.has_room():
-            return self._start(self._take_turn(), "reader")
+        elif self._ahead.has_room(self.look):
+            return self._scope.owner.start(self._take_turn(), "reader")
         self._on_wheel = False
         return None
 
@@ -169,16 +160,16 @@ class ShardReader:
         finally:
             self._ahead.withdraw()  # what no page was kept for
             self._on_wheel = False
-        self._signal.notify()
+        self._scope.notify()
 
     async def _turn(self) -> None:
-        self._progress.begin(_STAGE)
+        self._scope.progress.begin(_STAGE)
         try:
             async with self._shared.clock.timeout(_CALL_LIMIT_SECONDS):
                 if self._iterator is None:
                     await self._open()
-                if not self._may_read():  # opening took its time, and the lease may be lost by now
-                    self._progress.end(_STAGE)
+                if not self._scope.owner.may_read():  # opening took its time, and the lease may be lost by now
+                    self._scope.progress.end(_STAGE)
                     return
                 page = await self._read()
         except IteratorExpired:
@@ -197,7 +188,7 @@ class ShardReader:
     async def _open(self) -> None:
         self._operation = "GetShardIterator"
         position = self._pin if self._last_read is None else self._after(self._last_read)
-        opened = await self._shared.source.iterator(self._stream, self._shard_id, position)
+        opened = await self._shared.source.iterator(self._stream, self._scope.shard_id, position)
         self._iterator = opened.iterator
         if self._last_read is None:
             self._drop_before = opened.drop_before
@@ -218,13 +209,13 @@ class ShardReader:
         self._read_at = self._shared.clock.monotonic()
         assert self._iterator is not None
         limit = max(self._shared.config.max_records, _LEAST_PAGE_LIMIT)
-        return await self._shared.source.read(self._stream, self._shard_id, self._iterator, limit)
+        return await self._shared.source.read(self._stream, self._scope.shard_id, self._iterator, limit)
 
     def _accept(self, page: Page) -> None:
         self._shared.budget.was_answered = True
         self._failures = 0
         self._backoff = self._refused = None
-        self._progress.end(_STAGE)
+        self._scope.progress.end(_STAGE)
         self._empty_in_a_row = 0 if page.records else self._empty_in_a_row + 1
         self._at_tip = is_at_tip(page)
         self._lag = lag_seconds(page, self._shared.clock.wall())
@@ -251,7 +242,7 @@ class ShardReader:
         if self._gap_from is not None:
             _log.warning(
                 "Shard %s: after the gap from %s, reading goes on at %s.",
-                self._shard_id,
+                self._scope.shard_id,
                 self._gap_from,
                 place_of(records[0]),
             )
@@ -270,20 +261,20 @@ class ShardReader:
         _log.error(
             "Shard %s: reading goes on at %s; the records between %s and it, if there were any, were trimmed from the "
             "stream before they were read, they are lost to this group.",
-            self._shard_id,
+            self._scope.shard_id,
             first or "its end",
             doubt.place,
         )
-        self._shared.hooks(GapFound(self._shard_id, doubt.place, str(first or "SHARD_END"), stopped=False))
+        self._shared.hooks(GapFound(self._scope.shard_id, doubt.place, str(first or "SHARD_END"), stopped=False))
 
     def _report(self, page: Page) -> None:
         if page.skipped:
-            self._shared.hooks(RecordsSkipped(self._shard_id, page.skipped))
+            self._shared.hooks(RecordsSkipped(self._scope.shard_id, page.skipped))
             _log.warning(
-                "Shard %s: %d entries of a reply were too malformed to be records.", self._shard_id, page.skipped
+                "Shard %s: %d entries of a reply were too malformed to be records.", self._scope.shard_id, page.skipped
             )
         seconds = self._shared.clock.monotonic() - self._read_at
-        self._shared.hooks(PageRead(self._shard_id, len(page.records), page.size_bytes, seconds, self._lag))
+        self._shared.hooks(PageRead(self._scope.shard_id, len(page.records), page.size_bytes, seconds, self._lag))
 
     def _place(self) -> str:
         """The place after which records are wanted, for people."""
@@ -294,14 +285,14 @@ class ShardReader:
         begun = self._last_read is not None or self._above is not None
         stopped = begun and self._shared.config.on_trimmed == "stop"
         place = self._place()
-        self._shared.hooks(GapFound(self._shard_id, place, "TRIM_HORIZON", stopped))
+        self._shared.hooks(GapFound(self._scope.shard_id, place, "TRIM_HORIZON", stopped))
         self._iterator = self._doubt = None
         if stopped:
             _log.error(
                 "Shard %s: the records after %s were trimmed from the stream before they were read, they are lost to "
                 "this group. on_trimmed is stop: the shard is left unread and its lease is kept. To go on at the "
                 "oldest record there is, restart with --on-trimmed skip.",
-                self._shard_id,
+                self._scope.shard_id,
                 place,
             )
             self._finish(StoppedAtGap(place))
@@ -309,7 +300,7 @@ class ShardReader:
         _log.error(
             "Shard %s: records after %s were trimmed from the stream before they were read, they are lost to this "
             "group. Reading goes on at the oldest record there is (--on-trimmed skip).",
-            self._shard_id,
+            self._scope.shard_id,
             place,
         )
         self._above = self._last_read or self._above
@@ -323,7 +314,7 @@ class ShardReader:
         """The service does not know the shard any more: its end, and a gap unless everything had surely been read."""
         was_read = self._at_tip and self._shared.clock.monotonic() - self._lag_at < _KEPT_SECONDS
         if was_read and self._stream.view_type is not None:
-            _log.info("Shard %s is gone from the stream; everything in it had been read.", self._shard_id)
+            _log.info("Shard %s is gone from the stream; everything in it had been read.", self._scope.shard_id)
             self._finish(EndOfShard())
             return
         begun = self._last_read is not None or self._above is not None
@@ -331,11 +322,11 @@ class ShardReader:
         # to stop for, too likely to be something to say nothing.
         stopped = begun and not was_read and self._shared.config.on_trimmed == "stop"
         place = self._place()
-        self._shared.hooks(GapFound(self._shard_id, place, "SHARD_END", stopped))
+        self._shared.hooks(GapFound(self._scope.shard_id, place, "SHARD_END", stopped))
         _log.error(
             "Shard %s is gone from the stream, and its end had not been read: records after %s, if there were any, "
             "are lost to this group. %s",
-            self._shard_id,
+            self._scope.shard_id,
             place,
             "on_trimmed is stop: its lease is kept; to go on with its children, restart with --on-trimmed skip."
             if stopped
@@ -345,14 +336,14 @@ class ShardReader:
 
     def _finish(self, finished: EndOfShard | StoppedAtGap) -> None:
         self.finished = finished
-        self._progress.end(_STAGE)
+        self._scope.progress.end(_STAGE)
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, StreamAccessDenied | StreamCredentials) and not self._shared.budget.was_answered:
             raise error
         self._failures += 1
         if isinstance(error, StreamThrottled):
-            self._shared.hooks(Throttled(self._shard_id, self._operation))
+            self._shared.hooks(Throttled(self._scope.shard_id, self._operation))
         transient = is_transient(error) or isinstance(error, TimeoutError)
         self._pause(self._next_pause() if transient else self._next_long_pause())
         now = self._shared.clock.monotonic()
@@ -363,7 +354,7 @@ class ShardReader:
             logging.WARNING if transient else logging.ERROR,
             "Shard %s can't be read: %s failed %d times in a row, now with %s (%s). It is tried for ever from %s; "
             "nothing is skipped, but what is not read within the stream's retention is lost.",
-            self._shard_id,
+            self._scope.shard_id,
             self._operation,
             self._failures,
             type(error).__name__,

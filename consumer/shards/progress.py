@@ -16,6 +16,7 @@ __all__ = ["Progress", "StuckWatch"]
 
 _log = logging.getLogger("leasehold.shards")
 _NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
+_NONE: Final[frozenset[str]] = frozenset()
 _LOOKS: Final = 20
 
 
@@ -70,7 +71,7 @@ class Progress:
         self._shard_id = shard_id
         self._watch = watch
         self._since = _NOTHING
-        self._reported: frozenset[str] = frozenset()
+        self._reported = _NONE
 
     def begin(self, stage: str) -> None:
         """``stage`` is under way; nothing changes where it was already."""
@@ -82,13 +83,13 @@ class Progress:
         """``stage`` came to something."""
         if stage in self._since:
             self._since = {other: since for other, since in self._since.items() if other != stage} or _NOTHING
-            self._reported -= {stage}
+            self._reported = (self._reported - {stage}) or _NONE
             if not self._since:
                 self._watch.discard(self)
 
     def end_all(self) -> None:
         """Whatever was under way is not any more."""
-        self._since, self._reported = _NOTHING, frozenset()
+        self._since, self._reported = _NOTHING, _NONE
         self._watch.discard(self)
 
     @contextmanager

@@ -30,16 +30,12 @@ class HeldPage:
 
 
 class ReadAhead:
-    """Each shard may always hold one page, the oldest; further ones are charged to the worker's ``ByteBudget``.
+    """Each shard may always hold one page, the oldest; further ones are charged to the worker's ``ByteBudget``."""
 
-    ``wake`` is called once the budget has room for a page that ``has_room`` had none for.
-    """
+    __slots__ = ("_asked", "_budget", "_pages", "_size_guess")
 
-    __slots__ = ("_asked", "_budget", "_pages", "_size_guess", "_wake")
-
-    def __init__(self, budget: ByteBudget, wake: Callable[[], None]) -> None:
+    def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
-        self._wake = wake
         self._pages: list[HeldPage] = []
         self._asked: Grant | None = None
         self._size_guess = _FIRST_GUESS_BYTES
@@ -49,13 +45,16 @@ class ReadAhead:
         """The oldest page not yet processed."""
         return self._pages[0] if self._pages else None
 
-    def has_room(self) -> bool:
-        """Whether one more page may be read; its bytes are reserved until it is kept, or ``withdraw`` is called."""
+    def has_room(self, wake: Callable[[], None]) -> bool:
+        """Whether one more page may be read; its bytes are reserved until it is kept, or ``withdraw`` is called.
+
+        ``wake`` is called once the budget has room where it has none now.
+        """
         if not self._pages or len(self._pages) >= _PAGES_HELD:
             self.withdraw()
             return not self._pages
         if self._asked is None:
-            self._asked = self._budget.ask(self._size_guess, self._wake)
+            self._asked = self._budget.ask(self._size_guess, wake)
         return self._asked.granted
 
     def withdraw(self) -> None:

@@ -20,13 +20,7 @@ from consumer.shards.signal import Signal
 from consumer.shards.wheel import PollWheel
 from consumer.streams.source import RecordSource
 
-__all__ = ["Scope", "Shared", "Start"]
-
-
-class Start(Protocol):
-    """Runs one part's work in a task of the shard's, which ends with it at the latest."""
-
-    def __call__(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]: ...
+__all__ = ["Owner", "Scope", "Shared"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,12 +45,37 @@ class Shared:
     context: Context
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """One shard on one worker: its id, its signal and progress, and how its tasks are begun."""
+class Owner(Protocol):
+    """The shard consumer, as its parts see it."""
 
-    shard_id: str
-    shared: Shared
-    signal: Signal
-    progress: Progress
-    start: Start
+    def start(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]:
+        """Run one part's work in a task of the shard's, which ends with it at the latest."""
+        ...
+
+    def may_read(self) -> bool:
+        """Whether the shard is to be read on, as far as its tenure and its state go."""
+        ...
+
+    def look(self) -> None:
+        """Something changed: see what is to be done."""
+        ...
+
+
+class Scope(Signal):
+    """One shard on one worker: its id, what it is at, and its signal, of which its owner hears, too.
+
+    Its parts hold the scope and not each other's methods: of these there would be ten thousand, too.
+    """
+
+    __slots__ = ("owner", "progress", "shard_id", "shared")
+
+    def __init__(self, shard_id: str, shared: Shared, owner: Owner) -> None:
+        super().__init__(shared.clock)
+        self.shard_id = shard_id
+        self.shared = shared
+        self.owner = owner
+        self.progress = Progress(shard_id, shared.watch)
+
+    def notify(self) -> None:
+        super().notify()
+        self.owner.look()

@@ -7,15 +7,13 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, ClassVar, Final
 
-from consumer.leasing.tenure import Tenure
+from consumer.leasing.tenure import StopReason, Tenure
 from consumer.operate.status import ShardStage, ShardStatus
 from consumer.shards.ends import EndOfShard
 from consumer.shards.lifecycle import Event, Lifecycle, State
 from consumer.shards.prefetch import ShardReader
-from consumer.shards.progress import Progress
 from consumer.shards.scope import Scope, Shared
 from consumer.shards.shard_end import ShardEnd
-from consumer.shards.signal import Signal
 from consumer.shards.standing import Standing
 from consumer.shards.user_code import UserCode
 from consumer.shards.watermark import CheckpointWriter
@@ -39,11 +37,11 @@ _STAGES: Final[dict[State, ShardStage]] = {
 class ShardConsumer:
     """Runs one processor over one shard for as long as one tenure lasts; made for it and thrown away after it.
 
-    ``start`` begins it. It has a task while it has something to do: records to deliver, user code to call, a stop or
+    ``begin`` begins it. It has a task while it has something to do: records to deliver, user code to call, a stop or
     the shard's end to go through, a checkpoint to store. A shard that has nothing new has none, but for its reads.
-    ``stop_changed`` is to be called after each change of the tenure's ``stop_requested``, which is the orderly way to
-    end it; ``abandon`` stops it without a checkpoint. ``on_end`` is called once, with the event that ended it (None:
-    abandoned) or what broke it: no user code of this tenure runs any more then, and no task of it is left.
+    ``request_stop`` is the orderly way to end it, and may be taken back; ``abandon`` stops it without a checkpoint.
+    ``on_end`` is called once, with its tenure and the event that ended it (None: abandoned) or what broke it: no user
+    code of this tenure runs any more then, and no task of it is left.
     """
 
     __slots__ = (
@@ -53,11 +51,9 @@ class ShardConsumer:
         "_life",
         "_lifecycle",
         "_on_end",
-        "_progress",
         "_reader",
         "_scope",
         "_shared",
-        "_signal",
         "_standing",
         "_stream",
         "_tasks",
@@ -74,7 +70,7 @@ class ShardConsumer:
         stream: StreamIdentity,
         shared: Shared,
         *,
-        on_end: Callable[[Event | None, BaseException | None], None],
+        on_end: Callable[[Tenure, Event | None, BaseException | None], None],
     ) -> None:
         self.shard_id = shard_id = tenure.lease.key
         self.ended_by: Event | None = None
@@ -83,12 +79,10 @@ class ShardConsumer:
         self._shared = shared
         self._on_end = on_end
         self._lifecycle = Lifecycle(shard_id)
-        self._signal = Signal(shared.clock, self._look)
-        self._progress = Progress(shard_id, shared.watch)
-        self._scope = scope = Scope(shard_id, shared, self._signal, self._progress, self._start)
+        self._scope = scope = Scope(shard_id, shared, self)
         self._standing = Standing(tenure, scope)
-        self._writer = CheckpointWriter(tenure, scope, on_lost=self._standing.mark_lost)
-        self._reader = ShardReader(stream, tenure.lease, scope, may_read=self._may_read)
+        self._writer = CheckpointWriter(tenure, scope, self._standing)
+        self._reader = ShardReader(stream, tenure.lease, scope)
         self._user = UserCode(tenure, stream, scope, self._standing, self._writer)
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._life: asyncio.Task[None] | None = None
@@ -120,26 +114,26 @@ class ShardConsumer:
             lag_seconds=self._reader.lag_seconds(),
             last_record_at=self._user.last_record_at,
             oldest_failing_batch_seconds=None if failing is None else self._shared.clock.monotonic() - failing,
-            stuck_seconds=self._progress.oldest_seconds(),
+            stuck_seconds=self._scope.progress.oldest_seconds(),
         )
 
     # Life: what happens is noted, and a task goes through with it
 
-    def start(self) -> None:
+    def begin(self) -> None:
         """Begin to live; to be called once."""
         self._live_on()
 
-    def stop_changed(self) -> None:
-        """The tenure is asked for, or not any more."""
-        self._signal.notify()
+    def request_stop(self, reason: StopReason | None) -> None:
+        """What is asked of the tenure now; None: nothing any more."""
+        self._standing.request_stop(reason)
 
     def abandon(self) -> None:
         """End without a checkpoint, as soon as user code that runs has ended."""
         if not self._is_over:
             self._end(None)
 
-    def _look(self) -> None:
-        """Something changed: a task where there is something to do now, a turn on the wheel where there is room."""
+    def look(self) -> None:
+        """For its parts: something changed: a task where there is work, a turn on the wheel where there is room."""
         if not self._is_over and self.state is not State.DONE:
             self._reader.look()
             if self._life is None and self._has_work():
@@ -152,7 +146,7 @@ class ShardConsumer:
         )
 
     def _live_on(self) -> None:
-        self._life = self._start(self._live(), "life")
+        self._life = self.start(self._live(), "life")
 
     async def _live(self) -> None:
         """Go from state to state; ends at the last, or where nothing is to be done until something changes."""
@@ -163,12 +157,13 @@ class ShardConsumer:
                     break
                 self._lifecycle.move(event)
                 self.ended_by = event
-                self._signal.notify()
+                self._scope.notify()
         finally:
             self._user.rest()
             self._life = None  # nothing between the last look and this: who notices more begins another
 
-    def _start(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]:
+    def start(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]:
+        """For its parts: see ``Owner``."""
         context = self._shared.context
         task = asyncio.get_running_loop().create_task(work, name=f"{self.shard_id} {part}", context=context)
         self._tasks = (*self._tasks, task)
@@ -200,20 +195,20 @@ class ShardConsumer:
         if not self._is_closed:
             self._close()
         if not self._tasks:
-            self._on_end(self.ended_by if self.state is State.DONE else None, self._error)
+            self._on_end(self._tenure, self.ended_by if self.state is State.DONE else None, self._error)
 
     def _close(self) -> None:
         self._is_closed = True
         self._writer.close()
         self._reader.close()
-        self._progress.end_all()
+        self._scope.progress.end_all()
         for task in self._tasks:
             task.cancel()
 
     # One step a state; each returns the event that ends it.
 
     async def _wait_for_parents(self) -> Event:
-        with self._progress.stage("waiting_for_parents"):
+        with self._scope.progress.stage("waiting_for_parents"):
             while True:
                 if (event := await self._leave_early()) is not None:
                     return event
@@ -254,14 +249,14 @@ class ShardConsumer:
 
     async def _stay_at_gap(self) -> Event | None:
         if not self._standing.must_stop():
-            self._progress.begin("stopped_at_gap")
+            self._scope.progress.begin("stopped_at_gap")
             return None
-        self._progress.end("stopped_at_gap")
+        self._scope.progress.end("stopped_at_gap")
         return self._stopped()
 
     async def _stop(self) -> Event:
         """Say so to user code, store what is done, let the lease go: in this order, whatever fails on the way."""
-        with self._progress.stage("stopping"):
+        with self._scope.progress.stage("stopping"):
             await self._user.shut_down()
             if not await self._writer.flush() and not self._standing.is_lost():
                 _log.warning(
@@ -279,11 +274,11 @@ class ShardConsumer:
         if not await self._user.end():
             return self._stopped()
         await self._writer.flush()
-        with self._progress.stage("ending"):
+        with self._scope.progress.stage("ending"):
             finished = self._reader.finished
             named = finished.children if isinstance(finished, EndOfShard) else None
-            end = ShardEnd(self._tenure, self._stream, self._scope)
-            children = await end.find_children(named, self._standing.must_stop)
+            end = ShardEnd(self._tenure, self._stream, self._scope, self._standing)
+            children = await end.find_children(named)
             if children is None:
                 return self._stopped()
             return Event.END_STORED if await end.store(children) else Event.LEASE_LOST
@@ -302,7 +297,8 @@ class ShardConsumer:
         State.LOSING: _lose,
     }
 
-    def _may_read(self) -> bool:
+    def may_read(self) -> bool:
+        """For its parts: see ``Owner``."""
         is_reading = self.state is State.PROCESSING or self.state is State.INITIALIZING
         return is_reading and not self._is_over and not self._standing.must_stop()
 

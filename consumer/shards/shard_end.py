@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from consumer.errors import LeaseholdError, LeaseLost, LeaseStoreError, StreamError, StreamMissing
 from consumer.hooks import CheckpointFailed, GapFound, ShardEnded
@@ -12,6 +11,7 @@ from consumer.retry import Backoff
 from consumer.shards.late_gaps import tell_late
 from consumer.shards.position import came_late, made_at
 from consumer.shards.scope import Scope
+from consumer.shards.standing import Standing
 from consumer.streams.source import Shard, StreamIdentity
 
 __all__ = ["ShardEnd"]
@@ -25,21 +25,20 @@ _CALL_LIMIT_SECONDS = 300.0
 class ShardEnd:
     """Ends one tenure's shard. Nothing here is begun before user code has returned from ``shard_ended``."""
 
-    def __init__(self, tenure: Tenure, stream: StreamIdentity, scope: Scope) -> None:
+    def __init__(self, tenure: Tenure, stream: StreamIdentity, scope: Scope, standing: Standing) -> None:
         shared = scope.shared
         self._tenure = tenure
+        self._standing = standing
         self._shard_id = scope.shard_id
         self._source = shared.source
         self._stream = stream
         self._child_wait = shared.config.child_wait_seconds
-        self._signal = scope.signal
+        self._scope = scope
         self._clock = shared.clock
         self._random = shared.random
         self._hooks = shared.hooks
 
-    async def find_children(
-        self, named: tuple[Shard, ...] | None, stopped: Callable[[], bool]
-    ) -> tuple[Shard, ...] | None:
+    async def find_children(self, named: tuple[Shard, ...] | None) -> tuple[Shard, ...] | None:
         """The children that the last page named, else those the service shows within the wait; None when stopped first.
 
         A service may show a child late. After the wait the shard ends without: the lineage audit makes the missing
@@ -50,7 +49,7 @@ class ShardEnd:
         backoff = Backoff(self._random, _FIRST_SECONDS, _LIMIT_SECONDS)
         deadline: float | None = None
         reason = "the service shows none"
-        while not stopped():
+        while not self._standing.must_stop():
             try:
                 async with self._clock.timeout(_CALL_LIMIT_SECONDS):
                     children = await self._source.children(self._stream, self._shard_id)
@@ -76,13 +75,14 @@ class ShardEnd:
                     reason,
                 )
                 return ()
-            await self._signal.until(stopped, within_seconds=min(max(backoff.next_seconds(), 0.02), left))
+            pause = min(max(backoff.next_seconds(), 0.02), left)
+            await self._scope.until(self._standing.must_stop, within_seconds=pause)
         return None
 
     async def store(self, children: tuple[Shard, ...]) -> bool:
         """Create the children's rows, store SHARD_END, however often it takes; False when the lease was lost first."""
         backoff = Backoff(self._random, _FIRST_SECONDS, _LIMIT_SECONDS)
-        while self._tenure.stop_requested != "lost":
+        while not self._standing.is_lost():
             try:
                 await self._tenure.end_shard(children)
             except LeaseLost:
@@ -96,7 +96,7 @@ class ShardEnd:
                     error,
                     pause,
                 )
-                await self._signal.until(lambda: self._tenure.stop_requested == "lost", within_seconds=pause)
+                await self._scope.until(self._standing.is_lost, within_seconds=pause)
             else:
                 self._hooks(ShardEnded(self._shard_id, tuple(child.id for child in children)))
                 self._tell_late(children)

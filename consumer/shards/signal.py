@@ -13,15 +13,13 @@ __all__ = ["Signal"]
 class Signal:
     """Who changes a shard's state calls ``notify``; who waits names a condition, checked again after each change.
 
-    State and waiters live on one loop, so that no change falls between a check and the wait. ``on_change`` hears of
-    each change, too: what has no task while nothing is to be done begins one there.
+    State and waiters live on one loop, so that no change falls between a check and the wait.
     """
 
-    __slots__ = ("_clock", "_on_change", "_waiters")
+    __slots__ = ("_clock", "_waiters")
 
-    def __init__(self, clock: Clock, on_change: Callable[[], None] | None = None) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._on_change = on_change
         self._waiters: tuple[asyncio.Future[None], ...] = ()
 
     def notify(self) -> None:
@@ -30,8 +28,6 @@ class Signal:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        if self._on_change is not None:
-            self._on_change()
 
     async def until(self, condition: Callable[[], object], within_seconds: float | None = None) -> bool:
         """Wait until ``condition()`` holds, at most ``within_seconds``; returns whether it holds."""

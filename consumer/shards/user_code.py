@@ -192,7 +192,7 @@ class UserCode:
             random=shared.random,
             hooks=shared.hooks,
             retry_limit_seconds=shared.config.retry_limit_seconds,
-            until=self._scope.signal.until,
+            until=self._scope.until,
         )
 
     def _is_trusted(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
@@ -13,6 +13,7 @@ from consumer.hooks import CheckpointFailed, CheckpointStored
 from consumer.leasing.tenure import Tenure
 from consumer.retry import Backoff
 from consumer.shards.scope import Scope
+from consumer.shards.standing import Standing
 from lease_store.checkpoint import Checkpoint
 
 __all__ = ["CheckpointWriter"]
@@ -35,19 +36,12 @@ class CheckpointWriter:
 
     __slots__ = (
         "_backoff",
-        "_clock",
         "_due_at",
         "_flushing",
-        "_hooks",
         "_inherited",
-        "_interval",
         "_is_writing",
-        "_on_lost",
-        "_progress",
-        "_random",
-        "_shard_id",
-        "_signal",
-        "_start",
+        "_scope",
+        "_standing",
         "_tenure",
         "_to_prepare",
         "_waiters",
@@ -56,18 +50,10 @@ class CheckpointWriter:
         "wanted",
     )
 
-    def __init__(self, tenure: Tenure, scope: Scope, *, on_lost: Callable[[], None]) -> None:
-        shared = scope.shared
+    def __init__(self, tenure: Tenure, scope: Scope, standing: Standing) -> None:
         self._tenure = tenure
-        self._shard_id = scope.shard_id
-        self._interval = shared.config.checkpoint_interval_seconds
-        self._clock = shared.clock
-        self._random = shared.random
-        self._hooks = shared.hooks
-        self._signal = scope.signal
-        self._progress = scope.progress
-        self._start = scope.start
-        self._on_lost = on_lost
+        self._scope = scope
+        self._standing = standing
         self._backoff: Backoff | None = None
         self._waiters: list[tuple[Checkpoint, Future[None]]] = []
         self._to_prepare: list[tuple[Checkpoint, bytes | None, Future[None]]] = []
@@ -115,10 +101,10 @@ class CheckpointWriter:
     async def flush(self) -> bool:
         """Store what is wanted without waiting for the interval; False when the lease's trust ends first."""
         self._flushing = True
-        self._signal.notify()
+        self._scope.notify()
         try:
             while not self._is_settled() and self._tenure.is_trusted:
-                await self._signal.until(self._is_settled, within_seconds=_TRUST_POLL_SECONDS)
+                await self._scope.until(self._is_settled, within_seconds=_TRUST_POLL_SECONDS)
         finally:
             self._flushing = False
         return self.stored >= self.wanted
@@ -130,26 +116,26 @@ class CheckpointWriter:
         self._waiters, self._to_prepare = [], []
         for done in waiting:
             done.set_exception(self._over())
-        self._signal.notify()
+        self._scope.notify()
 
     def _write_soon(self) -> None:
         if self._is_writing or self.is_closed:
-            self._signal.notify()
+            self._scope.notify()
         else:
             self._is_writing = True
-            self._start(self._write(), "checkpoints")
+            self._scope.owner.start(self._write(), "checkpoints")
 
     async def _write(self) -> None:
         """Write until everything stands, or the lease is lost."""
         try:
             while self.wanted > self.stored or self._to_prepare:
-                pause = self._due_at - self._clock.monotonic()
+                pause = self._due_at - self._scope.shared.clock.monotonic()
                 if pause > 0:
-                    await self._signal.until(self._is_urgent, pause)
+                    await self._scope.until(self._is_urgent, pause)
                 # What is wanted comes first: it would remove what is prepared.
                 await (self._store_wanted() if self.wanted > self.stored else self._prepare_next())
         except LeaseLost:
-            self._on_lost()
+            self._standing.request_stop("lost")
             self.close()
         self._is_writing = False
 
@@ -159,13 +145,13 @@ class CheckpointWriter:
     async def _store_wanted(self) -> None:
         """One attempt. Raises LeaseLost."""
         target = self.wanted
-        self._due_at = self._clock.monotonic() + self._interval
+        self._due_at = self._scope.shared.clock.monotonic() + self._scope.shared.config.checkpoint_interval_seconds
         if await self._attempt(self._tenure.checkpoint(target), target):
             self.stored = target
             self._tell_of_inherited(target)
-            self._hooks(CheckpointStored(self._shard_id, target.sequence_number))
+            self._scope.shared.hooks(CheckpointStored(self._scope.shard_id, target.sequence_number))
             self._settle_waiters()
-            self._signal.notify()
+            self._scope.notify()
 
     async def _prepare_next(self) -> None:
         """One attempt. Raises LeaseLost."""
@@ -176,7 +162,7 @@ class CheckpointWriter:
             self._inherited = None  # replaced
         del self._to_prepare[0]
         done.set_result(None)
-        self._signal.notify()
+        self._scope.notify()
 
     def _tell_of_inherited(self, target: Checkpoint) -> None:
         """What a former owner prepared is gone from the row with the first checkpoint after it."""
@@ -185,37 +171,37 @@ class CheckpointWriter:
             _log.info(
                 "Shard %s: checkpoint %s, which a former owner had prepared and not committed, was given to initialize "
                 "and is removed by checkpoint %s.",
-                self._shard_id,
+                self._scope.shard_id,
                 pending.checkpoint,
                 target,
             )
 
     async def _attempt(self, write: Coroutine[Any, Any, None], target: Checkpoint) -> bool:
         """Whether ``write`` stands; False after a pause where it is to be tried again. Raises LeaseLost."""
-        self._progress.begin(_STAGE)
+        self._scope.progress.begin(_STAGE)
         try:
             await write
         except LeaseLost:
-            self._progress.end(_STAGE)
+            self._scope.progress.end(_STAGE)
             raise
         except LeaseStoreError as error:
             if self._backoff is None:
-                self._backoff = Backoff(self._random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
+                self._backoff = Backoff(self._scope.shared.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
             pause = self._backoff.next_seconds()
             _log.warning(
                 "Shard %s: checkpoint %s was not stored (%s); delivery goes on, the write is tried again in %.1f s. "
                 "Until it stands, a restart repeats the records after %s.",
-                self._shard_id,
+                self._scope.shard_id,
                 target,
                 error,
                 pause,
                 self.stored,
             )
-            self._hooks(CheckpointFailed(self._shard_id, type(error).__name__))
-            await self._clock.sleep(pause)
+            self._scope.shared.hooks(CheckpointFailed(self._scope.shard_id, type(error).__name__))
+            await self._scope.shared.clock.sleep(pause)
             return False
         self._backoff = None
-        self._progress.end(_STAGE)
+        self._scope.progress.end(_STAGE)
         return True
 
     def _settle_waiters(self) -> None:
@@ -229,6 +215,6 @@ class CheckpointWriter:
 
     def _over(self) -> LeaseLost:
         return LeaseLost(
-            f"Shard {self._shard_id}: this worker's tenure of the lease is over; nothing was stored, and the next "
-            f"owner goes on after {self.stored} or a later checkpoint."
+            f"Shard {self._scope.shard_id}: this worker's tenure of the lease is over; nothing was stored, and the "
+            f"next owner goes on after {self.stored} or a later checkpoint."
         )

@@ -48,7 +48,7 @@ def test_a_shards_consumer_abandoned_at_each_step_leaves_no_task_and_no_budget_t
 
         loop: Any = asyncio.get_running_loop()
         loop.on_step = step
-        stage.consumer.start()
+        stage.consumer.begin()
         await asyncio.wait({stage.ended})
         loop.on_step = None
         assert budget.used_bytes == 0

@@ -131,7 +131,7 @@ def the_end_outruns_pages_held(original: Function) -> Function:
     code=replace(CALM_CODE, usual_seconds=3.0),
 )
 def pages_without_end(_: Function) -> Function:
-    def has_room(self: Any) -> bool:
+    def has_room(self: Any, wake: Any) -> bool:
         return True
 
     return has_room

@@ -98,13 +98,13 @@ class FakeTenure:
         self.checkpoint_gate.set()
         self.checkpoint_begun = asyncio.Event()
         self.children: Sequence[Shard] | None = None
-        self.stop_changed: Callable[[], None] = lambda: None
+        self.request_stop: Callable[[Any], None] = lambda reason: None
 
     def ask(self, reason: Any) -> None:
         self.stop_requested = reason
         if reason == "lost":
             self.is_trusted = False
-        self.stop_changed()
+        self.request_stop(reason)
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         self.checkpoint_begun.set()
@@ -249,9 +249,9 @@ class Stage:
         )
         self.ended: asyncio.Future[Event | None] = asyncio.get_running_loop().create_future()
         self.consumer = ShardConsumer(tenure, stream, self.shared, on_end=self._end)
-        tenure.stop_changed = self.consumer.stop_changed
+        tenure.request_stop = self.consumer.request_stop
 
-    def _end(self, event: Event | None, error: BaseException | None) -> None:
+    def _end(self, _: Any, event: Event | None, error: BaseException | None) -> None:
         if error is not None:
             self.ended.set_exception(error)
         elif event is None:
@@ -264,7 +264,7 @@ class Stage:
 
     async def run(self) -> Event | None:
         """The consumer's whole life; cancelled, it is abandoned and waited for."""
-        self.consumer.start()
+        self.consumer.begin()
         try:
             return await asyncio.shield(self.ended)
         except asyncio.CancelledError:

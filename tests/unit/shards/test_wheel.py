@@ -143,7 +143,7 @@ def test_idle_shards_have_no_task_but_for_their_reads_and_are_all_read():
         wheel = PollWheel(VirtualClock(), 4)
         stages = [Stage(FakeTenure(key=f"s{n}"), FakeSource(), Idle, wheel=wheel) for n in range(200)]
         for stage in stages:
-            stage.consumer.start()
+            stage.consumer.begin()
         await at(30.05)
         mine = asyncio.current_task()
         assert len([task for task in asyncio.all_tasks() if task is not mine]) <= 4
@@ -168,7 +168,7 @@ def test_busy_shards_do_not_pass_over_a_quiet_one_where_places_are_few():
         busy = [Stage(FakeTenure(key=f"busy{n}"), Endless(), Sink, wheel=wheel) for n in range(10)]
         quiet = Stage(FakeTenure(key="quiet"), FakeSource(), Sink, wheel=wheel)
         for stage in (*busy, quiet):
-            stage.consumer.start()
+            stage.consumer.begin()
         await at(60)
         assert len(quiet.source.reads) > 30, "due again after a second and half a round of the others"
         assert min(len(stage.source.reads) for stage in busy) > 100
@@ -184,7 +184,7 @@ def test_a_shard_whose_lease_is_lost_while_it_waits_for_a_place_is_not_read():
         wheel = PollWheel(VirtualClock(), 1)
         wheel.put(Turn("long", [], 100.0), now())
         stage = Stage(FakeTenure(), FakeSource(page()), Sink, wheel=wheel)
-        stage.consumer.start()
+        stage.consumer.begin()
         await at(1)
         stage.tenure.ask("lost")
         await stage.ended
