@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from consumer.cli.made_table import placed, rewrite
-from consumer.operate.prometheus import PrometheusHook
+from consumer.operate.prometheus import MetricDoc, PrometheusHook, Together
+from consumer.operate.supervisor.page import DESCRIBED
 
 __all__ = ["render", "with_table"]
 
@@ -15,13 +17,29 @@ BEGIN: Final = "<!-- table of metrics: made by `make config-table` from consumer
 END: Final = "<!-- end of the table of metrics -->"
 
 
+_TOGETHER: Final[Mapping[Together, str]] = {
+    "sum": "added",
+    "max": "the largest",
+    "min": "the least",
+    "min_above_zero": "the least above 0",
+}
+
+
 def render() -> str:
-    """The table as Markdown: every metric of the registry, by name."""
-    rows = [
-        f"| `{each.name}` | {each.kind} | {', '.join(each.labels)} | {each.doc} |"
-        for each in sorted(PrometheusHook().described, key=lambda metric: metric.name)
-    ]
-    return "\n".join(["| metric | kind | labels | what it says |", "| --- | --- | --- | --- |", *rows])
+    """The table as Markdown: every metric of a worker and of a supervisor, by name."""
+    rows = [(each, _TOGETHER[each.together]) for each in PrometheusHook().described]
+    rows += [(each, "the supervisor's own") for each in DESCRIBED]
+    return "\n".join(
+        [
+            "| metric | kind | labels | of several processes | what it says |",
+            "| --- | --- | --- | --- | --- |",
+            *(_row(metric, together) for metric, together in sorted(rows, key=lambda row: row[0].name)),
+        ]
+    )
+
+
+def _row(metric: MetricDoc, together: str) -> str:
+    return f"| `{metric.name}` | {metric.kind} | {', '.join(metric.labels)} | {together} | {metric.doc} |"
 
 
 def with_table(text: str) -> str:

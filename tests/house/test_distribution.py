@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from consumer.cli import config_table
+from consumer.cli import config_table, metrics_table
 from deploy import check_wheel
 from tests.house.tree import ROOT
 
@@ -36,6 +36,11 @@ def test_the_readme_begins_with_the_two_commands():
 def test_the_readme_has_the_table_that_the_config_class_makes():
     text = (ROOT / "README.md").read_text()
     assert config_table.with_table(text) == text, "run `make config-table`"
+
+
+def test_the_deployers_page_has_the_table_that_the_metrics_make():
+    text = (ROOT / "deploy/README.md").read_text()
+    assert metrics_table.with_table(text) == text, "run `make config-table`"
 
 
 def test_the_table_has_a_row_for_each_flag_and_each_field():

@@ -20,6 +20,7 @@ NO_PROMISE: Final = (
     "What is not promised",
     "Not checked against real AWS",
     "How fast it is",
+    "One Python process computes on one CPU at a time",
     "The way there and back step by step",
 )
 
@@ -37,7 +38,10 @@ def test_each_promise_stands_in_the_readme_in_these_words() -> None:
 
 @pytest.mark.parametrize(
     "section",
-    ["Write a processor", "Sources and positions", "Checkpoints", "What is promised", "From the KCL", "Run it"],
+    [
+        *("Write a processor", "Sources and positions", "Checkpoints", "What is promised", "From the KCL", "Run it"),
+        "Several processes on one machine",
+    ],
 )
 def test_each_paragraph_that_promises_has_a_row(section: str) -> None:
     text = (ROOT / "README.md").read_text().replace("**", "").partition(f"## {section}\n")[2].partition("\n## ")[0]
