@@ -15,7 +15,8 @@ from botocore import xform_name
 from botocore.exceptions import ClientError, ConnectionClosedError, HTTPClientError
 
 from consumer.clock import Clock
-from consumer.streams.wire_parser import WireParser
+from consumer.streams.wire import decode_dynamodb, decode_kinesis
+from consumer.streams.wire_parser import PAGE, WireParser
 from consumer.testing.dynamodb_front import DynamoDBFront
 from consumer.testing.faults import Fault, FaultKind, FaultPlan
 from consumer.testing.kinesis_front import KinesisFront
@@ -97,6 +98,8 @@ class _MemoryClient:
         body = self._front.answer(self._service, operation, fields)
         if fault is not None and kind is FaultKind.MALFORMED:
             body = mangle(loads_object(body), fault, fields.get("ShardIterator"))
+        if operation == "GetRecords":  # what a simulated fleet does most
+            return {PAGE: decode_kinesis(body) if self._service == "kinesis" else decode_dynamodb(body)}
         shape = _model(self._service).operation_model(operation).output_shape
         parsed: dict[str, Any] = await WireParser().parse(
             {"status_code": 200, "headers": self._headers(), "body": body}, shape
