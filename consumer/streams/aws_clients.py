@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, Literal, TypeVar
 
 from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
+from aiobotocore.session import AioSession
 from botocore import xform_name
 
 from consumer.clock import Clock
@@ -24,6 +24,7 @@ from consumer.streams.direct import DirectCalls
 from consumer.streams.direct_route import Route
 from consumer.streams.wire import WirePage, decode_dynamodb, decode_kinesis
 from consumer.streams.wire_parser import PAGE, WireParser
+from lease_store.aws_session import own_session
 from lease_store.strict_parser import reading_with
 from lease_store.uninterrupted import uninterrupted
 
@@ -146,7 +147,7 @@ class AwsClients:
         try:
             return _DECODERS[service](await direct.get_records(request))
         except Exception as error:
-            call = Call(service, "GetRecords", resource, direct.endpoint_url, shard_id)
+            call = Call(service, "GetRecords", resource, mine.clients[service].meta.endpoint_url, shard_id)
             raise translate(error, call) from error
 
     @property
@@ -182,7 +183,7 @@ class AwsClients:
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=_POOL_CONNECTIONS,
         )
-        given = self._session() if callable(self._session) else self._session or get_session()
+        given = self._session() if callable(self._session) else self._session or own_session()
         session = reading_with(given, WireParser)
         clients: dict[str, Any] = {}
         service = self._services[0]

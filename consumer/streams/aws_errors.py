@@ -26,6 +26,7 @@ from consumer.errors import (
     StreamUnavailable,
     StreamUnreachable,
 )
+from consumer.streams.direct_pool import NotConnected
 from lease_store.aws_refusals import cause, denied_action, never_connected, way_to_sign
 
 __all__ = ["Call", "translate"]
@@ -91,7 +92,7 @@ _BAD_SETTINGS: Final = (
     boto.InvalidRegionError,
     boto.ProfileNotFound,
 )
-_NOT_CONNECTED: Final = (boto.ConnectTimeoutError, boto.ProxyConnectionError, boto.SSLError)
+_NOT_CONNECTED: Final = (NotConnected, boto.ConnectTimeoutError, boto.ProxyConnectionError, boto.SSLError)
 _SERVICES: Final = {
     "dynamodb": ("dynamodb", "DynamoDB", "AWS_ENDPOINT_URL_DYNAMODB"),
     "dynamodbstreams": ("dynamodb", "DynamoDB Streams", "AWS_ENDPOINT_URL_DYNAMODB_STREAMS"),

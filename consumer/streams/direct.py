@@ -83,11 +83,6 @@ class DirectCalls:
         self._second = -1
         self._stamp = ""
 
-    @property
-    def endpoint_url(self) -> str:
-        """Where the calls go, for messages."""
-        return self._terms.url
-
     def serves(self, request: Mapping[str, Any]) -> bool:
         """Whether ``request`` differs from what was learned only in what may change."""
         varying = {"ShardIterator", "Limit"}

@@ -47,10 +47,13 @@ async def server(monkeypatch: pytest.MonkeyPatch, clock: MovableClock) -> AsyncI
         yield running
 
 
-@pytest.fixture
-async def source(server: StreamServer) -> AsyncIterator[DynamoDBStreamsSource]:
+@pytest.fixture(params=["direct", "plain"])
+async def source(server: StreamServer, request: pytest.FixtureRequest) -> AsyncIterator[DynamoDBStreamsSource]:
+    """Read from once, so that pages are read in the way that the test is about."""
     made = DynamoDBStreamsSource("dynamodb:orders", describes_per_second=1000.0, session=SESSION)
-    async with made.open():
+    async with made.open("plain" if request.param == "plain" else "auto"):
+        await ask(made, "read", await read_place(made))
+        assert made.data_path == request.param
         yield made
 
 

@@ -37,10 +37,12 @@ async def server(monkeypatch: pytest.MonkeyPatch, clock: MovableClock) -> AsyncI
         yield running
 
 
-@pytest.fixture
-async def source(server: StreamServer, clock: MovableClock) -> AsyncIterator[KinesisSource]:
+@pytest.fixture(params=["auto", "plain"])
+async def source(
+    server: StreamServer, clock: MovableClock, request: pytest.FixtureRequest
+) -> AsyncIterator[KinesisSource]:
     made = KinesisSource("kinesis:clicks", clock=clock, session=SESSION)
-    async with made.open():
+    async with made.open(request.param):
         yield made
 
 
