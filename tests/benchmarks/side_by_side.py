@@ -57,7 +57,7 @@ def measure(course: Course, pace: Pace, names: Sequence[str], command: str) -> d
         "shards": course.stream.shards,
         "rounds": pace.rounds,
         "window_seconds": pace.window_seconds,
-        "data_path": race.paths.get(OURS.name),
+        "data_path": OURS.data_path,
         "contenders": {
             name: {"label": _label(name), **each, "rejected_turns": race.rejected[name]}
             for name, each in figures.items()

@@ -18,7 +18,7 @@ from tests.benchmarks.plot import bars_of
 from tests.benchmarks.reckoning import Turn, figures_of, lower_quartile, ratios_to
 from tests.benchmarks.report import contenders_table, goals_table
 from tests.benchmarks.results import goal_row
-from tests.benchmarks.worker_page import value_of
+from tests.benchmarks.worker_page import WorkerPage, value_of
 
 
 def turn(cpu_seconds: float = 1.0, records: int = 1_000_000, idle: float = 0.5) -> Turn:
@@ -141,7 +141,28 @@ def test_a_table_names_the_cheapest_first_and_who_was_missing():
 
 
 def test_bars_are_drawn_from_below_with_their_ratio_to_the_loop():
-    assert [(bar.name, bar.note) for bar in bars_of(course())] == [("boto3", "12 k"), ("leasehold", "400 k,  32.0 x boto3")]
+    notes = [(bar.name, bar.note) for bar in bars_of(course())]
+    assert notes == [("boto3", "12 k"), ("leasehold", "400 k,  32.0 x boto3")]
+
+
+PAGE = """leasehold_data_path{{path="direct"}} {direct}
+leasehold_data_path{{path="plain"}} 0.0
+leasehold_lease_renewals_total {writes}
+"""
+
+
+def test_a_worker_that_wrote_no_lease_or_took_another_way_is_not_measured(monkeypatch):
+    page = WorkerPage(1)
+    shown = iter([(1.0, 5.0), (1.0, 6.0), (1.0, 6.0), (0.0, 7.0)])
+    monkeypatch.setattr(
+        page, "text", lambda: PAGE.format_map(dict(zip(("direct", "writes"), next(shown), strict=True)))
+    )
+    page.check("direct")
+    page.check("direct")
+    with pytest.raises(RuntimeError, match="wrote no lease"):
+        page.check("direct")
+    with pytest.raises(RuntimeError, match="data path direct"):
+        page.check("direct")
 
 
 def test_a_metric_is_summed_over_its_labels():

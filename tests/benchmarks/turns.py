@@ -53,7 +53,7 @@ class _Runner:
         places = Places(canned.url, ministack_url, counter, free_port())
         command, environment = contender.command(course, places), contender.environment(course, places)
         self.child = Child(contender.name, command, environment, folder)
-        self.page = WorkerPage(places.http_port) if contender.is_worker else None
+        self.page = WorkerPage(places.http_port) if contender.data_path else None
 
     def until_first_record(self) -> None:
         """Raises RuntimeError or TimeoutError with its last words where it does not begin."""
@@ -101,7 +101,6 @@ class Race:
     pace: Pace
     turns: dict[str, list[Turn]] = field(default_factory=lambda: defaultdict(list))
     rejected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    paths: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _runners: list[_Runner] = field(default_factory=list)
 
@@ -150,10 +149,8 @@ class Race:
         before, first = self.canned.counts(), runner.edge()
         time.sleep(self.pace.window_seconds * factor)
         after, last = self.canned.counts(), runner.edge()
-        if runner.page is not None:
-            # A worker that did not keep its leases, or took another way than it says, was not what is measured.
-            self.paths[runner.contender.name] = runner.page.data_path()
-            runner.page.check_lease_writes()
+        if runner.page is not None and runner.contender.data_path is not None:
+            runner.page.check(runner.contender.data_path)
         runner.child.stop()
         passed = {key: after[key] - before[key] for key in ("seconds", "cpu_seconds", "waiting_seconds")}
         return Turn(

@@ -12,8 +12,8 @@ _TIMEOUT_SECONDS: Final = 10.0
 
 
 def value_of(page: str, metric: str) -> float:
-    """The sum over the metric's labels; 0 where it is not there."""
-    found = re.findall(rf"^{metric}(?:\{{[^}}]*\}})? (\S+)$", page, re.MULTILINE)
+    """The sum over the metric's labels, or with the labels given; 0 where it is not there."""
+    found = re.findall(rf"^{re.escape(metric)}(?:\{{[^}}]*\}})? (\S+)$", page, re.MULTILINE)
     return sum(map(float, found))
 
 
@@ -30,14 +30,15 @@ class WorkerPage:
             text: str = reply.read().decode()
             return text
 
-    def data_path(self) -> str:
-        """By which way its records came: the label of ``leasehold_data_path`` that is not 0."""
-        found = re.findall(r'^leasehold_data_path\{path="([a-z]+)"\} (\S+)$', self.text(), re.MULTILINE)
-        return "+".join(sorted(name for name, value in found if float(value))) or "plain"
+    def check(self, data_path: str) -> None:
+        """Raises RuntimeError where it reads in another way, or no lease write came through since it was asked last.
 
-    def check_lease_writes(self) -> None:
-        """Raises RuntimeError where no lease write came through since this was asked last."""
-        writes = value_of(self.text(), "leasehold_lease_renewals_total")
+        A worker that does not keep its leases, or takes another way than it should, is not what is measured.
+        """
+        page = self.text()
+        if value_of(page, f'leasehold_data_path{{path="{data_path}"}}') != 1:
+            raise RuntimeError(f"A worker does not read by the data path {data_path}; its log says why.")
+        writes = value_of(page, "leasehold_lease_renewals_total")
         if writes <= self._lease_writes:
             raise RuntimeError("A worker wrote no lease in its turn: it is not the whole consumer that was measured.")
         self._lease_writes = writes

@@ -47,7 +47,8 @@ class Contender:
 
     ``first_record_seconds`` is how long it may take to begin, ``warm_cpu_seconds`` how much of its own CPU time it
     reads for before its first turn. Its turns last ``turn_factor`` times those of others, where it is slow to get going
-    again. ``tables_in`` is where its lease calls go: the canned server's tables, or ministack.
+    again. ``tables_in`` is where its lease calls go: the canned server's tables, or ministack. ``data_path`` is the way
+    by which a worker of ours must say that it reads; None for all others.
     """
 
     name: str
@@ -59,7 +60,7 @@ class Contender:
     warm_cpu_seconds: float = 1.5
     turn_factor: float = 1.0
     tables_in: str = "canned"
-    is_worker: bool = False
+    data_path: str | None = None
 
     def environment(self, course: Course, places: Places) -> dict[str, str]:
         """What points it at the servers, and says what to do."""
@@ -96,7 +97,7 @@ def _module(name: str) -> Callable[[Course, Places], list[str]]:
     return lambda course, places: [sys.executable, "-m", f"tests.benchmarks.contenders.{name}"]
 
 
-def _leasehold(course: Course, places: Places) -> list[str]:
+def _leasehold(course: Course, places: Places, *flags: str) -> list[str]:
     source = f"kinesis:{course.stream.name}" if course.service == "kinesis" else course.stream.dynamodb_arn
     return [
         *(str(Path(sys.executable).with_name("leasehold")), "run"),
@@ -104,7 +105,12 @@ def _leasehold(course: Course, places: Places) -> list[str]:
         *("--app", f"bench-{course.name}", "--source", source, "--initial-position", "TRIM_HORIZON"),
         *("--checkpoint-interval-seconds", "1", "--failover-seconds", str(_FAILOVER_SECONDS)),
         *("--http", f"127.0.0.1:{places.http_port}", "--log-level", "warning"),
+        *flags,
     ]
+
+
+def _leasehold_plain(course: Course, places: Places) -> list[str]:
+    return _leasehold(course, places, "--data-path", "plain")
 
 
 def _needs(package: str) -> Callable[[], str | None]:
@@ -114,10 +120,11 @@ def _needs(package: str) -> Callable[[], str | None]:
     return missing
 
 
-OURS: Final = Contender("leasehold", "Leasehold, whole worker", _EVERYTHING, _leasehold, is_worker=True)
+OURS: Final = Contender("leasehold", "Leasehold, whole worker", _EVERYTHING, _leasehold, data_path="direct")
 LIMIT: Final = Contender("limit", "a bare socket and msgspec", ("untouched", "payload"), _module("socket_limit"))
 CONTENDERS: Final = (
     OURS,
+    Contender("plain", "Leasehold, --data-path plain", _EVERYTHING, _leasehold_plain, data_path="plain"),
     Contender("boto3", "a boto3 loop", _EVERYTHING, _module("boto3_loop")),
     Contender("aiobotocore", "an aiobotocore loop", _EVERYTHING, _module("aiobotocore_loop")),
     Contender(
