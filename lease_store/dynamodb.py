@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
-from aiobotocore.session import AioSession, get_session
+from aiobotocore.session import AioSession
 
 from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place
+from lease_store.aws_session import own_session
 from lease_store.coordination import LOCK_KEY, ClientVersion, LeaderLock, TableMigration
 from lease_store.dynamodb_batch import DynamoDBBatches
 from lease_store.dynamodb_connections import Connections
@@ -288,7 +289,7 @@ class DynamoDBLeaseStore:
 
     async def _connect(self, connections: Connections) -> None:
         """Make the running loop's clients and see that the table is ready; all or nothing."""
-        session = self._session() if callable(self._session) else self._session or get_session()
+        session = self._session() if callable(self._session) else self._session or own_session()
         try:
             await connections.open(session, self._region_name, self._endpoint_url)
             await ensure_table(

@@ -45,13 +45,13 @@ class Cost:
 def estimate(config: WorkerConfig, shards: int, workers: int, *, finished: int = 0) -> Cost:
     """For ``workers`` over ``shards`` open shards, each with rows of ``finished`` ones that went before it.
 
-    Scans by the fleet's budget, one renewal of an open shard every F/3.
+    Scans by the fleet's budget, renewals of open shards that store nothing meanwhile, the workers' own rows.
     """
     timing = LeaseTiming(config.failover_seconds)
     rows = shards * (1 + finished) + workers
     period = scan_period_seconds(rows, workers, config.scan_read_units_per_second)
     units = scan_read_units(rows) * workers / period
-    writes = (shards + workers) / timing.renew_seconds
+    writes = shards / timing.renew_seconds + workers / timing.beat_seconds
     return Cost(
         rows,
         period,

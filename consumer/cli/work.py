@@ -6,14 +6,13 @@ import asyncio
 import gc
 import logging
 from collections.abc import Callable
-from contextlib import AsyncExitStack
-from typing import Final
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from typing import TYPE_CHECKING, Final
 
 from consumer.cli.settings import HttpAddress, Settings
 from consumer.cli.signals import StopSignals
 from consumer.clock import Clock, SystemClock
 from consumer.exit_codes import CLEAN, DRAIN_TIMED_OUT
-from consumer.operate.prometheus import PrometheusHook
 from consumer.operate.status import WorkerStatus, render, worst_lag_seconds
 from consumer.operate.supervisor.lifeline import AtWork, Lifeline
 from consumer.processor import ProcessorFactory
@@ -21,6 +20,9 @@ from consumer.streams.address import Address
 from consumer.streams.named import open_source
 from consumer.worker import Outcome, Worker
 from lease_store.dynamodb import DynamoDBLeaseStore
+
+if TYPE_CHECKING:
+    from consumer.operate.prometheus import PrometheusHook
 
 __all__ = ["tell_status", "tune_gc", "work"]
 
@@ -35,11 +37,15 @@ _TUNED_GC: Final = (50_000, 20, 100)
 def work(settings: Settings, address: Address, factory: ProcessorFactory, lifeline: Lifeline | None = None) -> int:
     """Run a worker until it is told to stop, by a signal or through ``lifeline``; the exit code."""
     config = settings.config()
-    hook = PrometheusHook()
     store = DynamoDBLeaseStore(config.table, create_table=config.create_table, application=config.app)
     source = open_source(address.text)
-    worker = Worker(source, store, factory, config, hooks=(hook,))
-    hook.follow(lambda: worst_lag_seconds(worker.status()), data_path=lambda: source.data_path)
+    http: HttpAddress | None = settings.get("http")
+    hook = None if http is None else _metrics()
+    worker = Worker(source, store, factory, config, hooks=() if hook is None else (hook,))
+    page: AbstractAsyncContextManager[int | None] = nullcontext()
+    if hook is not None and http is not None:
+        hook.follow(lambda: worst_lag_seconds(worker.status()), data_path=lambda: source.data_path)
+        page = _page(http, hook, worker)
     signals = StopSignals(
         worker.stop,
         drain_timeout_seconds=config.drain_timeout_seconds,
@@ -50,22 +56,28 @@ def work(settings: Settings, address: Address, factory: ProcessorFactory, lifeli
     with signals:
         if lifeline is not None:
             lifeline.follow(signals.ask)
-        outcome = asyncio.run(
-            _serve_and_run(worker, hook, settings.get("http"), lifeline, tunes_gc=settings.get("tune_gc"))
-        )
+        outcome = asyncio.run(_serve_and_run(worker, page, lifeline, tunes_gc=settings.get("tune_gc")))
     return DRAIN_TIMED_OUT if outcome is Outcome.DRAIN_TIMED_OUT else CLEAN
 
 
+def _metrics() -> PrometheusHook:
+    """Counted for whoever asks the page only: without one, nothing is loaded for them or kept."""
+    from consumer.operate.prometheus import PrometheusHook
+
+    return PrometheusHook()
+
+
+def _page(http: HttpAddress, hook: PrometheusHook, worker: Worker) -> AbstractAsyncContextManager[int]:
+    from consumer.operate.server import serve
+
+    return serve(http.host, http.port, registry=hook.registry, status=worker.status)
+
+
 async def _serve_and_run(
-    worker: Worker, hook: PrometheusHook, http: HttpAddress | None, lifeline: Lifeline | None, *, tunes_gc: bool
+    worker: Worker, page: AbstractAsyncContextManager[int | None], lifeline: Lifeline | None, *, tunes_gc: bool
 ) -> object:
     async with AsyncExitStack() as stack:
-        port = None
-        if http is not None:
-            from consumer.operate.server import serve
-
-            page = serve(http.host, http.port, registry=hook.registry, status=worker.status)
-            port = await stack.enter_async_context(page)
+        port = await stack.enter_async_context(page)
         await stack.enter_async_context(worker)
         if lifeline is not None:
             lifeline.tell(AtWork(worker.worker_id, port))

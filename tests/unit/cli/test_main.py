@@ -109,6 +109,12 @@ def test_the_help_of_run_waits_for_no_aws_library() -> None:
     assert loaded & {"botocore", "boto3", "aiobotocore", "aiohttp", "msgspec", "prometheus_client", "asyncio"} == set()
 
 
+def test_a_worker_without_a_page_loads_nothing_that_makes_one() -> None:
+    code = "import sys, consumer.cli.work; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    assert {"prometheus_client", "aiohttp.web", "boto3", "rich"} & set(loaded.split()) == set()
+
+
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]):
     assert main([]) == 0
     assert "demo" in capsys.readouterr().out
@@ -195,7 +201,7 @@ def test_show_config_prints_each_value_with_its_origin_and_what_scanning_costs(
     assert ["app", "orders-audit", "--app"] in rows
     assert ["failover_seconds", "6", "LEASEHOLD_FAILOVER_SECONDS"] in rows
     assert ["lease_table", "-", "default"] in rows
-    assert ["10", "2", "72", "1.0", "s", "8", "s", "11.0", "3.56", "9.72"] in rows
+    assert ["10", "2", "72", "1.0", "s", "8", "s", "11.0", "3.56", "6.76"] in rows
 
 
 @pytest.mark.parametrize(("value", "shown"), [("1", True), ("true", True), ("0", False), ("no", False), ("", False)])
@@ -217,7 +223,7 @@ def test_the_estimate_follows_from_the_prices_and_stays_within_the_budget():
     small = estimate(config, 10, 2)
     assert small.scan_period_seconds == 1.0
     assert small.scan_dollars == pytest.approx(2 * 1.0 * 2_592_000 * 0.125e-6)
-    assert small.renewal_dollars == pytest.approx(12 * 0.3 * 2_592_000 * 0.625e-6)
+    assert small.renewal_dollars == pytest.approx((10 / 5.25 + 2 * 0.3) * 2_592_000 * 0.625e-6)
     large = estimate(config, 10_000, 20)
     assert large.read_units_per_second == pytest.approx(50.0)
     assert large.scan_period_seconds > 100
