@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from consumer.demo import tether
+from consumer.testing import tether
 
 __all__ = ["Child", "Children"]
 

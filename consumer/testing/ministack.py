@@ -8,7 +8,6 @@ started the server. The kernel ends the server should the supervisor itself be k
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import http.client
 import os
 import select
@@ -31,7 +30,6 @@ _SERVICES: Final = "dynamodb,dynamodbstreams,kinesis,sqs,sns,s3,events,cloudwatc
 _POLL_SECONDS: Final = 0.05
 _GRACE_SECONDS: Final = 3.0
 _STARTS: Final = 3
-_PR_SET_PDEATHSIG: Final = 1
 
 
 class MinistackMissing(Exception):
@@ -192,22 +190,9 @@ def _answers(port: int) -> bool:
 
 def _supervise(command: Sequence[str]) -> int:
     """Run ``command`` in a process group of its own until it ends, or the pipe on standard input closes."""
-    supervisor_id = os.getpid()
-
-    def die_with_supervisor() -> None:
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != supervisor_id:
-            os._exit(1)
-
-    # This process has one thread, so that code between fork and exec is safe; and the parent whose death the kernel
-    # waits for, which is a thread, lives as long as the process.
-    server = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=die_with_supervisor,  # noqa: PLW1509
-    )
+    # As tether.command() has it; this file, run as a script, imports nothing of ours.
+    tethered = [sys.executable, "-I", "-S", str(Path(__file__).with_name("tether.py")), str(os.getpid()), *command]
+    server = subprocess.Popen(tethered, stdin=subprocess.DEVNULL, start_new_session=True)
     ended, note_end = os.pipe()
     os.set_blocking(note_end, False)
     signal.set_wakeup_fd(note_end)

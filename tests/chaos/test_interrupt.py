@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from consumer.clock import SystemClock
-from consumer.demo import tether
+from consumer.testing import tether
 from consumer.testing.ministack import MinistackMissing, find_ministack
 from tests.house.tree import ROOT
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
 
-from consumer.demo import tether
+from consumer.testing import tether
 
 __all__ = ["KinesisLocal", "KinesisLocalMissing"]
 

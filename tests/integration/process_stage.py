@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from consumer.demo import tether
+from consumer.testing import tether
 from tests.integration.ledger import CLOCK, Ledger, Note
 
 __all__ = ["PROCESSOR", "Process", "Processes", "notes_of"]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from consumer.demo import tether
+from consumer.testing import tether
 from consumer.testing.ministack import Ministack
 from consumer.testing.server_thread import StreamServerThread
 from tests.integration.ledger import CLOCK, Ledger, Note

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -19,6 +18,7 @@ from typing import Any, Final
 import boto3
 
 from consumer.clock import SystemClock
+from consumer.testing import tether
 from consumer.testing.ministack import Ministack
 from lease_store.dynamodb import DynamoDBLeaseStore
 from lease_store.lease import Lease
@@ -30,7 +30,6 @@ CLOCK: Final = SystemClock()
 _HERE: Final = Path(__file__).parent
 _POLL_SECONDS: Final = 0.02
 _REPLY_BYTES: Final = 1 << 27
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def progress(text: str) -> None:
@@ -239,14 +238,13 @@ class Stage:
         with (self.folder / f"{name}.log").open("wb") as log:
             spawned_at = CLOCK.monotonic()
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *tether.command(*command),
                 cwd=_HERE,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_driver,
             )
         worker = WorkerProcess(name, process, self.folder, spawned_at)
         self._workers.append(worker)
@@ -272,9 +270,3 @@ async def _end_server(server: asyncio.subprocess.Process) -> None:
             return
     server.kill()
     await server.wait()
-
-
-def _die_with_driver() -> None:
-    """Between fork and exec: should the driver be killed with -9, the kernel ends its workers (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
