@@ -118,8 +118,8 @@ class HeldLease:
         """Heartbeat, unless a checkpoint was one while this waited for its turn. Raises as ``renew``."""
         await self._write(self._renewal_if_due())
 
-    def begin_renewal(self, on_end: Callable[[Writing], None]) -> Writing | None:
-        """A heartbeat that is to go together with others, from now on in its turn; None where another write has that.
+    def begin_renewal(self, on_end: Callable[[Writing], None], *, together: bool) -> Writing | None:
+        """A heartbeat, in its turn from now on, to be carried ``together`` with others or not; None where it must wait.
 
         ``on_end`` is called when it has ended and its turn with it; at once where it is not due any more.
         """
@@ -130,12 +130,12 @@ class HeldLease:
             self._turn.give_back()
             on_end(writing)
 
-        return Writing(self._renewal_if_due(as_seen=True), ended)
+        return Writing(self._renewal_if_due(as_seen=together), ended)
 
     @property
     def goes_together(self) -> bool:
-        """Whether a heartbeat may go with those of other leases: nothing else is to be written here, or under way."""
-        return self._turn.is_free and not self.lease.is_pending
+        """Whether a heartbeat may go with those of other leases: not where its reply is waited for, to hand over."""
+        return not self.lease.is_pending
 
     def _renewal_if_due(self, *, as_seen: bool = False) -> Steps:
         if self.over is None and self._clock.monotonic() < min(self.renew_due_at, self.trusted_until):
@@ -300,14 +300,14 @@ class HeldLease:
 
     def _read_row(self, deadline: float) -> Generator[Look, Answer, Lease | None]:
         """The row by a consistent read, asked for until it is told or trust has run out."""
-        look = Look(self.key, deadline)
+        look = Look(self.key)
         while True:
             try:
                 row = yield look
             except LeaseStoreError:
                 if self._clock.monotonic() + _SETTLE_PAUSE_SECONDS >= deadline:
                     self._expire("a write's reply was lost and the row could not be read before trust ran out")
-                look = Look(self.key, deadline, _SETTLE_PAUSE_SECONDS)
+                look = Look(self.key, _SETTLE_PAUSE_SECONDS)
                 continue
             assert row is None or isinstance(row, Lease)
             return row

@@ -33,10 +33,9 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Please read the row of ``key`` consistently, after a pause, at most ``until``. Answered by the lease, or None."""
+    """Please read the row of ``key`` consistently, after a pause. Answered by the lease, or None."""
 
     key: str
-    until: float
     after_seconds: float = 0.0
 
 
@@ -154,9 +153,8 @@ class LeaseCalls:
     async def _look(self, looks: Sequence[Look]) -> Sequence[Lease | LeaseStoreError | None]:
         if (pause := max(each.after_seconds for each in looks)) > 0.0:
             await self._clock.sleep(pause)
-        left = max(each.until for each in looks) - self._clock.monotonic()
         try:
-            async with self._clock.timeout(min(left, self._timing.call_seconds)):
+            async with self._clock.timeout(self._timing.call_seconds):
                 if len(looks) == 1:
                     return [await self._store.read(looks[0].key)]
                 return await self._store.read_many([each.key for each in looks])

@@ -86,9 +86,6 @@ class Renewals:
             group, at = self._next()
             if not group:
                 return at
-            if not all(held.goes_together for held in group):
-                self._spawn(self._renew_alone(group[0]))
-                continue
             self._requests += 1
             self._spawn(self._renew(group))
         return math.inf
@@ -129,20 +126,17 @@ class Renewals:
             self._woken.set()
 
     async def _renew(self, group: Sequence[HeldLease]) -> None:
-        """One request for all: of those whose turn to write is free, and none of the others is waited for."""
         try:
-            if len(group) == 1:
-                await self._renew_alone(group[0])
-                return
             await self._calls.carry(self._begun(group))
         finally:
             self._requests -= 1
             self._woken.set()
 
     def _begun(self, group: Sequence[HeldLease]) -> list[Writing]:
+        """The heartbeats of those whose turn to write is free; none of the others is waited for."""
         begun = []
         for held in group:
-            writing = held.begin_renewal(partial(self._ended, held))
+            writing = held.begin_renewal(partial(self._ended, held), together=len(group) > 1)
             if writing is None:
                 self._spawn(self._renew_alone(held))  # it waits for its turn, and holds no other's meanwhile
             else:

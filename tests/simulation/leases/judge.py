@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from consumer.hooks import Fact, HandOffTakenBack, LeaseTaken, TenureEnded
+from consumer.hooks import Fact, HandOffTakenBack, LeaseRenewed, LeaseTaken, TenureEnded
 from consumer.leasing.held_lease import HeldLease
 from lease_store.lease import Lease
 from lease_store.verbs import Write
@@ -70,6 +70,8 @@ class Judge(Trace):
         self._let_go: dict[str, _LetGo] = {}
         self._named: dict[str, tuple[float, str]] = {}
         self._moved_at: dict[str, float] = {}
+        self._moved_by: set[tuple[str, str]] = set()
+        self._busy: set[tuple[str, str]] = set()
         self._given: dict[str, tuple[str, str] | None] = {}
         self._tenures_of: dict[str, int] = {}
         self._sent: dict[int, tuple[Write, int]] = {}
@@ -88,11 +90,29 @@ class Judge(Trace):
         calm = self.calm_since is not None and (self.calm_since == 0.0 or self._now - self.calm_since >= _CALM_SECONDS)
         return calm and not self._draw.is_wild and not any(each.is_troubled for each in self._workers.values())
 
-    # -- the table
     def sending(self, worker: str, write: Write) -> None:
         """Before each write."""
         self._sent[id(write)] = (write, self._tenures_of.get(write.key, 0))
+        if write.verb != "renew":
+            self._busy.add((worker, write.key))
+        elif self._draw.faults == "none":
+            self._check_due(self._workers[worker], write.key)
 
+    def _check_due(self, worker: SimWorker, key: str) -> None:
+        """A heartbeat before its time costs writes that nobody needs; only a hand-off may be asked about earlier.
+
+        It may be late by what it waits for company, or while its own lease is being written; never for another's sake.
+        """
+        held, row, timing = worker.loop.leases.held.get(key), self.table.lease(key), worker.loop.leases.timing
+        if held is None or row is None or row.is_pending:
+            return
+        late = worker.clock.monotonic() - held.renewed_at - timing.renew_seconds
+        if late < -1e-6:
+            self.breach(f"{worker.name} renews {key} {-late:.3f} s before it is due")
+        if late > timing.gather_seconds + 0.02 and (worker.name, key) not in self._busy:
+            self.breach(f"{worker.name} renews {key} {late:.3f} s after it was due")
+
+    # -- the table
     def written(self, worker: str, write: Write, before: Lease | None, after: Lease | None) -> None:
         """After each write that was applied."""
         self.note(f"{worker} {write.verb} {write.key} -> {shown(after)}")
@@ -110,6 +130,7 @@ class Judge(Trace):
         self._follow_hand_off(worker, write, before, after)
         if before is None or after.counter != before.counter:
             self._moved_at[write.key] = self._now
+            self._moved_by.add((worker, write.key))
             self._given[write.key] = (worker, after.actual_owner or "") if write.verb == "assign" else None
 
     def _check_step(self, worker: str, write: Write, before: Lease, after: Lease) -> None:
@@ -264,7 +285,10 @@ class Judge(Trace):
     def fact(self, worker: SimWorker, fact: Fact) -> None:
         """What a hook of the worker hears."""
         self._check_backlog(worker)
-        if isinstance(fact, LeaseTaken):
+        if isinstance(fact, LeaseRenewed):
+            self._check_renewed(worker, fact.shard_id)
+        elif isinstance(fact, LeaseTaken):
+            self._moved_by.discard((worker.name, fact.shard_id))
             self._check_limit(worker, fact)
         elif isinstance(fact, TenureEnded):
             self.note(f"{worker.name} ENDS {fact.shard_id}: {fact.reason}")
@@ -273,6 +297,13 @@ class Judge(Trace):
                 self.breach(f"{worker.name} lost {fact.shard_id} ({fact.reason}) though nothing went wrong")
         elif isinstance(fact, HandOffTakenBack):
             self.note(f"{worker.name} took {fact.shard_id} back from {fact.next_owner}: {fact.reason}")
+
+    def _check_renewed(self, worker: SimWorker, key: str) -> None:
+        """Each renewal that a worker believes in is a counter write of its own, and none is counted twice."""
+        self._busy.discard((worker.name, key))
+        if (worker.name, key) not in self._moved_by:
+            self.breach(f"{worker.name} says that it renewed {key}, and no write of its has moved the counter")
+        self._moved_by.discard((worker.name, key))
 
     def _check_limit(self, worker: SimWorker, fact: LeaseTaken) -> None:
         limit, held = worker.settings.max_leases, len(worker.loop.leases.held)

@@ -64,7 +64,7 @@ def test_one_worker_with_a_hundred_leases_renews_beats_and_scans_and_does_nothin
         rates = await calls_in(worker, 60.0)
         assert set(rates) == {"renew", "batch", "beat", "scan"}
         assert rates["renew"] == pytest.approx(100 / LeaseTiming(failover_seconds).renew_seconds, rel=0.03)
-        assert rates["renew"] < 25 * rates["batch"] < 1.7 * rates["renew"], "a request has room for 25"
+        assert rates["renew"] < 25 * rates["batch"] < 2.0 * rates["renew"], "a request has room for 25"
         assert rates["beat"] == pytest.approx(3 / failover_seconds, rel=0.1)
         assert rates["scan"] <= 1.12
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from consumer.leasing.lease_calls import Writing
 from lease_store import verbs
 from lease_store.item import lease_of, to_item
 from lease_store.lease import Lease
@@ -87,7 +86,7 @@ def the_position_as_seen_before(original: Function) -> Function:
 @on_leases(
     "consumer.leasing.held_lease:HeldLease._attempt",
     rule="An unknown write is settled by a read, never assumed.",
-    caught_by=("one trusting worker", "takes only after the failover time"),
+    caught_by=("a renewal is a write that stands",),
     network=NO_RENEWALS,
     happenings=("nothing",),
 )
@@ -195,7 +194,7 @@ def occupied_leases_are_won_again(_: Function) -> Function:
 @on_leases(
     "consumer.leasing.held_lease:HeldLease._stands",
     rule="A lost write succeeded only where every field stands and its writer is the owner.",
-    caught_by=("one trusting worker",),
+    caught_by=("one trusting worker", "a renewal is a write that stands"),
     # Frozen with a renewal that is lost, and awake again soon after another worker's take.
     failover=10.0,
     keys=12,
@@ -214,7 +213,7 @@ def settled_by_the_counter_alone(original: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.held_lease:HeldLease.renew_if_due",
+    "consumer.leasing.turn:Turn.take_if_free",
     rule="At most one write of a lease is in flight.",
     caught_by=("no tenure is lost in peace",),
     faults="none",
@@ -223,12 +222,10 @@ def settled_by_the_counter_alone(original: Function) -> Function:
     happenings=("nothing",),
 )
 def two_writes_in_flight(_: Function) -> Function:
-    async def renew_if_due(self: Any) -> None:
-        writing = Writing(self._renewal_if_due(), lambda _: None)
-        await self._calls.carry([writing])
-        writing.outcome()
+    def take_if_free(self: Any) -> bool:
+        return True
 
-    return renew_if_due
+    return take_if_free
 
 
 @on_leases(

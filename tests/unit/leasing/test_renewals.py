@@ -187,7 +187,7 @@ async def test_a_turn_that_is_taken_in_between_keeps_nobody_waiting(play: Round)
     a, b, c = play.hold(A, B, C)
     await play.until(R)
     await a._turn.take()
-    assert a.begin_renewal(lambda _: None) is None
+    assert a.begin_renewal(lambda _: None, together=True) is None
     await play.until(R + 0.1)
     assert sorted(key for _, keys in play.sent for key in keys) == [B, C]
     a._turn.give_back()
@@ -280,7 +280,9 @@ async def test_a_table_that_answers_nothing_ends_each_tenure_when_its_trust_is_o
         return []
 
     play.bench.read_many = silent  # type: ignore[method-assign]
-    await play.until(TRUST + 0.1)
+    await play.until(TRUST)
+    assert all(held.trusted_until <= play.bench.clock.monotonic() for held in leases)
+    await play.until(TRUST + TIMING.call_seconds)
     assert [held.over for held in leases] == ["expired"] * 3
 
 

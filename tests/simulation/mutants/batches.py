@@ -1,0 +1,177 @@
+"""Renewals, and many of them in one request: mutants of when they go, with whom, and what their replies mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.lease_calls import Send, Writing
+from lease_store.item import lease_of, to_item
+from lease_store.lease import Lease
+from lease_store.store import Applied, Refused, Unknown
+from lease_store.verbs import Write
+from lease_store.writes import ActualOwner
+from tests.simulation.leases.draw import CALM_WORK
+from tests.simulation.mutants.mixes import NO_RENEWALS, on_leases
+from tests.simulation.mutants.mutant import Function
+from tests.simulation.network import Calm
+
+__all__ = [
+    "a_batch_waits_for_turns",
+    "a_lost_batch_stands",
+    "a_refused_statement_stands",
+    "one_lease_twice_in_a_batch",
+    "renewals_before_they_are_due",
+    "renewals_when_trust_is_out",
+    "trust_from_the_reply_of_a_batch",
+]
+
+
+def _went_together(write: Write) -> bool:
+    return write.verb == "renew" and not any(isinstance(each, ActualOwner) for each in write.expects)
+
+
+def _as_written(lease: Lease, write: Write) -> Lease:
+    row = lease_of({**to_item(lease), **(write.sets or {})})
+    assert row is not None
+    return row
+
+
+@on_leases(
+    "consumer.leasing.renewals:Renewals._renew",
+    rule="A batch takes leases whose turn to write is free, and never waits for one while it has another's.",
+    caught_by=("a renewal goes when it is due", "no tenure is lost in peace"),
+    faults="none",
+    failover=2.0,
+    keys=12,
+    workers=1,
+    # Many are busy with a checkpoint when others are due.
+    network=Calm(usual_seconds=0.08),
+    work=replace(CALM_WORK, usual_seconds=0.9, checkpoint=0.7),
+    happenings=("nothing",),
+)
+def a_batch_waits_for_turns(_: Function) -> Function:
+    async def _renew(self: Any, group: Sequence[HeldLease]) -> None:
+        def ended(held: HeldLease, writing: Writing) -> None:
+            held._turn.give_back()
+            self._ended(held, writing)
+
+        begun = []
+        for held in group:
+            await held._turn.take()
+            begun.append(Writing(held._renewal_if_due(as_seen=True), partial(ended, held)))
+        await self._calls.carry(begun)
+        self._requests -= 1
+        self._woken.set()
+
+    return _renew
+
+
+@on_leases(
+    "consumer.leasing.held_lease:HeldLease._attempt",
+    rule="A batch without a reply leaves its leases unknown; a read settles them.",
+    caught_by=("a renewal is a write that stands",),
+    network=NO_RENEWALS,
+    keys=12,
+    happenings=("nothing",),
+)
+def a_lost_batch_stands(original: Function) -> Function:
+    def _attempt(self: Any, write: Write, deadline: float, ends: bool) -> Any:
+        result = yield from original(self, write, deadline, ends)
+        if isinstance(result, Unknown) and _went_together(write):
+            return Applied(_as_written(self.lease, write))
+        return result
+
+    return _attempt
+
+
+@on_leases(
+    "consumer.leasing.lease_calls:LeaseCalls._send",
+    rule="A statement that is refused under HTTP 200 is refused.",
+    caught_by=("a renewal is a write that stands",),
+    keys=12,
+    # Owners hear of hand-offs by refusals, since scans are late.
+    network=Calm(stale_seconds=3.0),
+    happenings=("start", "crash"),
+)
+def a_refused_statement_stands(original: Function) -> Function:
+    async def _send(self: Any, sends: Sequence[Send]) -> Any:
+        results = await original(self, sends)
+        if len(sends) == 1:
+            return results
+        return [Applied(each.lease) if isinstance(each, Refused) and each.lease else each for each in results]
+
+    return _send
+
+
+@on_leases(
+    "consumer.leasing.held_lease:HeldLease.begin_renewal",
+    rule="Trust runs from the send of a batch, not from its reply.",
+    caught_by=("one trusting worker", "short slices do not overlap"),
+    failover=10.0,
+    keys=12,
+    # Replies as late as they may be, and after them none for long.
+    network=replace(Calm(usual_seconds=0.005), late_seconds=1.6, sites={"renew.late": 0.5, "renew.lost_request": 0.6}),
+    work=replace(CALM_WORK, checkpoint=0.0),
+    phase=150.0,
+    pause=20.0,
+    happenings=("nothing",),
+)
+def trust_from_the_reply_of_a_batch(original: Function) -> Function:
+    def begin_renewal(self: Any, on_end: Any, *, together: bool) -> Any:
+        def ended(writing: Writing) -> None:
+            if together and self.over is None and writing.error is None:
+                self.trusted_until = self._clock.monotonic() + self._timing.trust_seconds
+            on_end(writing)
+
+        return original(self, ended, together=together)
+
+    return begin_renewal
+
+
+@on_leases(
+    "consumer.leasing.renewals:Renewals._begun",
+    rule="A request has one write a lease at most.",
+    caught_by=("one write a lease in a request",),
+    keys=12,
+    happenings=("nothing",),
+)
+def one_lease_twice_in_a_batch(original: Function) -> Function:
+    def _begun(self: Any, group: Sequence[HeldLease]) -> list[Writing]:
+        begun: list[Writing] = original(self, group)
+        again = Writing(group[0]._renewal(as_seen=True), lambda _: None)
+        return [*begun, again] if len(begun) > 1 else begun
+
+    return _begun
+
+
+@on_leases(
+    "consumer.leasing.held_lease:HeldLease.renew_due_at",
+    rule="No renewal goes before it is due: writes are what leases cost.",
+    caught_by=("no renewal before it is due",),
+    faults="none",
+    happenings=("nothing",),
+)
+def renewals_before_they_are_due(original: Function) -> Function:
+    def renew_due_at(self: Any) -> float:
+        return float(original(self)) - 0.05 * float(self._timing.renew_seconds)
+
+    return renew_due_at
+
+
+@on_leases(
+    "consumer.leasing.timing:LeaseTiming.renew_seconds",
+    rule="A renewal is due early enough for its reply, and for another if that is lost.",
+    caught_by=("no tenure is lost in peace",),
+    faults="none",
+    work=replace(CALM_WORK, checkpoint=0.0),
+    happenings=("nothing",),
+)
+def renewals_when_trust_is_out(_: Function) -> Function:
+    def renew_seconds(self: Any) -> float:
+        return float(self.trust_seconds) - 0.005
+
+    return renew_seconds
