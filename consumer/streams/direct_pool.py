@@ -50,6 +50,7 @@ class Connections:
         self._slots = asyncio.Semaphore(limit)
         self._idle: deque[Connection] = deque(maxlen=limit)
         self._all: set[Connection] = set()
+        self._opening: set[asyncio.Task[Connection]] = set()
 
     async def exchange(self, request: bytes, timeout_seconds: float) -> Reply:
         """The reply to ``request``, sent once. Raises botocore's errors for what goes wrong with a connection."""
@@ -71,6 +72,7 @@ class Connections:
     async def close(self) -> None:
         """Close them all, and return once they are."""
         self._idle.clear()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         closing = tuple(self._all)
         for connection in closing:
             connection.abort()
@@ -89,6 +91,17 @@ class Connections:
         return None
 
     async def _connect(self, until: float) -> Connection:
+        """A new connection, in a task of its own: asyncio loses a socket where a race of addresses is cancelled."""
+        opening = asyncio.get_running_loop().create_task(self._open(until))
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_abort)
+            raise
+
+    async def _open(self, until: float) -> Connection:
         left_seconds = min(until - self._clock.monotonic(), self._connect_timeout_seconds)
         loop = asyncio.get_running_loop()
         try:
@@ -110,3 +123,9 @@ class Connections:
         self._all.add(connection)
         connection.closed.add_done_callback(lambda _: self._all.discard(connection))
         return connection
+
+
+def _abort(opened: asyncio.Task[Connection]) -> None:
+    """Nobody waits for it any more, neither for the connection nor for what went wrong with it."""
+    if not opened.cancelled() and opened.exception() is None:
+        opened.result().abort()

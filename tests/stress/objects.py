@@ -26,6 +26,7 @@ from consumer.operate.server import serve
 from consumer.operate.status import WorkerStatus
 from consumer.processor import RecordProcessor
 from consumer.streams import DynamoDBStreamsSource, KinesisSource
+from consumer.streams.direct_pool import Connections
 from consumer.testing.memory_source import MemoryRecordSource
 from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Proxy
@@ -99,6 +100,40 @@ class Entered:
 
     async def stop(self) -> None:
         await self.context.__aexit__(None, None, None)
+
+
+class DirectConnections:
+    """Connections that were used, and on which a request is under way when they are closed."""
+
+    def __init__(self, near: Surroundings) -> None:
+        self.connections = Connections(
+            near.streams.endpoint_url,
+            None,
+            clock=CLOCK,
+            limit=2,
+            connect_timeout_seconds=3.0,
+            read_timeout_seconds=3.0,
+            kept_seconds=3.0,
+        )
+        self.asking: asyncio.Future[Any] | None = None
+
+    async def start(self) -> None:
+        try:
+            for _ in range(2):
+                await self.ask()
+            self.asking = asyncio.ensure_future(self.ask())
+            self.asking.add_done_callback(lambda done: done.cancelled() or done.exception())
+            await CLOCK.sleep(0)  # what has not begun can't be under way
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def ask(self) -> None:
+        """What it says is refused; an answer it is."""
+        await self.connections.exchange(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n{}", 3.0)
+
+    async def stop(self) -> None:
+        await self.connections.close()
 
 
 class RunningWorker:
@@ -281,6 +316,7 @@ OBJECTS: Final[dict[str, Make]] = {
     "threads for user code": lambda near: Threads(),
     "stream server": lambda near: Entered(StreamServer()),
     "proxy": lambda near: Entered(Proxy(near.ministack.endpoint_url)),
+    "direct connections": DirectConnections,
     "stream server in a process": lambda near: Blocking(StreamServerProcess.start),
     "the demo's stage": DemoStage,
 }
