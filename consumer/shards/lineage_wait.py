@@ -18,7 +18,8 @@ from consumer.leasing.seam import LeaseSeam
 from consumer.retry import Backoff
 from consumer.shards.late_gaps import LateGaps
 from consumer.shards.listings import Listings
-from consumer.streams import incarnations, shard_graph
+from consumer.shards.table_look import TableLooks
+from consumer.streams import shard_graph
 from consumer.streams.source import Shard
 from lease_store.errors import LeaseStoreError
 from lease_store.lease import Lease
@@ -66,6 +67,7 @@ class LineageWait:
         self._gaps = gaps
         self._clock = clock
         self._random = random
+        self._looks = TableLooks(loop, seam, clock)
         self._complete_since: dict[str, float] = {}
 
     async def until_done(self, held: HeldLease) -> None:
@@ -90,18 +92,18 @@ class LineageWait:
 
     async def _may_start(self, lease: Lease, absent: tuple[str, ...], wait: _Wait) -> bool:
         """Whether nothing comes before ``lease``, whose parents are finished or ``absent``."""
-        state = await self._seam.call(self._loop.state())
-        leases = state.leases
+        look = await self._looks.take()
+        state = look.state
         since = wait.listed_since(self._clock.monotonic(), self._config.audit_interval_seconds)
-        if not incarnations.old_stream_drained(leases, lease.stream):
+        if not look.is_older_drained(lease.stream):
             return False
-        if not any(row.stream == lease.stream and (row.checkpoint.is_number or row.is_finished) for row in leases):
+        if not look.has_begun(lease.stream):
             # The first shard of its incarnation: those before it must be known completely, and not only by their rows.
-            for label in incarnations.older_labels(leases, lease.stream):
+            for label in look.older_labels(lease.stream):
                 if not await self._is_complete(label, state, since=since):
                     return False
         if not absent:
-            return shard_graph.may_start(lease, leases, None)
+            return look.has_all_parents_done(lease) or shard_graph.may_start(lease, state.leases, None)
         known = [parent for parent in absent if await self._listings.is_known(lease.stream, parent)]
         if known and not await self._are_none_of_ours(known, lease, state, since, wait):
             return False

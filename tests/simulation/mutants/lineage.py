@@ -123,7 +123,7 @@ def old_rows_are_read_from_the_new_stream(_: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.streams.incarnations:old_stream_drained",
+    "consumer.shards.table_look:TableLook.is_older_drained",
     rule="Shards of a re-enabled stream wait until those of the old one are done.",
     caught_by=("order of each key",),
     writes_per_second=15.0,
@@ -131,10 +131,10 @@ def old_rows_are_read_from_the_new_stream(_: Function) -> Function:
     happenings=("recreate",),
 )
 def a_new_stream_waits_for_no_old_one(_: Function) -> Function:
-    def old_stream_drained(leases: Any, label: Any) -> bool:
+    def is_older_drained(self: Any, label: Any) -> bool:
         return True
 
-    return old_stream_drained
+    return is_older_drained
 
 
 @on_fleet(
