@@ -53,8 +53,15 @@ def decoded(image: Raw) -> dict[str, Any] | None:
         values = _DECODER.decode(image)
         return None if values is None else _unwrapped(values)
     except (MsgspecError, ValueError, RecursionError):
-        item = as_botocore(image)
-        return None if item is None else decode_item(item)
+        return _decoded_slowly(image)
+
+
+def _decoded_slowly(image: Raw) -> dict[str, Any] | None:
+    try:
+        item = _item(_parsed(image, "strict"))
+    except (UnicodeDecodeError, RecursionError):
+        raise ValueError("An image is no text in UTF-8, or too deep; record.raw has it as it came.") from None
+    return None if item is None else decode_item(item)
 
 
 def _unwrapped(values: dict[str, Any]) -> dict[str, Any]:
@@ -89,11 +96,11 @@ def _content(value: _Value) -> Any:
 
 def as_botocore(image: Raw) -> Any:
     """An image as botocore parses it, binary as bytes, and as it came where it is not of its type. None for none."""
-    try:
-        item = json.loads(bytes(image) or b"null")
-    except (ValueError, RecursionError):
-        raise ValueError("An image is no JSON that could be read; there is no record.raw of it.") from None
-    return _item(item)
+    return _item(_parsed(image, "surrogateescape"))
+
+
+def _parsed(image: Raw, errors: str) -> Any:
+    return json.loads(bytes(image).decode(errors=errors) or "null")
 
 
 def encoded(image: Any) -> Raw:

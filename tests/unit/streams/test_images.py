@@ -101,6 +101,16 @@ def test_an_image_that_is_no_map_is_one_s_own_trouble(image: Any) -> None:
     assert (record.keys, record.old_image) == ({}, None)
 
 
+def test_bytes_that_are_no_text_spoil_their_own_image_only() -> None:
+    images = b'"Keys":{"a":{"S":"fine"}},"NewImage":{"a":{"S":"\xff"}}'
+    (record,) = decode_dynamodb(b'{"Records":[{"dynamodb":{"SequenceNumber":"1",' + images + b"}}]}").records
+    assert isinstance(record, DynamoDBRecord)
+    assert record.keys == {"a": "fine"}
+    with pytest.raises(ValueError, match=r"UTF-8.*record\.raw"):
+        _ = record.new_image
+    assert record.raw["dynamodb"]["NewImage"] == {"a": {"S": "\udcff"}}
+
+
 def test_an_image_may_be_three_times_as_deep_as_dynamodb_allows() -> None:
     value: dict[str, Any] = {"NULL": True}
     expected: Any = None
