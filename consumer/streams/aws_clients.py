@@ -137,16 +137,19 @@ class AwsClients:
     ) -> WirePage:
         """One page, asked for once, of the first of the services."""
         mine = self._mine()
-        direct = mine.direct
-        if direct is None or not direct.serves(request):
+        route, direct = mine.route, mine.direct
+        if route is None or direct is None or not direct.serves(request):
             reply = await self.call(service, "GetRecords", request, resource=resource, shard_id=shard_id)
-            if mine.route is not None and not mine.is_plain:
-                await mine.route.learn(request)
+            if route is not None and not mine.is_plain:
+                await route.learn(request)
             page: WirePage = reply[PAGE]
             return page
         try:
-            return _DECODERS[service](await direct.get_records(request))
+            body = await direct.get_records(request)
+            route.answered()
+            return _DECODERS[service](body)
         except Exception as error:
+            route.failed(error)
             call = Call(service, "GetRecords", resource, mine.clients[service].meta.endpoint_url, shard_id)
             raise translate(error, call) from error
 

@@ -114,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        cut = exc or BadReply("the connection was closed before the reply was complete")
+        cut = exc or ConnectionResetError("the connection was closed before the reply was complete")
         self._fail(ConnectionClosedError(endpoint_url=self._endpoint, error=cut))
         if not self.closed.done():
             self.closed.set_result(None)

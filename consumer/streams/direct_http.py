@@ -7,8 +7,7 @@ bare line feed, lengths that contradict each other, a length beside chunks.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["HEAD_LIMIT", "BadReply", "Chunks", "Head", "Remainder", "read_head"]
 
@@ -17,7 +16,7 @@ HEAD_LIMIT: Final = 16 * 1024
 
 _BODY_LIMIT: Final = 64 * 1024 * 1024  # A page of Kinesis has up to 10 MB, which are 14 MB of base64.
 _HEAD: Final = re.compile(
-    rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n\0]*)?\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\r\n\0]*\r\n)*)\r\n"
+    rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [^\r\n\0]*+)?+\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]++:[^\r\n\0]*+\r\n)*+)\r\n"
 )
 _LENGTH: Final = re.compile(r"\d{1,18}", re.ASCII)
 _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n\0]*)?\r\n")
@@ -30,8 +29,7 @@ class BadReply(ValueError):
     """What came is no HTTP/1.1 reply, or not one that is taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The beginning of a reply; ``size`` is how many bytes it takes.
 
     ``headers`` have their names in small letters; of one that comes more than once, the values are joined by commas.
@@ -63,8 +61,7 @@ def read_head(received: bytes | bytearray, count: int) -> Head | None:
     status = int(found[2])
     headers = _headers_of(found[3].decode("latin-1"))
     length, chunked = (0, False) if status in _BODILESS else _framing(headers)
-    closes = "close" in [each.strip() for each in headers.get("connection", "").lower().split(",")]
-    stays_open = found[1] == b"1" and not closes and (chunked or length is not None)
+    stays_open = found[1] == b"1" and not _closes(headers.get("connection")) and (chunked or length is not None)
     return Head(end + 4, status, headers, length, chunked, stays_open)
 
 
@@ -75,6 +72,10 @@ def _headers_of(lines: str) -> dict[str, str]:
         name, value = name.lower(), value.strip(" \t")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
+
+
+def _closes(connection: str | None) -> bool:
+    return connection is not None and "close" in [each.strip() for each in connection.lower().split(",")]
 
 
 def _framing(headers: dict[str, str]) -> tuple[int | None, bool]:

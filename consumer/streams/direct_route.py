@@ -5,30 +5,36 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
+from botocore.exceptions import ConnectionClosedError
 from botocore.httpsession import create_urllib3_context, get_cert_path
 
 from consumer.clock import Clock
 from consumer.streams.direct import DirectCalls, Terms
+from consumer.streams.direct_http import BadReply
 from consumer.streams.direct_pool import Connections
 from consumer.streams.direct_terms import Unsuitable, objection, terms_of, verification_of
 
 __all__ = ["Route"]
 
 _log = logging.getLogger("leasehold.streams")
+_UNREADABLE_REPLIES: Final = 3
 _OBSERVER: Final = "leasehold-get-records"
 
 
 class Route:
     """Looks at what ``client``, made by ``session``, sends for its first GetRecords, and says so once in the log.
 
-    ``direct`` is None while calls go botocore's way. All is for the loop on which the client was made.
+    ``direct`` is None while calls go botocore's way. All is for the loop on which the client was made. Should replies
+    come that the direct way refuses to read, several in a row, the calls go back to botocore for good.
     """
 
     def __init__(self, client: Any, session: Any, resource: str, *, clock: Clock, timeout_seconds: float) -> None:
         self.direct: DirectCalls | None = None
+        self._closes: Callable[[], Awaitable[None]] | None = None
+        self._unreadable = 0
         self._client = client
         self._session = session
         self._resource = resource
@@ -71,10 +77,24 @@ class Route:
         finally:
             self._is_learning = False
 
+    def answered(self) -> None:
+        """A direct call had a reply."""
+        self._unreadable = 0
+
+    def failed(self, error: Exception) -> None:
+        """A direct call ended with ``error``."""
+        inner = error.kwargs.get("error") if isinstance(error, ConnectionClosedError) else None
+        if not isinstance(inner, BadReply):
+            return
+        self._unreadable += 1
+        if self._unreadable >= _UNREADABLE_REPLIES and self.direct is not None:
+            self.direct = None
+            _log.warning("%s: pages are read through botocore from now on, since %s.", self._resource, inner)
+
     async def close(self) -> None:
         """Close the connections that are not the client's."""
-        if self.direct is not None:
-            await self.direct.close()
+        if self._closes is not None:
+            await self._closes()
 
     def _see(self, request: Any, **_: Any) -> None:
         self._sent = request
@@ -98,6 +118,7 @@ class Route:
 
     def _go(self, direct: DirectCalls) -> None:
         self.direct = direct
+        self._closes = direct.close
         self._decided("%s: pages are read over direct connections from now on.", self._resource)
 
     def _stay(self, reason: str) -> None:

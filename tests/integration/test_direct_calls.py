@@ -312,6 +312,34 @@ async def test_a_proxy_stays_with_botocore_and_its_password_out_of_the_log(
     assert "secret@" not in caplog.text
 
 
+async def test_replies_that_only_botocore_reads_are_left_to_it_after_a_few(
+    server: RawServer, clients: AwsClients, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def loose(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply_of(PAGE, JSON).replace(b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX-Note: a\r\n b\r\n"))
+
+    async def cut(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        writer.write(reply_of(PAGE)[:-1])
+        writer.close()
+
+    for answer in (loose, loose, page, cut, cut, cut, loose, loose):
+        server.answer = answer
+        if answer is page:
+            await read(clients)
+        else:
+            with pytest.raises(StreamUnavailable):
+                await read(clients)
+        assert clients.data_path == "direct", "a reply in between, or a cut, is no sign"
+    server.answer = loose
+    with pytest.raises(StreamUnavailable):
+        await read(clients)
+    assert clients.data_path == "plain"
+    assert "through botocore from now on, since a reply's status line or headers are malformed" in caplog.text
+    server.answer = page
+    assert (await read(clients)).next_iterator == "next"
+    assert clients.data_path == "plain"
+
+
 async def test_who_asks_for_botocore_gets_it_for_all_that_share_the_loops_clients(server: RawServer) -> None:
     clients = clients_of(session_of())
     async with clients.open():
