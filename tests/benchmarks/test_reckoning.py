@@ -71,7 +71,8 @@ def test_a_lost_a_doubled_and_a_swapped_record_are_seen_wherever_they_are(data: 
     swapped[other] = whole[at]
     # What was lost at the very end is missed by the next batch, which does not begin there.
     assert is_next(first, marks(lost), from_sequence_number) is (at == count - 1)
-    for wrong in (doubled, in_anothers_place, swapped):
+    again = [first - 1, *whole[1:]]  # the last batch's last in place of this one's first
+    for wrong in (doubled, in_anothers_place, swapped, *([again] if first else [])):
         assert not is_next(first, marks(wrong), from_sequence_number), wrong
     assert not is_next(first + 1, marks(whole), from_sequence_number)
     assert not is_next(max(0, first - 1), marks(whole), from_sequence_number) or first == 0
