@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +93,7 @@ def test_headers_without_an_end_are_refused_at_the_limit() -> None:
 
 def in_pieces(text: bytes, cuts: list[int]) -> list[bytes]:
     places = [0, *sorted(cut % len(text) for cut in cuts), len(text)]
-    return [text[a:b] for a, b in zip(places, places[1:], strict=False) if a < b]
+    return [text[a:b] for a, b in itertools.pairwise(places) if a < b]
 
 
 @given(
@@ -105,6 +107,12 @@ def test_chunks_are_one_body_however_they_arrive(chunks: list[bytes], cuts: list
     body = Chunks()
     assert [body.feed(piece) for piece in pieces] == [False] * (len(pieces) - 1) + [True]
     assert body.body == b"".join(chunks)
+
+
+def byte_by_byte(text: bytes) -> None:
+    body = Chunks()
+    for at in range(len(text)):
+        body.feed(text[at : at + 1])
 
 
 @pytest.mark.parametrize(
@@ -126,10 +134,8 @@ def test_chunks_are_one_body_however_they_arrive(chunks: list[bytes], cuts: list
 def test_malformed_chunks_are_refused_whole_or_byte_by_byte(text: bytes) -> None:
     with pytest.raises(BadReply):
         Chunks().feed(text)
-    body = Chunks()
     with pytest.raises(BadReply):
-        for at in range(len(text)):
-            body.feed(text[at : at + 1])
+        byte_by_byte(text)
 
 
 def test_a_body_up_to_the_end_of_the_connection_is_bounded() -> None:
