@@ -110,7 +110,8 @@ def _leasehold(course: Course, places: Places, *flags: str) -> list[str]:
 
 
 def _leasehold_plain(course: Course, places: Places) -> list[str]:
-    return _leasehold(course, places, "--data-path", "plain")
+    # A group of its own: the other worker has the leases of its.
+    return _leasehold(course, places, "--data-path", "plain", "--app", f"bench-{course.name}-plain")
 
 
 def _needs(package: str) -> Callable[[], str | None]:
