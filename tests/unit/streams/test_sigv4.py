@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -59,17 +59,18 @@ def endpoints(service: str) -> Iterator[tuple[str, str]]:
                 continue  # this partition has no such variant
 
 
-def of_botocore(url: str, headers: dict[str, str], body: bytes, identity: Identity, at: datetime, scope: Any) -> Any:
-    """The headers of the request once botocore has signed it."""
-    region, service = scope
-    request = AWSRequest("POST", url, headers=headers, data=body)
-    request.context["timestamp"] = at.strftime("%Y%m%dT%H%M%SZ")
+def of_botocore(request: AWSRequest, identity: Identity, region: str, service: str) -> Any:
+    """The headers of the request once botocore has signed it, by its clock."""
     botocore.auth.SigV4Auth(Credentials(*identity), service, region).add_auth(request)
     return dict(request.headers.items())
 
 
+def post(url: str, headers: dict[str, str], body: bytes) -> AWSRequest:
+    return AWSRequest("POST", url, headers=headers, data=body)
+
+
 @pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[datetime], str]:
     """Sets botocore's clock."""
     now = [MIDNIGHT]
     monkeypatch.setattr(botocore.auth, "get_current_datetime", lambda: now[0])
@@ -78,7 +79,7 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         now[0] = instant
         return instant.strftime("%Y%m%dT%H%M%SZ")
 
-    yield set_to
+    return set_to
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -97,7 +98,7 @@ def test_every_endpoint_gets_botocores_signature_across_midnight_and_credentials
             stamp = at(instant)
             identity = rng.choice(IDENTITIES)
             body = rng.randbytes(rng.randrange(300))
-            theirs = of_botocore(url, headers, body, identity, instant, (region, signing_name))
+            theirs = of_botocore(post(url, headers, body), identity, region, signing_name)
             assert signer.authorization(identity, stamp, body) == theirs["Authorization"], url
             assert (theirs["X-Amz-Date"], theirs.get("X-Amz-Security-Token")) == (stamp, identity.token)
             compared += 1
@@ -109,7 +110,7 @@ def test_the_key_is_made_anew_for_other_credentials_at_the_same_second(at: Any) 
     url, headers = "https://kinesis.eu-west-1.amazonaws.com/", {"X-Amz-Target": "T"}
     signer = Signer("POST", url, headers, region="eu-west-1", service="kinesis")
     for identity in (*IDENTITIES, *IDENTITIES):
-        theirs = of_botocore(url, headers, b"{}", identity, MIDNIGHT, ("eu-west-1", "kinesis"))
+        theirs = of_botocore(post(url, headers, b"{}"), identity, "eu-west-1", "kinesis")
         assert signer.authorization(identity, stamp, b"{}") == theirs["Authorization"]
 
 
