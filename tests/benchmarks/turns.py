@@ -125,8 +125,10 @@ class Race:
         for number in range(self.pace.rounds):
             for runner in self._runners:
                 self._turn(runner)
-            costs = "  ".join(f"{name} {turns[-1].microseconds:.2f}" for name, turns in self.turns.items() if turns)
-            progress(f"  round {number + 1} of {self.pace.rounds}, us a record: {costs}")
+            lasts = {name: turns[-1] for name, turns in self.turns.items()}
+            costs = "  ".join(f"{name} {turn.microseconds:.2f}" for name, turn in lasts.items())
+            idle = min(turn.server_idle_share for turn in lasts.values())
+            progress(f"  round {number + 1} of {self.pace.rounds}, us a record: {costs}; server idle >= {idle:.0%}")
 
     def _turn(self, runner: _Runner) -> None:
         """A valid turn; what the server limited is made again."""
