@@ -38,7 +38,6 @@ __all__ = ["ShardReader"]
 
 _log = logging.getLogger("leasehold.shards")
 _STAGE = "reading"
-_CALL_LIMIT_SECONDS = 75.0  # above botocore's own time-outs: only for a call that hangs beyond them
 _LEAST_PAGE_LIMIT = 1000
 _KEPT_SECONDS = 23 * 3600.0  # DynamoDB keeps a shard's records for 24 h, and the shard as long after its end
 _LOG_EVERY_SECONDS = 60.0
@@ -63,6 +62,7 @@ class ShardReader:
         "_empty_in_a_row",
         "_failures",
         "_gap_from",
+        "_gave_up",
         "_iterator",
         "_lag",
         "_lag_at",
@@ -72,6 +72,7 @@ class ShardReader:
         "_operation",
         "_pin",
         "_read_at",
+        "_reading",
         "_refused",
         "_scope",
         "_shared",
@@ -106,6 +107,8 @@ class ShardReader:
         self._at_tip = False
         self._gap_from: str | None = None
         self._on_wheel = False
+        self._reading: asyncio.Task[None] | None = None
+        self._gave_up = False
         self.finished: EndOfShard | StoppedAtGap | None = None
         """Set once nothing more will be read; pages may still be held then."""
 
@@ -146,9 +149,17 @@ class ShardReader:
         if not self._scope.owner.may_read():
             self._ahead.withdraw()
         elif self._ahead.has_room(self.look):
-            return self._scope.owner.start(self._take_turn(), "reader")
+            self._gave_up = False
+            self._reading = self._scope.owner.start(self._take_turn(), "reader")
+            return self._reading
         self._on_wheel = False
         return None
+
+    def give_up(self) -> None:
+        """The turn takes too long: it has failed, and another one is taken."""
+        if self._reading is not None:
+            self._gave_up = True
+            self._reading.cancel()
 
     def close(self) -> None:
         """Nothing is read any more; what is held is of no use to anybody."""
@@ -160,18 +171,22 @@ class ShardReader:
         finally:
             self._ahead.withdraw()  # what no page was kept for
             self._on_wheel = False
+            self._reading = None
         self._scope.notify()
 
     async def _turn(self) -> None:
         self._scope.progress.begin(_STAGE)
         try:
-            async with self._shared.clock.timeout(_CALL_LIMIT_SECONDS):
-                if self._iterator is None:
-                    await self._open()
-                if not self._scope.owner.may_read():  # opening took its time, and the lease may be lost by now
-                    self._scope.progress.end(_STAGE)
-                    return
-                page = await self._read()
+            if self._iterator is None:
+                await self._open()
+            if not self._scope.owner.may_read():  # opening took its time, and the lease may be lost by now
+                self._scope.progress.end(_STAGE)
+                return
+            page = await self._read()
+        except asyncio.CancelledError:
+            if not self._gave_up or self._is_cancelled_by_others():
+                raise
+            self._failed(TimeoutError())
         except IteratorExpired:
             self._iterator = None
             self._pause(self._next_pause() if self._failures else 0.0)
@@ -184,6 +199,9 @@ class ShardReader:
             self._failed(error)
         else:
             self._accept(page)
+
+    def _is_cancelled_by_others(self) -> bool:
+        return self._reading is not None and self._reading.uncancel() > 0
 
     async def _open(self) -> None:
         self._operation = "GetShardIterator"

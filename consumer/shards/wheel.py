@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from heapq import heappop, heappush
 from itertools import count
 from typing import Final, Protocol
@@ -13,6 +14,7 @@ __all__ = ["Poll", "PollWheel"]
 
 # By the worker's clock a timer may fire a little early; a rest that the loop's clock can't tell from now never passes.
 _EARLY_SECONDS: Final = 1e-6
+_PATIENCE_SECONDS: Final = 75.0  # above a source's own time-outs: only for a call that hangs beyond them
 
 
 class Poll(Protocol):
@@ -22,29 +24,39 @@ class Poll(Protocol):
         """Begin what is due: the task that does it, or None where it is not wanted any more."""
         ...
 
+    def give_up(self) -> None:
+        """What was begun takes too long: cancel it."""
+        ...
+
 
 class PollWheel:
     """Begins polls in the order in which they are due, at most ``limit`` at once; lives on one loop.
 
     A poll whose time has come while all places are taken waits for one, and nothing of its own is under way until then:
     neither a connection nor a time-out. Among those that are due who has been due for longest comes first, so that no
-    shard is passed over, however many records the others have. The wheel has a timer and no task.
+    shard is passed over, however many records the others have. The wheel has one timer and no task; what takes longer
+    than ``patience_seconds`` is told to give up, within a second of that.
     """
 
-    __slots__ = ("_clock", "_is_open", "_limit", "_numbers", "_queue", "_timer", "_timer_at", "under_way")
+    __slots__ = ("_begun", "_clock", "_is_open", "_limit", "_numbers", "_patience", "_queue", "_timer", "_timer_at")
 
-    def __init__(self, clock: Clock, limit: int) -> None:
+    def __init__(self, clock: Clock, limit: int, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         if limit < 1:
             raise ValueError(f"limit={limit}: a wheel on which nothing can be under way never turns.")
         self._clock = clock
         self._limit = limit
+        self._patience = patience_seconds
         self._numbers = count()
         self._queue: list[tuple[float, int, Poll]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._is_open = True
-        self.under_way = 0
+        self._begun: dict[asyncio.Task[None], tuple[float, Poll]] = {}  # in the order in which they began
+
+    @property
+    def under_way(self) -> int:
         """Polls that have begun and not ended."""
+        return len(self._begun)
 
     def put(self, poll: Poll, at: float) -> None:
         """Give ``poll`` its turn at the instant ``at`` (monotonic), or as soon after it as there is a place.
@@ -63,29 +75,41 @@ class PollWheel:
 
     def _turn(self) -> None:
         now = self._clock.monotonic()
-        while self._queue and self.under_way < self._limit and self._queue[0][0] <= now + _EARLY_SECONDS:
-            task = heappop(self._queue)[2].begin()
+        while self._queue and len(self._begun) < self._limit and self._queue[0][0] <= now + _EARLY_SECONDS:
+            poll = heappop(self._queue)[2]
+            task = poll.begin()
             if task is not None:
-                self.under_way += 1
+                self._begun[task] = (now + self._patience, poll)
                 task.add_done_callback(self._ended)
         self._set_timer(now)
 
-    def _ended(self, _: asyncio.Task[None]) -> None:
-        self.under_way -= 1
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._begun[task]
         self._turn()
 
     def _set_timer(self, now: float) -> None:
-        """Wake for the next that is due; who waits for a place is woken by the end of another."""
-        at = self._queue[0][0] if self._queue and self.under_way < self._limit else None
+        """Wake for the next that is due, and for what takes too long; who waits for a place is woken by an end."""
+        at = self._queue[0][0] if self._queue and len(self._begun) < self._limit else math.inf
+        if self._begun:
+            at = min(at, next(iter(self._begun.values()))[0])
         if self._timer is not None:
-            if at is not None and self._timer_at <= at:
+            if self._timer_at <= at < math.inf:
                 return  # it wakes early enough, and sets the next one
             self._timer.cancel()
             self._timer = None
-        if at is not None:
+        if at < math.inf:
             self._timer_at = at
             self._timer = self._clock.call_later(at - now, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
+        self._give_up_late()
         self._turn()
+
+    def _give_up_late(self) -> None:
+        late_since = self._clock.monotonic() + _EARLY_SECONDS
+        late = [task for task, (until, _) in self._begun.items() if until <= late_since]
+        for task in late:
+            _, poll = self._begun[task]
+            self._begun[task] = (late_since + 1.0, poll)  # told again each second, should it not listen
+            poll.give_up()

@@ -39,9 +39,9 @@ __all__ = [
     code=ROUGH,
 )
 def checkpoint_before_the_batch(original: Function) -> Function:
-    async def deliver(self: Any, batch: Any, *rest: Any) -> bool:
+    async def deliver(self: Any, batch: Any, millis_behind_latest: Any) -> bool:
         self._writer.advance(place_of(batch[-1]))
-        return bool(await original(self, batch, *rest))
+        return bool(await original(self, batch, millis_behind_latest))
 
     return deliver
 

@@ -17,7 +17,8 @@ from tests.unit.shards.shard_fakes import FakeSource, FakeTenure, Stage, at, pag
 class Turn:
     """A poll that takes ``seconds`` and notes when it began."""
 
-    def __init__(self, name, log, seconds=0.0, *, wanted=True):
+    def __init__(self, name, log, seconds=0.0, *, wanted=True, listens=True):
+        self.listens = listens
         self.name = name
         self.log = log
         self.seconds = seconds
@@ -30,6 +31,11 @@ class Turn:
         self.log.append((asyncio.get_running_loop().time(), self.name))
         self.task = asyncio.ensure_future(asyncio.sleep(self.seconds))
         return self.task
+
+    def give_up(self):
+        self.log.append((asyncio.get_running_loop().time(), f"{self.name} given up"))
+        if self.listens:
+            self.task.cancel()
 
 
 def now():
@@ -108,6 +114,27 @@ def test_a_place_is_free_again_however_its_turn_ended():
         cancelled.task.cancel()
         await at(2)
         assert log == [(0.0, "cancelled"), (1.0, "next")]
+
+    virtual(main)
+
+
+def test_a_turn_that_takes_too_long_is_given_up_and_one_that_does_not_listen_is_told_again():
+    async def main():
+        log = []
+        wheel = PollWheel(VirtualClock(), 3, patience_seconds=10.0)
+        wheel.put(Turn("deaf", log, 13.5, listens=False), now())
+        wheel.put(Turn("hangs", log, 100.0), now() + 4)
+        wheel.put(Turn("short", log, 1.0), now() + 5)
+        await at(60)
+        assert log[3:] == [
+            (pytest.approx(10.0), "deaf given up"),
+            (pytest.approx(11.0), "deaf given up"),
+            (pytest.approx(12.0), "deaf given up"),
+            (pytest.approx(13.0), "deaf given up"),
+            (pytest.approx(14.0), "hangs given up"),
+        ]
+        assert wheel.under_way == 0
+        assert not asyncio.get_running_loop()._scheduled
 
     virtual(main)
 
