@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from consumer.record import Record
 from consumer.streams.dynamodb_record import DynamoDBRecord
@@ -16,7 +16,6 @@ __all__ = ["Weight", "weigh"]
 _ENVELOPE_BYTES: Final = 400
 _size_of: Final = attrgetter("size_bytes")
 _data_of: Final = attrgetter("data")
-_key_of: Final = attrgetter("partition_key")
 
 
 class Weight(NamedTuple):
@@ -34,6 +33,7 @@ def weigh(batch: Sequence[Record]) -> Weight:
     """The weight of a batch of one shard, which has at least one record."""
     if isinstance(batch[0], KinesisRecord):
         data = sum(map(len, map(_data_of, batch)))
-        return Weight(data + len("".join(map(_key_of, batch)).encode(errors="surrogatepass")), data)
+        keys: list[str] = [record.partition_key for record in cast("Sequence[KinesisRecord]", batch)]
+        return Weight(data + len("".join(keys).encode(errors="surrogatepass")), data)
     size = sum(map(_size_of, batch))
     return Weight(size, size + _ENVELOPE_BYTES * len(batch) if isinstance(batch[0], DynamoDBRecord) else size)
