@@ -159,7 +159,7 @@ class WorkerConfig:
     )
     prefetch_bytes: int = _setting(
         64 * 1024 * 1024,
-        "Bytes of pages read ahead in the whole worker, beyond one a shard; images take room besides once they are read.",
+        "Bytes of pages read ahead in the whole worker, beyond one a shard; images that are read take more.",
         unit="B",
         cli=False,
         parse=_whole,
