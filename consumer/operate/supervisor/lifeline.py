@@ -121,7 +121,7 @@ class Lifeline:
     def _listen(self) -> None:
         known: dict[str, Asked] = {"drain": "drain", "leave": "leave"}
         # Cut off while what we had said lay there unread: an error to the kernel, and to us its end like any other.
-        with suppress(ConnectionError), self._end.makefile("r") as lines:
+        with suppress(OSError), self._end.makefile("r") as lines:
             for line in lines:
                 if request := known.get(line.strip()):  # a later version's supervisor may know more
                     self._asked(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 from consumer.cli import processes as processes_module
 from consumer.cli import run
 from consumer.cli.main import main
-from consumer.cli.processes import ProcessCount, command_of, process_count
+from consumer.cli.processes import ProcessCount, _interpreter, command_of, process_count
 from consumer.cli.run import add_arguments
 from consumer.cli.settings import Settings, resolve
 from consumer.operate.cpus import Cpus
+from tests.house.tree import ROOT
 
 REQUIRED = {"app": "orders-audit", "source": "dynamodb:orders", "initial_position": "LATEST"}
 GOOD = ["--app", "orders-audit", "--source", "dynamodb:orders", "--initial-position", "LATEST"]
@@ -73,6 +75,7 @@ def flags_in(command: list[str]) -> argparse.Namespace:
 def test_a_process_has_the_flags_of_all_but_its_own_name_page_and_number():
     given = {"failover_seconds": "6", "worker_id": "ada", "http": "0.0.0.0:9464", "processes": "3", "tune_gc": "true"}
     command = command_of(2, "orders:Orders", REQUIRED | given, settings_of(**given))
+    assert command[: command.index("-m")] == _interpreter()
     found = flags_in(command)
     assert found.processor == "orders:Orders"
     told = {name: value for name, value in vars(found).items() if value not in (None, False)}
@@ -104,19 +107,40 @@ def test_a_value_that_looks_like_a_flag_reaches_the_process():
     assert flags_in(command_of(1, "orders:Orders", REQUIRED | given, settings_of(**given))).worker_id == "--http-1"
 
 
-def test_the_interpreters_own_options_reach_the_process_and_its_module_path_is_the_same(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("options", "runs"),
+    [
+        pytest.param(["-X", "dev", "-O", "-P"], ["-m", "told"], id="options of the interpreter"),
+        pytest.param([], ["-m", "told"], id="as a module: the working directory comes first"),
+        pytest.param([], ["bin/told.py"], id="as a script: the working directory is left out"),
+    ],
+)
+def test_a_process_has_the_interpreters_options_and_its_module_path(
+    tmp_path: Path, options: list[str], runs: list[str]
+):
     code = (
         "from consumer.cli.processes import _interpreter; import subprocess, sys\n"
-        "told = 'import sys; print(sys.flags.dev_mode, sys.flags.optimize, sys.path)'\n"
-        "subprocess.run([*_interpreter(), '-c', told], check=True)\n"
-        "print(sys.flags.dev_mode, sys.flags.optimize, sys.path)\n"
+        "subprocess.run([*_interpreter(), '-m', 'shown'], check=True)\n"
+        "import shown\n"
     )
-    (tmp_path / "told.py").write_text(code)
-    for options, path in ((["-X", "dev", "-O", "-P"], []), (["-O"], ["-m"])):
-        command = [sys.executable, *options, *path, "told" if path else str(tmp_path / "told.py")]
-        ended = subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path, timeout=60)
-        child, own = (line.replace(str(tmp_path), "") for line in ended.stdout.splitlines())
-        assert child == own
+    shown = "import os, sys; print(sys.flags.dev_mode, sys.flags.optimize, os.getcwd() in sys.path)\n"
+    libraries = tmp_path / "libraries"
+    for place in ("here/told.py", "here/bin/told.py", "libraries/told.py"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / place).write_text(code)
+    (libraries / "shown.py").write_text(shown)
+    search = os.pathsep.join([str(libraries), *filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT)])
+    ended = subprocess.run(
+        [sys.executable, *options, *runs],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path / "here",
+        env=os.environ | {"PYTHONPATH": search},
+        timeout=60,
+    )
+    child, own = ended.stdout.splitlines()
+    assert child == own
 
 
 @pytest.fixture

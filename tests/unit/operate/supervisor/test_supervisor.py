@@ -144,6 +144,18 @@ def test_a_process_that_dies_is_started_again_after_a_pause_and_the_others_are_l
     assert "It is started again in 0.5 s." in caplog.text
 
 
+def test_processes_that_all_died_after_they_had_worked_are_started_again():
+    async def scene(machine: Machine, supervisor: Supervisor) -> None:
+        await machine.clock.sleep(5.0)
+        for number in (1, 2):
+            machine.newest(number).end(1)
+        await machine.clock.sleep(5.0)
+        assert {(each.state, each.start) for each in supervisor.view()} == {("at_work", 2)}
+        supervisor.drain()
+
+    assert play(scene) == 0
+
+
 def test_a_process_that_somebody_drains_is_started_again_without_alarm(caplog: pytest.LogCaptureFixture):
     async def scene(machine: Machine, supervisor: Supervisor) -> None:
         await machine.clock.sleep(5.0)
