@@ -21,7 +21,7 @@ from consumer.streams.kinesis_record import KinesisRecord
 from consumer.streams.sequence_numbers import are_digits
 from consumer.streams.source import Shard
 
-__all__ = ["WirePage", "decode_dynamodb", "decode_kinesis"]
+__all__ = ["DYNAMODB_REPLY", "KINESIS_REPLY", "WirePage", "decode_dynamodb", "decode_kinesis"]
 
 RecordT = TypeVar("RecordT", DynamoDBRecord, KinesisRecord)
 
@@ -55,8 +55,9 @@ class _KinesisReply(Struct, gc=False):
     ChildShards: list[dict[str, Any]] | None = None
 
 
-_DYNAMODB: Final = Decoder(_DynamoDBReply)
-_KINESIS: Final = Decoder(_KinesisReply)
+DYNAMODB_REPLY: Final = Decoder(_DynamoDBReply)
+KINESIS_REPLY: Final = Decoder(_KinesisReply)
+"""What reads a sound reply; the benchmarks hold the pages that are made of it against it alone."""
 
 
 def decode_dynamodb(body: bytes) -> WirePage:
@@ -65,7 +66,7 @@ def decode_dynamodb(body: bytes) -> WirePage:
     Raises ValueError for what is no JSON object, has no list of records or an iterator that is no text.
     """
     try:
-        reply = _DYNAMODB.decode(body)
+        reply = DYNAMODB_REPLY.decode(body)
     except (MsgspecError, ValueError, RecursionError):
         return _entry_by_entry(body, DynamoDBRecord.from_entry)
     records = reply.Records
@@ -77,7 +78,7 @@ def decode_dynamodb(body: bytes) -> WirePage:
 def decode_kinesis(body: bytes) -> WirePage:
     """The page that a successful reply of Kinesis is. Raises ValueError as ``decode_dynamodb`` does."""
     try:
-        reply = _KINESIS.decode(body)
+        reply = KINESIS_REPLY.decode(body)
     except (MsgspecError, ValueError, RecursionError):
         return _entry_by_entry(body, KinesisRecord.from_entry)
     records = reply.Records
