@@ -27,7 +27,7 @@ from tests.simulation.store import SimStore
 __all__ = ["Process", "Surroundings"]
 
 _TASKS = 60
-_TASKS_A_SHARD = 9
+_TASKS_A_SHARD = 5
 
 
 class Surroundings:
