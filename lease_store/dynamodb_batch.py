@@ -72,38 +72,37 @@ class DynamoDBBatches:
         self, connections: Connections, writes: Sequence[Write], timeout_seconds: float
     ) -> list[WriteResult | LeaseStoreError]:
         """See ``LeaseStore.write_many``."""
-        deadline = asyncio.get_running_loop().time() + timeout_seconds
-        if self.most_writes == 1:
-            return await self._write_each(writes, deadline)
-        request = {"Statements": [render_statement(write, self._table_name) for write in writes]}
         try:
-            async with asyncio.timeout_at(deadline):
-                answers = (await connections.ask_once("BatchExecuteStatement", request)).get("Responses")
+            async with asyncio.timeout(timeout_seconds):
+                return await self._write(connections, writes, timeout_seconds)
         except TimeoutError:
             return [Unknown(f"no reply to a batch with {_told(each)} within {timeout_seconds:g} s") for each in writes]
+
+    async def _write(
+        self, connections: Connections, writes: Sequence[Write], timeout_seconds: float
+    ) -> list[WriteResult | LeaseStoreError]:
+        async def each_alone(these: Sequence[Write]) -> list[WriteResult | LeaseStoreError]:
+            return await each_by_itself(these, lambda write: self._write_one(write, timeout_seconds))
+
+        if self.most_writes == 1:
+            return await each_alone(writes)
+        request = {"Statements": [render_statement(write, self._table_name) for write in writes]}
+        try:
+            answers = (await connections.ask_once("BatchExecuteStatement", request)).get("Responses")
         except Exception as error:
             if self._goes_alone(error):
-                return await self._write_each(writes, deadline)
+                return await each_alone(writes)
             if never_arrived_or_refused(error):
                 raise translate(error, self._call("PartiQLUpdate")) from error
             return [Unknown(f"a batch with {_told(each)}: {type(error).__name__}: {error}") for each in writes]
         if not isinstance(answers, list) or len(answers) != len(writes):
             return [Unknown(f"the reply to a batch has no place for {_told(each)}") for each in writes]
-        return await self._results(writes, answers, deadline)
-
-    async def _results(
-        self, writes: Sequence[Write], answers: Sequence[Mapping[str, Any]], deadline: float
-    ) -> list[WriteResult | LeaseStoreError]:
-        """What each statement came to; what was refused without a row, or for what it is, takes a second call."""
-        results = [self._result(write, answer) for write, answer in zip(writes, answers, strict=True)]
-        rowless = [each.key for each, result in zip(writes, results, strict=True) if result is _ROWLESS]
-        alone = [each for each, result in zip(writes, results, strict=True) if result is _ALONE]
-        rows = dict(zip(rowless, await self._rows_in_the_way(rowless, deadline), strict=True))
-        again = dict(zip((each.key for each in alone), await self._write_each(alone, deadline), strict=True))
-        return [
-            rows[write.key] if result is _ROWLESS else again[write.key] if result is _ALONE else result
-            for write, result in zip(writes, results, strict=True)
-        ]
+        results = {write.key: self._result(write, answer) for write, answer in zip(writes, answers, strict=True)}
+        rowless = [write for write in writes if results[write.key] is _ROWLESS]
+        alone = [write for write in writes if results[write.key] is _ALONE]
+        again = [*await self._rows_in_the_way(rowless), *await each_alone(alone)]
+        results |= zip((write.key for write in (*rowless, *alone)), again, strict=True)
+        return list(results.values())
 
     def _result(self, write: Write, answer: Mapping[str, Any]) -> WriteResult | LeaseStoreError:
         """What one statement came to; _ROWLESS and _ALONE stand for what is not known yet."""
@@ -125,25 +124,15 @@ class DynamoDBBatches:
             return translate(refusal, self._call("PartiQLUpdate"))
         return Unknown(f"a batch with {_told(write)}: {refusal}")
 
-    async def _rows_in_the_way(self, keys: Sequence[str], deadline: float) -> list[WriteResult | LeaseStoreError]:
+    async def _rows_in_the_way(self, writes: Sequence[Write]) -> list[WriteResult]:
         """Where none was sent there mostly is none; but only a read can tell."""
-        if not keys:
-            return []
-        try:
-            async with asyncio.timeout_at(deadline):
-                rows = await each_by_itself(keys, self._read_one)
-        except TimeoutError:
-            return [Unknown(f"a write of {key} was refused, and its row not read in time") for key in keys]
+        rows = await each_by_itself([write.key for write in writes], self._read_one)
         return [
-            Unknown(f"a write of {key} was refused, and the row in its way can't be read: {row}")
+            Unknown(f"{_told(write)} was refused, and the row in its way can't be read: {row}")
             if isinstance(row, LeaseStoreError)
             else Refused(row)
-            for key, row in zip(keys, rows, strict=True)
+            for write, row in zip(writes, rows, strict=True)
         ]
-
-    async def _write_each(self, writes: Sequence[Write], deadline: float) -> list[WriteResult | LeaseStoreError]:
-        left = max(0.0, deadline - asyncio.get_running_loop().time())
-        return await each_by_itself(writes, lambda write: self._write_one(write, left))
 
     def _goes_alone(self, error: Exception) -> bool:
         """Whether batches are refused for what they are; from then on there are none."""

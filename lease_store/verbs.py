@@ -10,7 +10,6 @@ verb                condition (the row exists, unless it creates it)          ch
 create              key absent                                                the whole row
 take                counter = c, checkpoint not SHARD_END                     L = me, remove P, c + 1
 renew               counter = c, actual owner = me, checkpoint not SHARD_END  c + 1, the load where given
-renew_as_seen       counter = c, L, P and checkpoint as seen                  the same
 set_checkpoint      counter = c, actual owner = me, checkpoint not SHARD_END  checkpoint, c + 1, the load where given
 start_hand_off      L = as seen, P absent, checkpoint not SHARD_END           L = next, P = L as seen (c untouched)
 finish_hand_off     counter = c, L = next, P = me                             remove P, c + 1
@@ -35,11 +34,13 @@ delete_row          every attribute as seen                                   th
 
 Source: the Java KCL 3.5.1's conditional writes and its lock client's, made stricter (counter *and* actual owner, so
 that a row deleted and recreated at a low counter can't match a zombie's write). Accepting a row that names me is
-``renew`` from a consistent read. The last six may be about a row of another table than the leases': ``Write.place``.
+``renew`` from a consistent read; ``as_seen`` gives an owner's write a plainer condition. The last six may be about a
+row of another table than the leases': ``Write.place``.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
@@ -60,6 +61,7 @@ __all__ = [
     "Write",
     "acquire_lock",
     "announce",
+    "as_seen",
     "assign",
     "create",
     "delete",
@@ -75,7 +77,6 @@ __all__ = [
     "release",
     "release_lock",
     "renew",
-    "renew_as_seen",
     "replace",
     "set_checkpoint",
     "start_hand_off",
@@ -129,15 +130,16 @@ def renew(lease: Lease, me: str, throughput_kbps: float | None = None) -> Write:
     return Write("renew", lease.key, (_counter(lease), ActualOwner(me), _NOT_ENDED), sets)
 
 
-def renew_as_seen(lease: Lease, throughput_kbps: float | None = None) -> Write:
-    """``renew`` by the owner as seen, for going together with others: nothing is asked but that the row is as it was.
+def as_seen(write: Write, lease: Lease) -> Write:
+    """An owner's write, for going together with others: all it asks is that the row is as ``lease`` shows it.
 
-    So a hand-off started meanwhile refuses it, and shows the row. PartiQL's plainest words are enough for that: what
-    alternatives it takes in the condition of an UPDATE is nowhere written.
+    Its condition is then counter = c, L, P and checkpoint as seen: a hand-off started meanwhile refuses it, and shows
+    the row. PartiQL's plainest words are enough for that; what alternatives it takes in the condition of an UPDATE is
+    nowhere written.
     """
     owners = (_as_seen("leaseOwner", lease.owner), _as_seen("checkpointOwner", lease.checkpoint_owner))
     place = Is("checkpoint", {"S": lease.checkpoint.sequence_number})
-    return Write("renew", lease.key, (_counter(lease), *owners, place), _bumped(lease) | _throughput(throughput_kbps))
+    return dataclasses.replace(write, expects=(_counter(lease), *owners, place))
 
 
 def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint, throughput_kbps: float | None = None) -> Write:

@@ -15,7 +15,7 @@ from typing import Final, Literal, NoReturn, TypeGuard
 from consumer.clock import Clock
 from consumer.errors import LeaseLost
 from consumer.hooks import Hooks, LeaseRefused, LeaseRenewed, Throttled
-from consumer.leasing.lease_calls import Answer, LeaseCalls, Look, Send, Steps, Writing
+from consumer.leasing.lease_calls import Answer, LeaseCalls, Look, OnEnd, Send, Steps, Writing
 from consumer.leasing.throughput import Throughput
 from consumer.leasing.timing import LeaseTiming
 from consumer.leasing.turn import Turn
@@ -32,6 +32,7 @@ __all__ = ["EndReason", "HeldLease"]
 _log = logging.getLogger("leasehold.leasing")
 
 EndReason = Literal["handed_off", "released", "ended", "restarted", "lost", "expired"]
+Make = Callable[[Lease], Write | None]
 _NEVER: Final = float("-inf")
 _SETTLE_PAUSE_SECONDS: Final = 0.1
 _MOST_ATTEMPTS: Final = 20
@@ -118,11 +119,23 @@ class HeldLease:
         """Heartbeat, unless a checkpoint was one while this waited for its turn. Raises as ``renew``."""
         await self._write(self._renewal_if_due())
 
-    def begin_renewal(self, on_end: Callable[[Writing], None], *, together: bool) -> Writing | None:
-        """A heartbeat, in its turn from now on, to be carried ``together`` with others or not; None where it must wait.
+    @property
+    def goes_together(self) -> bool:
+        """Whether a write may go with those of other leases: not where its reply is waited for, to hand over."""
+        return not self.lease.is_pending
 
-        ``on_end`` is called when it has ended and its turn with it; at once where it is not due any more.
+    def begin_renewal(self, on_end: OnEnd, *, together: bool) -> Writing | None:
+        """A heartbeat in its turn, to be carried ``together`` with others or not; None where it would have to wait.
+
+        ``on_end`` is called when it and its turn have ended; at once where it is not due any more.
         """
+        return self._begin(self._renewal_if_due(together), on_end)
+
+    def begin_checkpoint(self, checkpoint: Checkpoint, on_end: OnEnd, *, together: bool) -> Writing | None:
+        """As ``begin_renewal``, for ``checkpoint``."""
+        return self._begin(self._checkpointing(checkpoint, together), on_end)
+
+    def _begin(self, steps: Steps, on_end: OnEnd) -> Writing | None:
         if not self._turn.take_if_free():
             return None
 
@@ -130,25 +143,16 @@ class HeldLease:
             self._turn.give_back()
             on_end(writing)
 
-        return Writing(self._renewal_if_due(as_seen=together), ended)
+        return Writing(steps, ended)
 
-    @property
-    def goes_together(self) -> bool:
-        """Whether a heartbeat may go with those of other leases: not where its reply is waited for, to hand over."""
-        return not self.lease.is_pending
-
-    def _renewal_if_due(self, *, as_seen: bool = False) -> Steps:
+    def _renewal_if_due(self, together: bool = False) -> Steps:
         if self.over is None and self._clock.monotonic() < min(self.renew_due_at, self.trusted_until):
             return False
-        return (yield from self._renewal(as_seen=as_seen))
+        return (yield from self._renewal(together))
 
-    def _renewal(self, *, as_seen: bool = False) -> Steps:
+    def _renewal(self, together: bool = False) -> Steps:
         kbps = self._kbps()
-
-        def make(lease: Lease) -> Write:
-            return verbs.renew_as_seen(lease, kbps) if as_seen else verbs.renew(lease, self._me, kbps)
-
-        return (yield from self._steps(make))
+        return (yield from self._steps(lambda lease: verbs.renew(lease, self._me, kbps), together=together))
 
     def _kbps(self) -> float | None:
         """Taken once a write: one that is sent again after a lost reply must be known for the same."""
@@ -158,7 +162,7 @@ class HeldLease:
         """Store progress, never going back. Raises as ``renew``."""
         await self._write(self._checkpointing(checkpoint))
 
-    def _checkpointing(self, checkpoint: Checkpoint) -> Steps:
+    def _checkpointing(self, checkpoint: Checkpoint, together: bool = False) -> Steps:
         self._require_tenure()  # first: a lost tenure shows the new owner's row, whose progress is none of ours
         if checkpoint < self.lease.checkpoint and self.lease.checkpoint.is_number:
             # Only a hand that edits the table moves a row that is mine forward: begin anew, from where it says.
@@ -168,7 +172,11 @@ class HeldLease:
                 "which this worker has reached; delivery goes on from there."
             )
         kbps = self._kbps()
-        return (yield from self._steps(lambda lease: verbs.set_checkpoint(lease, self._me, checkpoint, kbps)))
+
+        def make(lease: Lease) -> Write:
+            return verbs.set_checkpoint(lease, self._me, checkpoint, kbps)
+
+        return (yield from self._steps(make, together=together))
 
     async def prepare(self, checkpoint: Checkpoint, state: bytes | None) -> None:
         """Lay down a checkpoint that is not meant yet, beside the one that is. Raises as ``renew``."""
@@ -233,7 +241,7 @@ class HeldLease:
     def _give_turn_back(self, _: Writing) -> None:
         self._turn.give_back()
 
-    def _steps(self, make: Callable[[Lease], Write | None], *, ends: bool = False, extends_trust: bool = True) -> Steps:
+    def _steps(self, make: Make, *, ends: bool = False, extends_trust: bool = True, together: bool = False) -> Steps:
         """Write until it stands; ``make`` says what is to be written over the row as known, None for nothing more.
 
         False where it was nothing from the beginning.
@@ -250,6 +258,7 @@ class HeldLease:
             sent = self._clock.monotonic()
             if sent >= deadline:
                 self._expire("its write was not known to stand before trust ran out")
+            write = verbs.as_seen(write, self.lease) if together else write
             result = yield from self._attempt(write, deadline, ends)
             if isinstance(result, Applied) and result.lease is not None:
                 self._settled(result.lease, sent, extends_trust and not ends)

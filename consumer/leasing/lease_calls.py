@@ -20,7 +20,7 @@ from lease_store.lease import Lease
 from lease_store.store import LeaseStore, WriteResult
 from lease_store.writes import Write
 
-__all__ = ["Answer", "LeaseCalls", "Look", "Send", "Steps", "Writing"]
+__all__ = ["Answer", "LeaseCalls", "Look", "OnEnd", "Send", "Steps", "Writing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ Steps = Generator[Send | Look, Answer, bool]
 """A write's way; whether anything was written. A LeaseStoreError thrown in is an answer, too: not applied, not read."""
 
 
+OnEnd = Callable[["Writing"], None]
+
+
 class Writing:
     """One write on its way, and what it asks for now (None: it has ended). ``on_end`` is called once, at its end.
 
@@ -52,7 +55,7 @@ class Writing:
 
     __slots__ = ("_has_written", "_on_end", "_steps", "ask", "error")
 
-    def __init__(self, steps: Steps, on_end: Callable[[Writing], None]) -> None:
+    def __init__(self, steps: Steps, on_end: OnEnd) -> None:
         self.ask: Send | Look | None = None
         self._steps = steps
         self._on_end = on_end

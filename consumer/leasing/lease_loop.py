@@ -19,6 +19,7 @@ from typing import Any, Final
 from consumer.clock import Clock
 from consumer.errors import LeaseLost
 from consumer.hooks import Hooks
+from consumer.leasing.checkpoints import Checkpoints, Told, Wanted
 from consumer.leasing.drain import Drain
 from consumer.leasing.handoff import OwnerSide, is_ready, settle_mine
 from consumer.leasing.held_lease import HeldLease
@@ -104,6 +105,7 @@ class LeaseLoop:
         self._outer = listener
         self._clock = clock
         self._random = random
+        self._checkpoints = Checkpoints(self.leases.calls)
         self._renewals = Renewals(self.leases.calls, self.leases.timing, clock, random, self._spawn)
         self._owner = OwnerSide(self.leases, settings.hand_off_timeout_seconds)
         self._metrics = None if cpu is None else WorkerMetrics(cpu, clock, hooks)
@@ -193,6 +195,13 @@ class LeaseLoop:
     async def checkpoint(self, held: HeldLease, checkpoint: Checkpoint) -> None:
         """Store progress under a tenure. Raises LeaseLost, LeaseStoreError."""
         await held.checkpoint(checkpoint)
+
+    async def checkpoint_many(self, wanted: Sequence[Wanted], told: Told) -> None:
+        """Store progress under many tenures at once; ``told`` hears on this loop of each as soon as it is settled.
+
+        It gets the error, which is never raised, or None for what stands.
+        """
+        await self._checkpoints.store(wanted, told)
 
     async def let_go(self, held: HeldLease, shutdown_called: bool) -> bool:
         """See ``Tenure.let_go``."""

@@ -31,8 +31,8 @@ __all__ = ["Renewals"]
 
 _log = logging.getLogger("leasehold.leasing")
 
-# As many as the table's connections, for a request's time-out runs while it waits for one.
-_MOST_REQUESTS: Final = 32
+# With those of checkpoints, as many as the table's connections: a request's time-out runs while it waits for one.
+_MOST_REQUESTS: Final = 16
 _TOLD_EVERY_SECONDS: Final = 60.0
 
 

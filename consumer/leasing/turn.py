@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 __all__ = ["Turn"]
 
@@ -15,7 +14,7 @@ class Turn:
 
     def __init__(self) -> None:
         self._is_taken = False
-        self._waiting: deque[asyncio.Future[None]] | None = None
+        self._waiting: list[asyncio.Future[None]] | None = None
 
     @property
     def is_free(self) -> bool:
@@ -30,9 +29,10 @@ class Turn:
         """Wait for the turn."""
         if self.take_if_free():
             return
-        waiting = self._waiting = self._waiting if self._waiting is not None else deque()
+        if self._waiting is None:
+            self._waiting = []
         mine = asyncio.get_running_loop().create_future()
-        waiting.append(mine)
+        self._waiting.append(mine)
         try:
             await mine
         except asyncio.CancelledError:
@@ -43,7 +43,7 @@ class Turn:
     def give_back(self) -> None:
         """The turn goes to who has waited longest, without being free in between."""
         while self._waiting:
-            following = self._waiting.popleft()
+            following = self._waiting.pop(0)
             if not following.done():
                 following.set_result(None)
                 return

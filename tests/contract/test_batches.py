@@ -18,10 +18,15 @@ from tests.golden.recordings import writes as recorded_writes
 BESIDE = replace(OWNED, key="beside")
 
 
+def renewed(lease: Lease, kbps: float | None = None) -> Write:
+    """A renewal as it goes with others."""
+    return verbs.as_seen(verbs.renew(lease, lease.actual_owner or "", kbps), lease)
+
+
 async def together(bench: Bench, write: Write) -> Any:
     """The result of one write that goes with another, which succeeds."""
     bench.put(to_item(BESIDE))
-    result, other = await bench.store.write_many([write, verbs.renew_as_seen(BESIDE)], timeout_seconds=10.0)
+    result, other = await bench.store.write_many([write, renewed(BESIDE)], timeout_seconds=10.0)
     assert other == Applied(replace(BESIDE, counter=BESIDE.counter + 1)), "each stands or fails by itself"
     return result
 
@@ -56,14 +61,14 @@ ALTERED_SINCE = {
 async def test_a_renewal_for_going_together_stands_only_in_the_row_as_seen(bench: Bench, alteration: Any) -> None:
     row = {name: value for name, value in (to_item(OWNED) | alteration).items() if value is not None}
     bench.put(row)
-    assert await together(bench, verbs.renew_as_seen(OWNED)) == Refused(await bench.store.read("shard-1"))
+    assert await together(bench, renewed(OWNED)) == Refused(await bench.store.read("shard-1"))
     assert same(bench.get(), row)
 
 
 @pytest.mark.parametrize("lease", [OWNED, PENDING, replace(OWNED, created_at=None, stream=None, entity_type=None)])
 async def test_a_renewal_for_going_together_is_a_renewal_with_its_load(bench: Bench, lease: Lease) -> None:
     bench.put(to_item(lease))
-    result = await together(bench, verbs.renew_as_seen(lease, 12.3456785))
+    result = await together(bench, renewed(lease, 12.3456785))
     assert isinstance(result, Applied)
     expected = to_item(lease) | {"leaseCounter": {"N": "8"}, "throughputKBps": {"N": "12.345679"}}
     assert same(bench.get(), expected)
@@ -79,7 +84,7 @@ async def test_a_row_that_a_kcl_wrote_is_renewed_among_others_and_refused_where_
         bench.put(named)
         lease = await bench.store.read(f"kcl-{number}")
         assert lease is not None
-        moved, stands = verbs.renew_as_seen(replace(lease, counter=lease.counter + 1)), verbs.renew_as_seen(lease)
+        moved, stands = renewed(replace(lease, counter=lease.counter + 1)), renewed(lease)
         assert isinstance(await together(bench, moved), Refused)
         assert isinstance(await together(bench, stands), Applied)
         counter = {"leaseCounter": {"N": str(lease.counter + 1)}}
@@ -90,7 +95,7 @@ async def test_twenty_five_go_together_and_each_has_its_own_result(bench: Bench)
     leases = [replace(OWNED, key=f"s{number:02d}") for number in range(25)]
     for lease in leases[:-1]:
         bench.put(to_item(lease))
-    writes = [verbs.renew_as_seen(replace(lease, counter=7 + number % 2)) for number, lease in enumerate(leases)]
+    writes = [renewed(replace(lease, counter=7 + number % 2)) for number, lease in enumerate(leases)]
     results = await bench.store.write_many(writes, timeout_seconds=10.0)
     assert [type(each) for each in results] == [Applied, Refused] * 12 + [Refused]
     assert results[-1] == Refused(None), "an update makes no row"
@@ -102,11 +107,11 @@ async def test_twenty_five_go_together_and_each_has_its_own_result(bench: Bench)
 @pytest.mark.parametrize(
     "writes",
     [
-        [verbs.renew_as_seen(OWNED), verbs.renew(OWNED, "w1")],
-        [verbs.renew_as_seen(replace(OWNED, key=str(number))) for number in range(26)],
-        [verbs.create(Lease(key="new")), verbs.renew_as_seen(OWNED)],
-        [verbs.delete(OWNED), verbs.renew_as_seen(BESIDE)],
-        [replace(verbs.renew_as_seen(OWNED), place="metrics"), verbs.renew_as_seen(BESIDE)],
+        [renewed(OWNED), verbs.renew(OWNED, "w1")],
+        [renewed(replace(OWNED, key=str(number))) for number in range(26)],
+        [verbs.create(Lease(key="new")), renewed(OWNED)],
+        [verbs.delete(OWNED), renewed(BESIDE)],
+        [replace(renewed(OWNED), place="metrics"), renewed(BESIDE)],
     ],
     ids=["one key twice", "26", "a put", "a delete", "another table"],
 )
@@ -128,5 +133,5 @@ async def test_rows_are_read_together_in_the_order_asked_for(bench: Bench) -> No
 
 async def test_a_refusal_by_an_unreadable_row_among_others_names_it(bench: Bench) -> None:
     bench.put({"leaseKey": {"S": "shard-1"}, "leaseCounter": {"N": "1"}, "entityType": {"S": "LEASE"}})
-    result = await together(bench, verbs.renew_as_seen(OWNED))
+    result = await together(bench, renewed(OWNED))
     assert isinstance(result, InvalidRow)

@@ -62,7 +62,7 @@ def a_batch_waits_for_turns(_: Function) -> Function:
         begun = []
         for held in group:
             await held._turn.take()
-            begun.append(Writing(held._renewal_if_due(as_seen=True), partial(ended, held)))
+            begun.append(Writing(held._renewal_if_due(together=True), partial(ended, held)))
         await self._calls.carry(begun)
         self._requests -= 1
         self._woken.set()
@@ -142,7 +142,7 @@ def trust_from_the_reply_of_a_batch(original: Function) -> Function:
 def one_lease_twice_in_a_batch(original: Function) -> Function:
     def _begun(self: Any, group: Sequence[HeldLease]) -> list[Writing]:
         begun: list[Writing] = original(self, group)
-        again = Writing(group[0]._renewal(as_seen=True), lambda _: None)
+        again = Writing(group[0]._renewal(together=True), lambda _: None)
         return [*begun, again] if len(begun) > 1 else begun
 
     return _begun

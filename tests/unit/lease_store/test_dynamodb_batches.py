@@ -33,7 +33,7 @@ from tests.unit.lease_store.scripted_server import (
 
 LEASES = [Lease(key=f"shard-{number}", counter=7, owner="w1") for number in range(3)]
 RENEWED = [replace(lease, counter=8) for lease in LEASES]
-RENEW = [verbs.renew_as_seen(lease) for lease in LEASES]
+RENEW = [verbs.as_seen(verbs.renew(lease, "w1"), lease) for lease in LEASES]
 STOOD = [{"TableName": "leases", "Item": to_item(lease)} for lease in RENEWED]
 APPLIED = [Applied(lease) for lease in RENEWED]
 BATCH, GETS = "BatchExecuteStatement", "BatchGetItem"

@@ -3,117 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from consumer.hooks import Hooks, Throttled
-from consumer.leasing.held_lease import HeldLease
-from consumer.leasing.lease_calls import LeaseCalls
-from consumer.leasing.renewals import Renewals
-from consumer.leasing.timing import LeaseTiming
+from consumer.hooks import Throttled
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
-from lease_store.errors import LeaseStoreError, LeaseTableThrottled, LeaseTableUnavailable
-from lease_store.lease import Lease
-from lease_store.store import Unknown, WriteResult
-from lease_store.writes import Write
-from tests.unit.leasing.scripted_store import ME, Bench, on_bench
+from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable
+from lease_store.store import Unknown
+from tests.unit.leasing.round_stage import TIMING, Round, on_round
 
-TIMING = LeaseTiming(10.0)
 R, TRUST = TIMING.renew_seconds, TIMING.trust_seconds
-Fate = Callable[[Write], WriteResult | LeaseStoreError | None]
-
-
-class Round:
-    """Leases held on a bench and their renewals; ``sent`` has each request as (when, keys), reads as ("read", keys).
-
-    ``fates`` says of each batch to come what becomes of its statements: None is as the table has it. A batch with a
-    fate of "lost" is never answered, and applied where it says so.
-    """
-
-    def __init__(self, bench: Bench) -> None:
-        self.bench = bench
-        self.sent: list[tuple[float, list[str]]] = []
-        self.reads: list[list[str]] = []
-        self.fates: list[Fate | str] = []
-        self.started = bench.clock.monotonic()
-        self.calls = LeaseCalls(bench, TIMING, bench.clock)
-        self.most = 25
-        write, read = bench.write, bench.read
-        bench.write_many = self._write_many  # type: ignore[method-assign]
-        bench.read_many = self._read_many  # type: ignore[method-assign]
-
-        async def write_one(each: Write, *, timeout_seconds: float) -> WriteResult:
-            if each.verb == "renew":
-                self._note([each.key])
-            return await write(each, timeout_seconds=timeout_seconds)
-
-        bench.write = write_one  # type: ignore[method-assign]
-        self._read = read
-        self.renewals = Renewals(self.calls, TIMING, bench.clock, random.Random(1), self._spawn)
-        bench.begin_for_good(self.renewals.run())
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self.bench.begin(work)
-
-    def _note(self, keys: list[str]) -> None:
-        self.sent.append((round(self.bench.clock.monotonic() - self.started, 3), keys))
-
-    def hold(self, *keys: str) -> list[HeldLease]:
-        """Win leases now."""
-        return [self._hold(key) for key in keys]
-
-    def _hold(self, key: str) -> HeldLease:
-        lease = Lease(key=key, owner=ME, counter=7, created_at="1")
-        self.bench.apply(verbs.create(lease))
-        held = HeldLease(
-            lease,
-            me=ME,
-            sent_at=self.bench.clock.monotonic(),
-            calls=self.calls,
-            timing=TIMING,
-            clock=self.bench.clock,
-            hooks=Hooks([self.bench.facts.append]),
-            on_change=self.bench.changes.append,
-        )
-        self.renewals.add(held)
-        return held
-
-    async def _write_many(
-        self, writes: Sequence[Write], *, timeout_seconds: float
-    ) -> list[WriteResult | LeaseStoreError]:
-        self._note([write.key for write in writes])
-        fate = self.fates.pop(0) if self.fates else None
-        if isinstance(fate, str):
-            if fate == "lost, applied":
-                for write in writes:
-                    self.bench.apply(write)
-            await self.bench.clock.sleep(timeout_seconds)
-            return [Unknown("lost")] * len(writes)
-        if fate is None:
-            return [self.bench.apply(write) for write in writes]
-        return [fated if (fated := fate(write)) is not None else self.bench.apply(write) for write in writes]
-
-    async def _read_many(self, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
-        self.reads.append(list(keys))
-        return [await self._read(key) for key in keys]
-
-    async def until(self, seconds: float) -> None:
-        """Wait until so long after the start."""
-        await self.bench.clock.sleep(self.started + seconds - self.bench.clock.monotonic())
-
-
-def on_round(test: Callable[[Round], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    async def play(bench: Bench) -> None:
-        await test(Round(bench))
-
-    play.__name__, play.__doc__, play.__module__ = test.__name__, test.__doc__, test.__module__
-    return on_bench(play)
-
-
 A, B, C, D = "a", "b", "c", "d"
 
 
@@ -157,8 +59,7 @@ async def test_a_checkpoint_stands_for_a_renewal(play: Round) -> None:
     for number in range(1, 7):
         await play.until(10.0 * number)
         await held.checkpoint(Checkpoint(str(number)))
-    assert len(play.sent) == 6
-    assert play.bench.sent.count("set_checkpoint") == 6
+    assert (play.bench.sent.count("renew"), play.bench.sent.count("set_checkpoint")) == (6, 6)
 
 
 @on_round
@@ -167,7 +68,7 @@ async def test_what_was_checkpointed_meanwhile_is_left_out(play: Round) -> None:
     await play.until(3.0)
     await a.checkpoint(Checkpoint("5"))
     await play.until(R + 0.1)
-    assert play.sent == [(R, [B, C, D])]
+    assert play.sent[1:] == [(R, [B, C, D])]
 
 
 @on_round
@@ -302,7 +203,7 @@ async def test_a_lease_that_is_over_is_forgotten(play: Round) -> None:
     a, *_ = play.hold(A, B, C)
     await a.release()
     await play.until(R + 0.1)
-    assert play.sent == [(R, [B, C])]
+    assert play.sent[1:] == [(R, [B, C])]
 
 
 @on_round
