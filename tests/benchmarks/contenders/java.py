@@ -17,7 +17,8 @@ __all__ = ["JAVA"]
 
 _EDITION: Final = "kcl-3.5.1"
 _QUIET: Final = ("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",)
-_WARM_CPU_SECONDS: Final = 45.0  # flat after some 60
+_WARM_CPU_SECONDS: Final = 45.0  # the KCL is flat after some 60
+_WARM_LOOP_CPU_SECONDS: Final = 20.0
 # An empty table's first lease is assigned after up to two minutes with the KCL's own timers; with these, after half.
 _KCL_START_SECONDS: Final = 150.0
 _KCL: Final[Mapping[str, object]] = {
@@ -78,6 +79,6 @@ JAVA: Final = (
         ("untouched", "images", "payload"),
         _contender("loop"),
         missing=_missing,
-        warm_cpu_seconds=_WARM_CPU_SECONDS,
+        warm_cpu_seconds=_WARM_LOOP_CPU_SECONDS,
     ),
 )
