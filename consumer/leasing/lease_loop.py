@@ -107,6 +107,7 @@ class LeaseLoop:
         self._random = random
         self._checkpoints = Checkpoints(self.leases.calls)
         self._renewals = Renewals(self.leases.calls, self.leases.timing, clock, random, self._spawn)
+        self.leases.renewals_are_late = self._renewals.are_late
         self._owner = OwnerSide(self.leases, settings.hand_off_timeout_seconds)
         self._metrics = None if cpu is None else WorkerMetrics(cpu, clock, hooks)
         self._own_row = OwnRow(self.leases, self._with_metrics)
@@ -222,8 +223,9 @@ class LeaseLoop:
             await held.end_shard(tuple(sorted(child.key for child in children)))
 
     def _may_own_child(self) -> str | None:
-        may_own = not self.leases.draining and self.leases.has_room(self.leases.claimed())
-        return self.leases.me if may_own else None
+        leases = self.leases
+        may_own = not leases.draining and not leases.renewals_are_late() and leases.has_room(leases.claimed())
+        return leases.me if may_own else None
 
     async def create(self, lease: Lease, *, owner: str | None = None) -> None:
         """Make a row if there is none with its key. Raises LeaseStoreError where it may not exist yet."""

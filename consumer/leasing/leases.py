@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Protocol
@@ -43,8 +44,8 @@ class Leases(Sight):
     """State of one worker's leasing and the writes that begin a tenure. Lives on the lease loop.
 
     ``has_held`` is whether there ever was a tenure; ``naming`` is, by key, the next owner that was chosen and that no
-    row is known to name yet. A key is *occupied* while user code of a tenure, over or not, may still run: it is neither
-    taken nor accepted then.
+    row is known to name yet; ``renewals_are_late`` is asked before a tenure begins. A key is *occupied* while user code
+    of a tenure, over or not, may still run: it is neither taken nor accepted then.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Leases(Sight):
         self.hooks = hooks
         self.naming: dict[str, str] = {}
         self.has_held = False
+        self.renewals_are_late: Callable[[], bool] = lambda: False
         self._listener = listener
         self._occupied: dict[str, HeldLease] = {}
         self._acquiring: set[str] = set()
@@ -106,8 +108,14 @@ class Leases(Sight):
         """Not held, not being won, and no user code of an ended tenure of it runs here."""
         return key not in self.held and key not in self._occupied and key not in self._acquiring
 
+    async def _take_on(self) -> None:
+        """Before a tenure more: while renewals are late, what is held comes first."""
+        while self.renewals_are_late():
+            await self.clock.sleep(self.timing.gather_seconds)
+
     async def take(self, key: str) -> bool:
         """Win an idle or expired lease; False where somebody else did, or where the reply was lost."""
+        await self._take_on()
         observation = self.observations.get(key)
         if observation is None or self.draining or not self.may_acquire(key) or not self.may_hold_more:
             return False
@@ -124,6 +132,7 @@ class Leases(Sight):
 
         False where it is not ``owner``'s any more, or it moved in the same moment.
         """
+        await self._take_on()
         if self.draining or not self.may_acquire(key) or not self.may_hold_more:
             return False
         self._acquiring.add(key)
@@ -149,6 +158,7 @@ class Leases(Sight):
 
         False where that did not come about, also because this worker drains or is at its limit.
         """
+        await self._take_on()
         if self.draining or not self.may_acquire(key) or not self.may_hold_more:
             return False
         self._acquiring.add(key)

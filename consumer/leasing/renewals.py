@@ -65,12 +65,26 @@ class Renewals:
         self._numbers = itertools.count()
         self._troubles: dict[str, _Trouble] = {}
         self._requests = 0
+        self._late_seconds = 0.0
         self._sleeps_until = -math.inf
         self._woken = asyncio.Event()
 
     def add(self, held: HeldLease) -> None:
         """Renew a lease from now on."""
         self._put(held)
+
+    def are_late(self) -> bool:
+        """Whether renewals go out later than a call may take: what is held comes first, and no lease more is taken on.
+
+        A worker that wins leases faster than it can keep them loses those it has.
+        """
+        late_seconds = self._late_seconds
+        if self._due:
+            at, _, held = self._due[0]
+            since = max(at, self._due_at(held))
+            if math.isfinite(since):
+                late_seconds = max(late_seconds, self._clock.monotonic() - since - self._timing.gather_seconds)
+        return late_seconds > self._timing.call_seconds
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -86,6 +100,7 @@ class Renewals:
             group, at = self._next()
             if not group:
                 return at
+            self._late_seconds = self._clock.monotonic() - at if math.isfinite(at) else 0.0
             self._requests += 1
             self._spawn(self._renew(group))
         return math.inf

@@ -12,8 +12,11 @@ from consumer.hooks import Throttled
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable
+from lease_store.lease import Lease
 from lease_store.store import Unknown
+from tests.unit.leasing.loop_stage import leases_on
 from tests.unit.leasing.round_stage import TIMING, Round, on_round
+from tests.unit.leasing.scripted_store import ME, Bench, on_bench, stand_still
 
 R, TRUST = TIMING.renew_seconds, TIMING.trust_seconds
 A, B, C, D = "a", "b", "c", "d"
@@ -215,3 +218,44 @@ async def test_no_lease_costs_a_task(play: Round) -> None:
     assert len(asyncio.all_tasks()) == before
     await play.until(3 * R - 0.1)
     assert len(asyncio.all_tasks()) == before
+
+
+@on_round
+async def test_renewals_are_late_once_they_go_later_than_a_call_may_take(play: Round) -> None:
+    """So many hang that others have to wait for a place: then nothing more is taken on, until all go in time again."""
+    play.fates = ["lost"] * 32
+    play.hold(*(f"{number:03d}" for number in range(401)))
+    await play.until(R + 1.0)
+    assert len(play.sent) == 16
+    await play.until(R + TIMING.gather_seconds + TIMING.call_seconds - 0.1)
+    assert not play.renewals.are_late()
+    await play.until(R + TIMING.gather_seconds + TIMING.call_seconds + 0.1)
+    assert play.renewals.are_late()
+    await play.until(3 * R)
+    assert not play.renewals.are_late()
+
+
+@on_round
+async def test_a_lost_reply_makes_nothing_late(play: Round) -> None:
+    play.fates = ["lost", "lost"]
+    play.hold(A, B, C)
+    for _ in range(100):
+        await play.bench.clock.sleep(0.1)
+        assert not play.renewals.are_late()
+
+
+@on_bench
+async def test_no_tenure_begins_while_renewals_are_late(bench: Bench) -> None:
+    leases = leases_on(bench)
+    for key, owner in (("idle", None), ("mine", ME), ("robbed", "thief")):
+        bench.apply(verbs.create(Lease(key=key, owner=owner, created_at="1")))
+        await leases.read(key)
+    await stand_still(leases, 11.0)
+    leases.renewals_are_late = lambda: bench.clock.monotonic() < began + 3.0
+    began = bench.clock.monotonic()
+    bench.sent.clear()
+    works = [bench.begin(work) for work in (leases.take("idle"), leases.accept("mine"), leases.rob("robbed", "thief"))]
+    await bench.clock.sleep(2.9)
+    assert bench.sent == []
+    assert [await work for work in works] == [True, True, True]
+    assert sorted(leases.held) == ["idle", "mine", "robbed"]
