@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.cli import show_config
-from consumer.exit_codes import BAD_CONFIGURATION, CLEAN
 from consumer.cli.main import main
 from consumer.cli.settings import described, resolve
 from consumer.config import InitialPosition, WorkerConfig, describe_fields
 from consumer.errors import ConfigError
+from consumer.exit_codes import BAD_CONFIGURATION, CLEAN
 from consumer.streams.address import parse_address
 
 T = TypeVar("T")
@@ -85,7 +85,7 @@ def test_any_values_in_code_make_a_configuration_or_name_the_field(changes: dict
 
 @pytest.fixture
 def _no_log_setup(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("consumer.cli.logs.set_up", lambda *_: None)
+    monkeypatch.setattr("consumer.cli.logs.set_up", lambda *_, **__: None)
 
 
 tokens = st.one_of(
