@@ -48,12 +48,6 @@ class Blocks(ByProcess):
         NEVER.wait()
 
 
-class Crashes(ByProcess):
-    def process_records(self, records, checkpointer):
-        super().process_records(records, checkpointer)
-        os._exit(7)
-
-
 import threading
 NEVER = threading.Event()
 """
@@ -85,7 +79,7 @@ class Supervised:
         os.killpg(self.pid, number)
 
     def end(self, within_seconds: float = _WITHIN_SECONDS) -> int:
-        """Its exit code; every process that held its output has ended by then, too."""
+        """Its exit code; every process that held its output has closed it by then, too."""
         code = self._popen.wait(within_seconds)
         self._reader.join(_WITHIN_SECONDS)
         assert not self._reader.is_alive(), f"a process outlived its supervisor: {self.group()}; {self.said()}"
@@ -96,6 +90,12 @@ class Supervised:
         command = ["ps", "-o", "pid=,state=", "-g", str(self.pid)]
         found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
         return [int(pid) for pid, state in (line.split() for line in found) if state != "Z"]
+
+    async def until_none_is_left(self) -> None:
+        """Until no process of its group runs; one that has closed its output is about to end, but still there."""
+        async with CLOCK.timeout(_WITHIN_SECONDS):
+            while self.group():
+                await CLOCK.sleep(0.05)
 
     async def started(self, number: int, times: int = 1) -> int:
         """The id of worker process ``number`` at its ``times``-th start."""

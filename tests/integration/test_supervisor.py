@@ -128,7 +128,7 @@ async def test_when_the_supervisor_is_killed_its_processes_drain_and_none_is_lef
         await until_shared(group, supervised, one, two)
         supervised.send(signal.SIGKILL)
         assert await asyncio.to_thread(supervised.end) == -signal.SIGKILL
-    assert supervised.group() == []
+    await supervised.until_none_is_left()
     assert len(re.findall(r"leasehold\.worker\[\d\]: .* no lease names it", supervised.said())) == 2
     rows = dynamodb.scan(TableName=group.app, ConsistentRead=True)["Items"]
     assert len(rows) == SHARDS
@@ -142,15 +142,18 @@ async def test_when_the_supervisor_is_killed_its_processes_drain_and_none_is_lef
     assert repeats(group.ledger.notes) == []
 
 
-@pytest.mark.timeout(120)
-async def test_a_crash_loop_is_told_and_ends_with_the_code_of_what_crashed(group: SupervisedGroup):
-    supervised = group.start(2, processor="user_orders:Crashes")
+async def test_a_crash_loop_is_told_and_ends_with_the_code_of_what_crashed(group: SupervisedGroup, tmp_path: Path):
+    crashes = "import os\nfrom user_orders import ByProcess\nif os.path.exists('crash'):\n    os._exit(7)\n"
+    (tmp_path / "crashing.py").write_text(crashes)
+    supervised = group.start(2, processor="crashing:ByProcess")
     await supervised.at_work(1, 2)
-    group.orders.put(*(f"k{number}" for number in range(32)))
-    assert await asyncio.to_thread(supervised.end, 90.0) == 7, supervised.said()
+    (tmp_path / "crash").touch()
+    for number in (1, 2):
+        os.kill(await supervised.started(number), signal.SIGKILL)
+    assert await asyncio.to_thread(supervised.end) == 7, supervised.said()
     assert re.search(r"It is not started again: .* a crash loop.* exit code 7", supervised.said())
-    assert "exit code 7. The leases it held expire in at most 2 s" in supervised.said()
-    assert supervised.group() == []
+    assert "killed by SIGKILL. The leases it held expire in at most 2 s" in supervised.said()
+    await supervised.until_none_is_left()
 
 
 async def test_a_bad_configuration_is_told_once_and_nothing_is_tried_again(group: SupervisedGroup):
@@ -191,4 +194,4 @@ async def test_a_supervisor_killed_while_its_processes_hang_in_their_import_leav
     await supervised.started(2)
     supervised.send(signal.SIGKILL)
     await asyncio.to_thread(supervised.end)
-    assert supervised.group() == []
+    await supervised.until_none_is_left()

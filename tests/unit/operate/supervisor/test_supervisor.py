@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine
+from itertools import count
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from consumer.operate.supervisor.lifeline import Asked, AtWork, Failed, Told
 from consumer.operate.supervisor.supervisor import Supervisor
 from consumer.testing.virtual_time import VirtualClock, run_virtual
+from tests.stress.stepping import cancelled_at
 
 DRAIN_SECONDS = 25.0
 
@@ -288,3 +290,21 @@ def test_what_was_being_started_when_the_drain_began_is_told_of_it():
         return code
 
     assert run_virtual(run()) == 0
+
+
+def test_cancelled_at_each_await_it_leaves_no_task():
+    async def life(place: int) -> bool:
+        machine = Machine()
+        supervisor = Supervisor(
+            2, machine.start, drain_timeout_seconds=DRAIN_SECONDS, failover_seconds=10.0, clock=machine.clock
+        )
+        loop = asyncio.get_running_loop()
+        loop.call_later(5.0, lambda: machine.newest(1).end(-9))
+        loop.call_later(10.0, supervisor.drain)
+        reached = await cancelled_at(supervisor.run(), place)
+        await machine.clock.sleep(0.0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return reached
+
+    places = next(place for place in count() if not run_virtual(life(place)))
+    assert 1 <= places < 100
