@@ -17,11 +17,12 @@ from consumer.testing.ministack import MinistackMissing, MinistackNotReady
 from tests.benchmarks import plot, report, results, side_by_side
 from tests.benchmarks.contenders.registry import COURSES
 from tests.benchmarks.processes import progress
-from tests.benchmarks.scale import decoding, idle_shards, lease_writes, start_up, ten_thousand, two_processes
+from tests.benchmarks.scale import decoding, idle_shards, lease_writes, reading, start_up, ten_thousand, two_processes
 from tests.benchmarks.turns import Inexact, Pace
 
 MEASURES: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "decoding": decoding.measure,
+    "reading": reading.measure,
     "idle_shards": idle_shards.measure,
     "ten_thousand": ten_thousand.measure,
     "two_processes": two_processes.measure,

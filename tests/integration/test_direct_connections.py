@@ -135,8 +135,22 @@ async def test_silence_ends_with_the_read_time_out(server: RawServer, connection
     server.answer = first(pieces(sent))
     with pytest.raises(ReadTimeoutError, match="Read timeout"):
         await ask(connections)
+    await server.until(lambda: server.ended == [0])
     assert await ask(connections) == b"fine"
     assert server.connections == 2
+
+
+async def test_who_goes_on_sending_is_waited_for(server: RawServer, connections: Connections) -> None:
+    text = reply_of(b"slowly but surely")
+
+    async def slowly(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        for at in range(0, len(text), 10):
+            writer.write(text[at : at + 10])
+            await writer.drain()
+            await asyncio.sleep(0.08)  # a third of the read time-out, seven times
+
+    server.answer = slowly
+    assert await ask(connections) == b"slowly but surely"
 
 
 async def test_a_trickle_ends_with_the_time_of_the_whole_call(server: RawServer, connections: Connections) -> None:

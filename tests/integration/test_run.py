@@ -154,9 +154,10 @@ def test_a_second_signal_stops_at_once(fleet: Fleet):
     assert worker.end(10.0) == 4, worker.said()
 
 
-def test_the_page_tells_records_and_health(fleet: Fleet):
+@pytest.mark.parametrize(("asked", "path"), [("auto", "direct"), ("plain", "plain")])
+def test_the_page_tells_records_and_health(fleet: Fleet, asked: str, path: str):
     fleet.put("a")
-    worker = fleet.start("Orders", "--http", "127.0.0.1:0", "--log-format", "json")
+    worker = fleet.start("Orders", "--http", "127.0.0.1:0", "--log-format", "json", "--data-path", asked)
     assert worker.line() == "got a"
     (port,) = {match[1] for line in worker.log if (match := re.search(r"on port (\d+)", json.loads(line)["message"]))}
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as reply:
@@ -166,5 +167,6 @@ def test_the_page_tells_records_and_health(fleet: Fleet):
         metrics = reply.read().decode()
     assert "leasehold_leases_held 1.0" in metrics
     assert re.search(r"leasehold_records_read_total [1-9]", metrics)
+    assert re.findall(r'leasehold_data_path\{path="(\w+)"\} 1\.0', metrics) == [path]
     worker.stop()
     assert worker.end() == 0, worker.said()
