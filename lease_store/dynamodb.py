@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any, Final
 
 from aiobotocore.session import AioSession
@@ -377,4 +378,4 @@ def _outcome(write: Write, reply: Mapping[str, Any]) -> WriteResult:
     item = write.sets if write.puts else reply.get("Attributes")
     if not item:
         return Unknown(f"the reply to {write.verb} of {write.key} lacks the row it should carry")
-    return applied(item, write.place)
+    return applied(partial(lease_of, item, write.place))

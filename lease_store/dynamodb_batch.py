@@ -109,7 +109,7 @@ class DynamoDBBatches:
         said, item = answer.get("Error"), answer.get("Item")
         if said is None:
             if item:
-                return applied(item)
+                return applied(item.lease)
             self._give_up("its replies lack the rows after the writes")
             return Unknown(f"the reply to a batch lacks the row after {_told(write)}")
         if said.get("Code") == _CONDITION_FAILED:

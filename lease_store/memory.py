@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
+from functools import partial
 
 from lease_store.attributes import KEY_ATTRIBUTES, LEASE_KEY, AttributeValue, Place, canonical
 from lease_store.coordination import LOCK_KEY, ClientVersion, LeaderLock, TableMigration
@@ -130,7 +131,7 @@ class MemoryLeaseStore:
             for name in write.removes:
                 after.pop(name, None)
             items[write.key] = after
-            return applied(after, write.place)
+            return applied(partial(lease_of, after, write.place))
 
     def get(self, key: str, place: Place = "leases") -> dict[str, AttributeValue] | None:
         """A copy of one row in wire form; None where its table does not exist."""

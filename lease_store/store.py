@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
-from lease_store.attributes import AttributeValue, Place
+from lease_store.attributes import Place
 from lease_store.coordination import ClientVersion, LeaderLock, TableMigration
 from lease_store.errors import InvalidRow, LeaseStoreError
-from lease_store.item import lease_of
 from lease_store.layout import LegacyRows
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.writes import Write
@@ -45,10 +44,13 @@ class Unknown:
 WriteResult = Applied | Refused | Unknown
 
 
-def applied(item: Mapping[str, AttributeValue], place: Place = "leases") -> WriteResult:
-    """The result of a write that stands and left ``item``; Unknown if that can't be read, for raising would deny it."""
+def applied(lease: Callable[[], Lease | None]) -> WriteResult:
+    """The result of a write that stands, ``lease`` reading what it left.
+
+    Unknown if that can't be read (InvalidRow), for raising would deny the write.
+    """
     try:
-        return Applied(lease_of(item, place))
+        return Applied(lease())
     except InvalidRow as error:
         return Unknown(f"The write was applied, but the row after it can't be read: {error}")
 
