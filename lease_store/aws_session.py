@@ -18,7 +18,7 @@ def own_session() -> AioSession:
     megabytes of JSON, and the list of all there are, are read once for both.
     """
     session = get_session()
-    session.register_component("data_loader", _loader(session.get_config_variable("data_path")))
+    session.lazy_register_component("data_loader", lambda: _loader(session.get_config_variable("data_path")))
     return session
 
 
