@@ -17,7 +17,16 @@ from consumer.testing.ministack import MinistackMissing, MinistackNotReady
 from tests.benchmarks import plot, report, results, side_by_side
 from tests.benchmarks.contenders.registry import COURSES
 from tests.benchmarks.processes import progress
-from tests.benchmarks.scale import decoding, idle_shards, lease_writes, reading, start_up, ten_thousand, two_processes
+from tests.benchmarks.scale import (
+    decoding,
+    idle_shards,
+    lease_writes,
+    looks,
+    reading,
+    start_up,
+    ten_thousand,
+    two_processes,
+)
 from tests.benchmarks.turns import Inexact, Pace
 
 MEASURES: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
@@ -27,6 +36,7 @@ MEASURES: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "ten_thousand": ten_thousand.measure,
     "two_processes": two_processes.measure,
     "lease_writes": lease_writes.measure,
+    "looks": looks.measure,
     "start_up": start_up.measure,
 }
 """What is not measured in turns against others: each gives ``figures`` and ``goals`` (rows of ``results.goal_row``)."""
