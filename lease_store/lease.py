@@ -11,7 +11,16 @@ from lease_store.attributes import AttributeValue
 from lease_store.checkpoint import TRIM_HORIZON, Checkpoint
 from lease_store.coordination import ClientVersion, LeaderLock, TableMigration
 
-__all__ = ["WORKER_ENTITY", "AttributeValue", "ForeignRow", "Lease", "PendingCheckpoint", "TableScan", "WorkerRow"]
+__all__ = [
+    "WORKER_ENTITY",
+    "AttributeValue",
+    "ForeignRow",
+    "Lease",
+    "PendingCheckpoint",
+    "TableScan",
+    "WorkerRow",
+    "share_values",
+]
 
 WORKER_ENTITY: Final = "WORKER_METRIC_STATS"
 
@@ -79,6 +88,33 @@ class Lease:
     def is_finished(self) -> bool:
         """True once the shard's end is stored: such a row is never renewed, taken, counted or handed off."""
         return self.checkpoint.is_end
+
+
+_KEPT: Final = (
+    *(
+        "key",
+        "owner",
+        "checkpoint_owner",
+        "checkpoint",
+        "parents",
+        "children",
+        "hash_range",
+        "throughput_kbps",
+        "stream",
+    ),
+    *("start_at", "created_at", "app", "rules", "newcomer", "entity_type", "extra"),
+)
+
+
+def share_values(lease: Lease, known: Lease) -> None:
+    """Let ``lease`` have the very objects of ``known`` where both are equal; it stays what it was.
+
+    Each reply brings all texts of a row anew, and ten thousand leases are kept, as they began and as they are.
+    """
+    for name in _KEPT:
+        value = getattr(known, name)
+        if getattr(lease, name) == value:
+            object.__setattr__(lease, name, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

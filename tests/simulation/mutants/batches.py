@@ -71,7 +71,7 @@ def a_batch_waits_for_turns(_: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.held_lease:HeldLease._attempt",
+    "consumer.leasing.held_row:HeldRow._attempt",
     rule="A batch without a reply leaves its leases unknown; a read settles them.",
     caught_by=("a renewal is a write that stands",),
     network=NO_RENEWALS,
@@ -149,7 +149,7 @@ def one_lease_twice_in_a_batch(original: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.held_lease:HeldLease.renew_due_at",
+    "consumer.leasing.held_row:HeldRow.renew_due_at",
     rule="No renewal goes before it is due: writes are what leases cost.",
     caught_by=("no renewal before it is due",),
     faults="none",

@@ -84,7 +84,7 @@ def a_finish_that_does_not_count(original: Function) -> Function:
 
 
 @on_mixed(
-    "consumer.leasing.held_lease:HeldLease.hand_off_to",
+    "consumer.leasing.held_row:HeldRow.hand_off_to",
     rule="Each reply is looked at for a hand-off that somebody started: the owner lets go within a batch.",
     caught_by=("a hand-off is heard of",),
 )

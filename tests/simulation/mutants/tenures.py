@@ -84,7 +84,7 @@ def the_position_as_seen_before(original: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.held_lease:HeldLease._attempt",
+    "consumer.leasing.held_row:HeldRow._attempt",
     rule="An unknown write is settled by a read, never assumed.",
     caught_by=("a renewal is a write that stands",),
     network=NO_RENEWALS,
@@ -116,7 +116,7 @@ def an_unknown_take_stands(original: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.held_lease:HeldLease._attempt",
+    "consumer.leasing.held_row:HeldRow._attempt",
     rule="The send of a finish ends the tenure, whatever the reply.",
     caught_by=("one trusting worker",),
     network=replace(Calm(), late=0.2, late_seconds=1.0),
@@ -130,7 +130,7 @@ def trust_lasts_beyond_the_finish(original: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.held_lease:HeldLease._settled",
+    "consumer.leasing.held_row:HeldRow._settled",
     rule="Trust runs from the send of the write that carries it.",
     caught_by=("one trusting worker",),
     network=replace(Calm(), late=0.3, late_seconds=1.2),
@@ -192,7 +192,7 @@ def occupied_leases_are_won_again(_: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.held_lease:HeldLease._stands",
+    "consumer.leasing.held_row:HeldRow._stands",
     rule="A lost write succeeded only where every field stands and its writer is the owner.",
     caught_by=("one trusting worker", "a renewal is a write that stands"),
     # Frozen with a renewal that is lost, and awake again soon after another worker's take.
