@@ -1,6 +1,6 @@
 """Memory that bodies of replies are received into, used again and again.
 
-A fresh buffer of a megabyte costs its pages' faults, a fifth of what reading and decoding a page cost together. Who
+A fresh buffer of a megabyte costs its pages' faults, half as much as reading and decoding a page without them. Who
 holds a buffer is not asked of anybody but Python: while anything looks into a bytearray, a view or a part of a decoded
 record, it can't change its size, and is left alone.
 """

@@ -187,6 +187,19 @@ async def test_a_call_cancelled_within_the_body_takes_its_connection_with_it(
     assert server.connections == 2
 
 
+async def test_a_call_cancelled_while_it_connects_leaves_no_connection(
+    server: RawServer, connections: Connections
+) -> None:
+    task = asyncio.create_task(ask(connections))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await server.until(lambda: server.ended == [0])
+    assert server.asked == []
+
+
 async def test_what_nobody_asked_for_ends_an_idle_connection(server: RawServer, connections: Connections) -> None:
     writers: list[asyncio.StreamWriter] = []
 
