@@ -54,6 +54,8 @@ _EVENTS: Final = (
     "after-call",
     "after-call-error",
 )
+# What needs no thought in a request's first line and its Host header.
+_URL: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[!-~]*)?")
 _LIBRARIES: Final = frozenset({"aiobotocore", "botocore"})
 
 
@@ -116,6 +118,8 @@ async def terms_of(sent: Any, request: Mapping[str, Any], client: Any, credentia
     scope = _AUTHORIZATION.match(headers.get(names.get("authorization", ""), ""))
     if sent.method != "POST" or scope is None or credentials is None:
         raise Unsuitable("the calls are not signed with SigV4")
+    if not _URL.fullmatch(sent.url):
+        raise Unsuitable("the endpoint's URL has a user, a blank or another odd character in it")
     if set(json.loads(sent.body)) != set(request):
         raise Unsuitable("botocore sends other parameters than were asked for")
     parameters = {name: value for name, value in request.items() if name not in _VARYING}

@@ -54,6 +54,8 @@ class _Day:
     __slots__ = ("authorization", "canonical", "day", "identity", "key", "scope")
 
     def __init__(self, identity: Identity, day: str, region: str, service: str, common: _Common) -> None:
+        if not f"{identity.access_key}{identity.token or ''}".isprintable():
+            raise ValueError("credentials with a line break or the like in them can't be sent as a header")
         self.identity = identity
         self.day = day
         self.scope = f"{day}/{region}/{service}/aws4_request"
@@ -101,7 +103,10 @@ class Signer:
         self._day: _Day | None = None
 
     def authorization(self, identity: Identity, stamp: str, body: bytes) -> str:
-        """The value of the Authorization header; ``stamp`` is that of X-Amz-Date: ``20261121T180000Z``."""
+        """The value of the Authorization header; ``stamp`` is that of X-Amz-Date: ``20261121T180000Z``.
+
+        Raises ValueError for an identity that would be more than one header.
+        """
         day = self._day
         if day is None or day.day != stamp[:8] or day.identity != identity:
             day = self._day = _Day(identity, stamp[:8], self._region, self._service, self._common)

@@ -296,6 +296,20 @@ async def test_what_only_botocore_knows_stays_with_botocore_and_the_reason_is_lo
     assert (reason or "direct connections") in said
 
 
+@pytest.mark.parametrize(("path", "way"), [("aws/kinesis/?a=b", "direct"), ("a b/", "plain")])
+async def test_an_endpoint_with_a_path_is_called_there(
+    server: RawServer, monkeypatch: pytest.MonkeyPatch, path: str, way: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url + path)
+    clients = clients_of(session_of())
+    async with clients.open():
+        await read(clients)
+        await read(clients)
+        assert clients.data_path == way
+    first, second = server.asked
+    assert first.start == second.start
+
+
 async def test_a_proxy_stays_with_botocore_and_its_password_out_of_the_log(
     server: RawServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,13 @@ def test_the_key_is_made_anew_for_other_credentials_at_the_same_second(at: Any) 
         assert signer.authorization(identity, stamp, b"{}") == theirs["Authorization"]
 
 
+@pytest.mark.parametrize("identity", [Identity("key", "secret", "token\r\nHost: evil"), Identity("key\n", "secret")])
+def test_credentials_never_make_another_header(identity: Identity) -> None:
+    signer = Signer("POST", "https://h/", {}, region="eu-west-1", service="kinesis")
+    with pytest.raises(ValueError, match="line break"):
+        signer.authorization(identity, "20261121T180000Z", b"{}")
+
+
 @pytest.mark.parametrize("url", CUSTOM)
 def test_the_host_is_the_one_that_botocore_signs(url: str) -> None:
     assert host_of(url) == botocore.auth._host_from_url(url)  # type: ignore[attr-defined]
