@@ -69,8 +69,9 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StreamServer]
         running.log.create_table("orders")
         running.log.create_stream("clicks")
         for number in range(5):
-            running.log.put_item("orders", new_image={"pk": f"k{number}", "n": number})
-            running.log.put_record("clicks", f"k{number}", b"%d" % number)
+            # Larger than what a reply's head is received into.
+            running.log.put_item("orders", new_image={"pk": f"k{number}", "n": number, "text": "x" * 8000})
+            running.log.put_record("clicks", f"k{number}", b"%d" % number * 8000)
         yield running
 
 
