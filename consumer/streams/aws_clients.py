@@ -41,7 +41,7 @@ _READ_TIMEOUT_SECONDS: Final = 10.0
 _CALL_TIMEOUT_SECONDS: Final = 20.0
 # Each read holds a connection for one round trip; some hundred shards share these.
 _POOL_CONNECTIONS: Final = 100
-_DECODERS: Final[Mapping[str, Callable[[Any], WirePage]]] = {
+_DECODERS: Final[Mapping[str, Callable[[bytes | memoryview], WirePage]]] = {
     "dynamodbstreams": decode_dynamodb,
     "kinesis": decode_kinesis,
 }

@@ -60,7 +60,7 @@ KINESIS_REPLY: Final = Decoder(_KinesisReply)
 """What reads a sound reply; the benchmarks hold the pages that are made of it against it alone."""
 
 
-def decode_dynamodb(body: bytes) -> WirePage:
+def decode_dynamodb(body: bytes | memoryview) -> WirePage:
     """The page that a successful reply of DynamoDB Streams is; ``body`` must not change any more.
 
     Raises ValueError for what is no JSON object, has no list of records or an iterator that is no text.
@@ -75,7 +75,7 @@ def decode_dynamodb(body: bytes) -> WirePage:
     return WirePage(records, reply.NextShardIterator or None, body_bytes=len(body))
 
 
-def decode_kinesis(body: bytes) -> WirePage:
+def decode_kinesis(body: bytes | memoryview) -> WirePage:
     """The page that a successful reply of Kinesis is. Raises ValueError as ``decode_dynamodb`` does."""
     try:
         reply = KINESIS_REPLY.decode(body)
@@ -93,9 +93,9 @@ def decode_kinesis(body: bytes) -> WirePage:
     )
 
 
-def _entry_by_entry(body: bytes, make: Callable[[Mapping[str, Any]], RecordT]) -> WirePage:
+def _entry_by_entry(body: bytes | memoryview, make: Callable[[Mapping[str, Any]], RecordT]) -> WirePage:
     """The slow way. Null counts as absent, but without a list of records nothing can be said about a page at all."""
-    reply = json.loads(body)
+    reply = json.loads(bytes(body))
     if not isinstance(reply, dict):
         raise ValueError("the reply is JSON, but not an object")
     entries = reply.get("Records")

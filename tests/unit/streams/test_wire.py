@@ -16,7 +16,7 @@ from consumer.streams.wire import WirePage, decode_dynamodb, decode_kinesis
 from consumer.streams.wire_parser import PAGE, WireParser
 from lease_store.strict_parser import parser_factory
 
-Decode = Callable[[bytes], WirePage]
+Decode = Callable[[bytes | memoryview], WirePage]
 
 
 def change(number: int | str, **more: Any) -> dict[str, Any]:
@@ -107,6 +107,19 @@ def test_times_in_every_form_that_botocore_knows(time: Any) -> None:
     (arrived,) = decode_kinesis(body(entries[1])).records
     assert changed.timestamp == arrived.timestamp == 1_795_000_000
     assert changed.raw["dynamodb"]["ApproximateCreationDateTime"] == datetime.fromtimestamp(1_795_000_000, UTC)
+
+
+@pytest.mark.parametrize(("decode", "entry"), [(decode_dynamodb, change(1)), (decode_kinesis, arrival(1))])
+def test_it_does_not_matter_what_kind_of_memory_a_reply_came_in(decode: Decode, entry: Any) -> None:
+    def seen(reply: bytes | memoryview) -> object:
+        try:
+            page = decode(reply)
+        except ValueError as error:
+            return str(error)
+        return numbers(page), page.skipped, page.next_iterator, page.body_bytes
+
+    for reply in (body(entry, entry), body(entry, {}, entry), body()[:-1], b'{"Records":null}', b"<html>"):
+        assert seen(memoryview(bytearray(reply))) == seen(reply)
 
 
 @pytest.mark.parametrize("decode", [decode_dynamodb, decode_kinesis])
