@@ -76,9 +76,9 @@ class Renewals:
     def are_late(self) -> bool:
         """Whether renewals go out later than a call may take: what is held comes first, and no lease more is taken on.
 
-        A worker that wins leases faster than it can keep them loses those it has.
+        A worker that wins leases faster than it can keep them loses those it has; one that has lost all begins anew.
         """
-        late_seconds = self._late_seconds
+        late_seconds = self._late_seconds if self._due or self._requests else 0.0
         if self._due:
             at, _, held = self._due[0]
             since = max(at, self._due_at(held))

@@ -236,6 +236,24 @@ async def test_renewals_are_late_once_they_go_later_than_a_call_may_take(play: R
 
 
 @on_round
+async def test_nothing_is_late_where_nothing_is_held_any_more(play: Round) -> None:
+    """A worker that stood still for long loses all it has, and then takes on again what it can get."""
+    play.fates = ["lost"] * 100
+
+    async def silent(keys: Sequence[str]) -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    play.bench.read_many = silent  # type: ignore[method-assign]
+    leases = play.hold(*(f"{number:03d}" for number in range(401)))
+    await play.until(TRUST - 0.1)
+    assert play.renewals.are_late()
+    await play.until(TRUST + 2 * TIMING.call_seconds)
+    assert {held.over for held in leases} == {"expired"}
+    assert not play.renewals.are_late()
+
+
+@on_round
 async def test_a_lost_reply_makes_nothing_late(play: Round) -> None:
     play.fates = ["lost", "lost"]
     play.hold(A, B, C)
