@@ -117,6 +117,7 @@ class DynamoDBLeaseStore:
             write_one=lambda write, seconds: self.write(write, timeout_seconds=seconds),
             read_one=self.read,
             tell_once=self._tell_once,
+            sleep=sleep,
         )
 
     @property
@@ -174,7 +175,12 @@ class DynamoDBLeaseStore:
     ) -> list[WriteResult | LeaseStoreError]:
         """Apply conditional writes in one BatchExecuteStatement, tried once; one by one where it is not allowed."""
         check_together(writes)
-        return await self._batches.write(self._connections(), writes, timeout_seconds)
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                return await self._batches.write(self._connections(), writes, timeout_seconds)
+        except TimeoutError:
+            why = f"in a batch, within {timeout_seconds:g} s"
+            return [Unknown(f"no reply to {write.verb} of {write.key} {why}") for write in writes]
 
     async def read_many(self, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
         """Leases by one consistent BatchGetItem; one by one where it is not allowed."""

@@ -6,7 +6,6 @@ does not allow such requests, this goes back to single ones for good, and says s
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -59,6 +58,7 @@ class DynamoDBBatches:
         write_one: Callable[[Write, float], Awaitable[WriteResult]],
         read_one: Callable[[str], Awaitable[Lease | None]],
         tell_once: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self.most_writes = MOST_TOGETHER
         self._reads_together = True
@@ -67,20 +67,13 @@ class DynamoDBBatches:
         self._write_one = write_one
         self._read_one = read_one
         self._tell_once = tell_once
+        self._sleep = sleep
 
     async def write(
         self, connections: Connections, writes: Sequence[Write], timeout_seconds: float
     ) -> list[WriteResult | LeaseStoreError]:
-        """See ``LeaseStore.write_many``."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                return await self._write(connections, writes, timeout_seconds)
-        except TimeoutError:
-            return [Unknown(f"no reply to a batch with {_told(each)} within {timeout_seconds:g} s") for each in writes]
+        """See ``LeaseStore.write_many``; ``timeout_seconds`` is for those that go alone."""
 
-    async def _write(
-        self, connections: Connections, writes: Sequence[Write], timeout_seconds: float
-    ) -> list[WriteResult | LeaseStoreError]:
         async def each_alone(these: Sequence[Write]) -> list[WriteResult | LeaseStoreError]:
             return await each_by_itself(these, lambda write: self._write_one(write, timeout_seconds))
 
@@ -169,7 +162,7 @@ class DynamoDBBatches:
         asked: Any = {"Keys": [{LEASE_KEY: {"S": key}} for key in keys], "ConsistentRead": True}
         items: dict[str, Mapping[str, Any]] = {}
         for attempt in range(_READ_ROUNDS):
-            await asyncio.sleep(attempt * _READ_PAUSE_SECONDS)
+            await self._sleep(attempt * _READ_PAUSE_SECONDS)
             reply = await connections.ask("BatchGetItem", {"RequestItems": {self._table_name: asked}})
             rows = (reply.get("Responses") or {}).get(self._table_name) or []
             items |= {str(item.get(LEASE_KEY, {}).get("S")): item for item in rows}

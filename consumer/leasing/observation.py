@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
-from lease_store.lease import Lease, WorkerRow
+from lease_store.lease import Lease, WorkerRow, share_values
 
 __all__ = ["Observation", "Observations", "Peer", "Peers"]
 
@@ -68,6 +68,8 @@ class Observations:
     def see(self, lease: Lease, now: float) -> bool:
         """Note a row whose reply came at ``now``; True where its counter moved (or it is new)."""
         known = self._by_key.get(lease.key)
+        if known is not None and known.lease is not lease:
+            share_values(lease, known.lease)
         if known is None or known.lease.created_at != lease.created_at:
             if known is None:
                 self._keys = None
