@@ -296,6 +296,13 @@ async def test_what_only_botocore_knows_stays_with_botocore_and_the_reason_is_lo
     assert (reason or "direct connections") in said
 
 
+async def test_a_client_certificate_stays_with_botocore(server: RawServer, caplog: pytest.LogCaptureFixture) -> None:
+    clients = clients_of(configured(client_cert="of-no-matter.pem"))
+    with caplog.at_level("INFO", "leasehold.streams"):
+        async with clients.open():
+            assert "through botocore, since the session's configuration has client_cert" in caplog.text
+
+
 @pytest.mark.parametrize(("path", "way"), [("aws/kinesis/?a=b", "direct"), ("a b/", "plain")])
 async def test_an_endpoint_with_a_path_is_called_there(
     server: RawServer, monkeypatch: pytest.MonkeyPatch, path: str, way: str
