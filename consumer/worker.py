@@ -32,13 +32,14 @@ from consumer.processor import ProcessorFactory
 from consumer.retry import retrying
 from consumer.shards.adoption import adopt
 from consumer.shards.budget import ByteBudget
+from consumer.shards.checkpoint_rounds import CheckpointRounds
 from consumer.shards.held_shards import HeldShards
 from consumer.shards.images import check_images
 from consumer.shards.progress import StuckWatch
 from consumer.shards.scope import Shared
 from consumer.shards.shard_sync import ShardSync
 from consumer.shards.wheel import PollWheel
-from consumer.streams.source import READS_AT_ONCE, RecordSource, StreamIdentity
+from consumer.streams.source import OPENINGS_AT_ONCE, READS_AT_ONCE, RecordSource, StreamIdentity
 from lease_store.lease import TableScan
 from lease_store.store import LeaseStore
 
@@ -167,26 +168,30 @@ class Worker:
         )
 
     def _made_shards(self) -> HeldShards:
-        shared = Shared(
-            source=self._source,
-            factory=self._factory,
-            config=self._config,
-            worker_id=self.worker_id,
-            clock=self._clock,
-            random=self._fork(),
-            hooks=self._hooks,
-            threads=self._threads,
-            budget=self._budget,
-            wheel=PollWheel(self._clock, READS_AT_ONCE),
-            watch=StuckWatch(self._clock, self._hooks, self._config.stuck_after_seconds),
-            context=copy_context(),
-        )
         door = LeasingDoor(
             loop=self._loop,
             seam=self._seam,
             clock=self._clock,
             wait_for_lineage=self._sync.wait_for_lineage,
             complete_parents=self._sync.complete_parents,
+        )
+        random, context = self._fork(), copy_context()
+        interval = self._config.checkpoint_interval_seconds
+        shared = Shared(
+            source=self._source,
+            factory=self._factory,
+            config=self._config,
+            worker_id=self.worker_id,
+            clock=self._clock,
+            random=random,
+            hooks=self._hooks,
+            threads=self._threads,
+            budget=self._budget,
+            wheel=PollWheel(self._clock, READS_AT_ONCE),
+            openings=PollWheel(self._clock, OPENINGS_AT_ONCE),
+            rounds=CheckpointRounds(door.checkpoint_many, self._clock, random, interval, context),
+            watch=StuckWatch(self._clock, self._hooks, self._config.stuck_after_seconds),
+            context=context,
         )
         return HeldShards(shared, door, self._sync.identity_of, stopped=self._stopped, failed=self._fail)
 

@@ -6,15 +6,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from consumer.clock import Clock
+from consumer.errors import LeaseLost, LeaseStoreError
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_loop import LeaseLoop
 from consumer.leasing.seam import LeaseSeam
+from consumer.leasing.tenure import Tenure
 from consumer.streams.shard_graph import child_leases
 from consumer.streams.source import Shard
 from lease_store.checkpoint import Checkpoint
 from lease_store.lease import Lease
 
-__all__ = ["HeldTenure", "LeasingDoor"]
+__all__ = ["HeldTenure", "LeasingDoor", "Told"]
+
+Told = Callable[[Tenure, LeaseLost | LeaseStoreError | None], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +34,16 @@ class LeasingDoor:
     clock: Clock
     wait_for_lineage: Callable[[HeldLease], Awaitable[None]]
     complete_parents: Callable[[Sequence[Lease]], Awaitable[None]]
+
+    async def checkpoint_many(self, wanted: Sequence[tuple[Tenure, Checkpoint]], told: Told) -> None:
+        """Store many at once; ``told`` hears of each, on the worker's loop."""
+        tenures = {tenure.held: (tenure, place) for tenure, place in wanted if isinstance(tenure, HeldTenure)}
+
+        def tell(held: HeldLease, error: LeaseLost | LeaseStoreError | None) -> None:
+            self.seam.post(told, tenures[held][0], error)
+
+        places = [(held, place) for held, (_, place) in tenures.items()]
+        await self.seam.call(self.loop.checkpoint_many(places, tell))
 
 
 class HeldTenure:

@@ -45,6 +45,7 @@ class ByteBudget:
         self.was_answered = False
         self._limit = limit_bytes
         self._used = 0
+        self._is_serving = False
         self._queue: deque[Grant] = deque()
 
     @property
@@ -76,7 +77,11 @@ class ByteBudget:
             self._serve()
 
     def _serve(self) -> None:
+        if self._is_serving:
+            return  # who is woken may give back at once: that is seen here, and not once more below it
+        self._is_serving = True
         while self._queue and self._used + self._queue[0].size_bytes <= self._limit:
             grant = self._queue.popleft()
             self._used += grant.size_bytes
             grant._grant()
+        self._is_serving = False

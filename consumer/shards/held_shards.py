@@ -94,12 +94,14 @@ class HeldShards:
     async def abandon(self, within_seconds: float) -> None:
         """End all consumers; a thread that user code blocks is left to its fate, it is a daemon."""
         self._shared.wheel.close()
+        self._shared.openings.close()
         for consumer in tuple(self):
             consumer.abandon()
         for task in self._leaving:
             task.cancel()
         await self._signal.until(self.is_over, within_seconds)
         self._shared.watch.close()
+        self._shared.rounds.close()
 
     def _ended(self, tenure: Tenure, event: Event | None, error: BaseException | None) -> None:
         assert isinstance(tenure, HeldTenure)

@@ -137,17 +137,18 @@ class ShardReader:
         if self._on_wheel:
             return
         if not self._scope.owner.may_read():
-            self._ahead.withdraw()
+            self._rest()
         elif self.finished is None:
             now = self._shared.clock.monotonic()
             if self._wait_until > now or self._ahead.has_room(self.look):
                 self._on_wheel = True
-                self._shared.wheel.put(self, max(self._wait_until, now))
+                wheel = self._shared.openings if self._iterator is None else self._shared.wheel
+                wheel.put(self, max(self._wait_until, now))
 
     def begin(self) -> asyncio.Task[None] | None:
         """Its turn on the wheel: begin to read, unless there is no room or a stop came first."""
         if not self._scope.owner.may_read():
-            self._ahead.withdraw()
+            self._rest()
         elif self._ahead.has_room(self.look):
             self._gave_up = False
             self._reading = self._scope.owner.start(self._take_turn(), "reader")
@@ -165,6 +166,11 @@ class ShardReader:
         """Nothing is read any more; what is held is of no use to anybody."""
         self._ahead.close()
 
+    def _rest(self) -> None:
+        """Nothing is read while a stop is asked for; that is no sign of hanging."""
+        self._ahead.withdraw()
+        self._scope.progress.end(_STAGE)
+
     async def _take_turn(self) -> None:
         try:
             await self._turn()
@@ -179,13 +185,11 @@ class ShardReader:
         try:
             if self._iterator is None:
                 await self._open()
-            if not self._scope.owner.may_read():  # opening took its time, and the lease may be lost by now
-                self._scope.progress.end(_STAGE)
-                return
+                return  # to be read at its next turn, if the lease is not lost by then
             page = await self._read()
         except asyncio.CancelledError:
-            if not self._gave_up or self._is_cancelled_by_others():
-                raise
+            if not self._gave_up or (self._reading is not None and self._reading.uncancel()):
+                raise  # by its owner, or by that, too
             self._failed(TimeoutError())
         except IteratorExpired:
             self._iterator = None
@@ -199,9 +203,6 @@ class ShardReader:
             self._failed(error)
         else:
             self._accept(page)
-
-    def _is_cancelled_by_others(self) -> bool:
-        return self._reading is not None and self._reading.uncancel() > 0
 
     async def _open(self) -> None:
         self._operation = "GetShardIterator"

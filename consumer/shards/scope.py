@@ -15,6 +15,7 @@ from consumer.delivery.threads import UserThreads
 from consumer.hooks import Fact
 from consumer.processor import ProcessorFactory
 from consumer.shards.budget import ByteBudget
+from consumer.shards.checkpoint_rounds import CheckpointRounds
 from consumer.shards.progress import Progress, StuckWatch
 from consumer.shards.signal import Signal
 from consumer.shards.wheel import PollWheel
@@ -27,8 +28,10 @@ __all__ = ["Owner", "Scope", "Shared"]
 class Shared:
     """One worker's own, shared by all its shards: each must be able to hold ten thousand of them.
 
-    ``random`` is drawn from by all in the order of what happens, which one loop decides. Tasks run in ``context``: a
-    shard's next task may begin in the midst of another's user code, whose variables are none of its business.
+    ``openings`` is the wheel of shards that are to be opened, so that many of them at once, at a start, hold up no
+    reads. ``random`` is drawn from by all in the order of what happens, which one loop decides. Tasks run in
+    ``context``: a shard's next task may begin in the midst of another's user code, whose variables are none of its
+    business.
     """
 
     source: RecordSource
@@ -41,6 +44,8 @@ class Shared:
     threads: UserThreads
     budget: ByteBudget
     wheel: PollWheel
+    openings: PollWheel
+    rounds: CheckpointRounds
     watch: StuckWatch
     context: Context
 

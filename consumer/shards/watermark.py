@@ -30,8 +30,8 @@ class CheckpointWriter:
 
     ``advance`` (automatic) says what may be stored, ``store`` (manual) what must be. A task of its own does the writing
     while there is something to write, so that a slow or failing table never holds up delivery. The first move of a
-    quiet shard is written at once, later ones at the end of each interval: a shard that falls silent has its last place
-    stored, too.
+    quiet shard is written at once, later ones at the worker's next tick, one an interval, together with those of its
+    other shards: a shard that falls silent has its last place stored, too.
     """
 
     __slots__ = (
@@ -130,10 +130,9 @@ class CheckpointWriter:
         try:
             while self.wanted > self.stored or self._to_prepare:
                 pause = self._due_at - self._scope.shared.clock.monotonic()
-                if pause > 0:
-                    await self._scope.until(self._is_urgent, pause)
+                at_tick = pause > 0 and not await self._scope.until(self._is_urgent, pause)
                 # What is wanted comes first: it would remove what is prepared.
-                await (self._store_wanted() if self.wanted > self.stored else self._prepare_next())
+                await (self._store_wanted(at_tick) if self.wanted > self.stored else self._prepare_next())
         except LeaseLost:
             self._standing.request_stop("lost")
             self.close()
@@ -142,11 +141,12 @@ class CheckpointWriter:
     def _is_urgent(self) -> bool:
         return self._flushing or bool(self._waiters or self._to_prepare)
 
-    async def _store_wanted(self) -> None:
-        """One attempt. Raises LeaseLost."""
-        target = self.wanted
-        self._due_at = self._scope.shared.clock.monotonic() + self._scope.shared.config.checkpoint_interval_seconds
-        if await self._attempt(self._tenure.checkpoint(target), target):
+    async def _store_wanted(self, at_tick: bool) -> None:
+        """One attempt, at the tick with those of other shards. Raises LeaseLost."""
+        target, rounds = self.wanted, self._scope.shared.rounds
+        self._due_at = rounds.next_tick()
+        write = rounds.store(self._tenure, target) if at_tick else self._tenure.checkpoint(target)
+        if await self._attempt(write, target):
             self.stored = target
             self._tell_of_inherited(target)
             self._scope.shared.hooks(CheckpointStored(self._scope.shard_id, target.sequence_number))

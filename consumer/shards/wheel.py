@@ -38,7 +38,18 @@ class PollWheel:
     than ``patience_seconds`` is told to give up, within a second of that.
     """
 
-    __slots__ = ("_begun", "_clock", "_is_open", "_limit", "_numbers", "_patience", "_queue", "_timer", "_timer_at")
+    __slots__ = (
+        "_begun",
+        "_clock",
+        "_is_open",
+        "_is_turning",
+        "_limit",
+        "_numbers",
+        "_patience",
+        "_queue",
+        "_timer",
+        "_timer_at",
+    )
 
     def __init__(self, clock: Clock, limit: int, *, patience_seconds: float = _PATIENCE_SECONDS) -> None:
         if limit < 1:
@@ -51,6 +62,7 @@ class PollWheel:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._is_open = True
+        self._is_turning = False
         self._begun: dict[asyncio.Task[None], tuple[float, Poll]] = {}  # in the order in which they began
 
     @property
@@ -74,6 +86,9 @@ class PollWheel:
         self._turn()
 
     def _turn(self) -> None:
+        if self._is_turning:
+            return  # who begins may make room for others: they are seen when it has begun, and counts
+        self._is_turning = True
         now = self._clock.monotonic()
         while self._queue and len(self._begun) < self._limit and self._queue[0][0] <= now + _EARLY_SECONDS:
             poll = heappop(self._queue)[2]
@@ -81,6 +96,7 @@ class PollWheel:
             if task is not None:
                 self._begun[task] = (now + self._patience, poll)
                 task.add_done_callback(self._ended)
+        self._is_turning = False
         self._set_timer(now)
 
     def _ended(self, task: asyncio.Task[None]) -> None:

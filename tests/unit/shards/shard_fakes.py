@@ -13,17 +13,18 @@ from typing import Any
 
 from consumer.config import InitialPosition, WorkerConfig
 from consumer.delivery.threads import InlineThreads
-from consumer.errors import IteratorExpired, LeaseLost
+from consumer.errors import IteratorExpired, LeaseLost, LeaseStoreError
 from consumer.hooks import Fact
 from consumer.processor import RecordProcessor
 from consumer.record import ViewType
 from consumer.shards.budget import ByteBudget
+from consumer.shards.checkpoint_rounds import CheckpointRounds
 from consumer.shards.lifecycle import Event
 from consumer.shards.progress import StuckWatch
 from consumer.shards.scope import Shared
 from consumer.shards.shard_consumer import ShardConsumer
 from consumer.shards.wheel import PollWheel
-from consumer.streams.source import READS_AT_ONCE, Opened, Page, Position, Shard, StreamIdentity
+from consumer.streams.source import OPENINGS_AT_ONCE, READS_AT_ONCE, Opened, Page, Position, Shard, StreamIdentity
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from lease_store.checkpoint import Checkpoint
 from lease_store.lease import Lease
@@ -230,6 +231,7 @@ class Stage:
         self.tenure = tenure
         self.source = source
         self.facts: list[Fact] = []
+        self.rounds: list[tuple[float, str]] = []
         self.clock = VirtualClock()
         settled = config(**settings)
         self.wheel = wheel or PollWheel(self.clock, READS_AT_ONCE)
@@ -244,12 +246,30 @@ class Stage:
             threads=threads or InlineThreads(),
             budget=budget or ByteBudget(64 * 1024 * 1024),
             wheel=self.wheel,
+            openings=PollWheel(self.clock, OPENINGS_AT_ONCE),
+            rounds=CheckpointRounds(
+                self._store_many,
+                self.clock,
+                stdlib_random.Random(2),
+                settled.checkpoint_interval_seconds,
+                contextvars.copy_context(),
+            ),
             watch=StuckWatch(self.clock, self.facts.append, settled.stuck_after_seconds),
             context=contextvars.copy_context(),
         )
         self.ended: asyncio.Future[Event | None] = asyncio.get_running_loop().create_future()
         self.consumer = ShardConsumer(tenure, stream, self.shared, on_end=self._end)
         tenure.request_stop = self.consumer.request_stop
+
+    async def _store_many(self, wanted: Sequence[tuple[Any, Checkpoint]], told: Any) -> None:
+        for tenure, place in wanted:
+            try:
+                await tenure.checkpoint(place)
+            except (LeaseLost, LeaseStoreError) as error:
+                told(tenure, error)
+            else:
+                self.rounds.append((asyncio.get_running_loop().time(), str(place)))
+                told(tenure, None)
 
     def _end(self, _: Any, event: Event | None, error: BaseException | None) -> None:
         if error is not None:
