@@ -80,8 +80,10 @@ class ByteBudget:
         if self._is_serving:
             return  # who is woken may give back at once: that is seen here, and not once more below it
         self._is_serving = True
-        while self._queue and self._used + self._queue[0].size_bytes <= self._limit:
-            grant = self._queue.popleft()
-            self._used += grant.size_bytes
-            grant._grant()
-        self._is_serving = False
+        try:
+            while self._queue and self._used + self._queue[0].size_bytes <= self._limit:
+                grant = self._queue.popleft()
+                self._used += grant.size_bytes
+                grant._grant()
+        finally:
+            self._is_serving = False

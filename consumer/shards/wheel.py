@@ -90,13 +90,15 @@ class PollWheel:
             return  # who begins may make room for others: they are seen when it has begun, and counts
         self._is_turning = True
         now = self._clock.monotonic()
-        while self._queue and len(self._begun) < self._limit and self._queue[0][0] <= now + _EARLY_SECONDS:
-            poll = heappop(self._queue)[2]
-            task = poll.begin()
-            if task is not None:
-                self._begun[task] = (now + self._patience, poll)
-                task.add_done_callback(self._ended)
-        self._is_turning = False
+        try:
+            while self._queue and len(self._begun) < self._limit and self._queue[0][0] <= now + _EARLY_SECONDS:
+                poll = heappop(self._queue)[2]
+                task = poll.begin()
+                if task is not None:
+                    self._begun[task] = (now + self._patience, poll)
+                    task.add_done_callback(self._ended)
+        finally:
+            self._is_turning = False
         self._set_timer(now)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
