@@ -95,10 +95,11 @@ class DirectCalls:
         made once more.
         """
         body = _encode(request)
+        ahead_seconds = self._ahead_seconds
         reply = await self._send(body)
         if reply.status >= 300:
             error = self._refusal(reply)
-            if not self._learns_time_from(error):
+            if not self._knows_better_time(error, ahead_seconds):
                 raise error
             reply = await self._send(body)
             if reply.status >= 300:
@@ -139,14 +140,20 @@ class DirectCalls:
         kind: type[ClientError] = self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))
         return kind(parsed, _OPERATION)
 
-    def _learns_time_from(self, error: ClientError) -> bool:
-        """Whether ``error`` is one of time, and the service's clock says something new."""
+    def _knows_better_time(self, error: ClientError, ahead_seconds: float) -> bool:
+        """Whether ``error`` is one of time, and the service's clock another than was ``ahead_seconds`` of ours.
+
+        Of several calls that are refused together, each is made again.
+        """
         if error.response.get("Error", {}).get("Code") not in _CLOCK_REFUSALS:
             return False
         theirs = server_time_of(error.response)
-        if theirs is None or abs(theirs - self._clock.wall() - self._ahead_seconds) < _SKEW_SECONDS:
+        if theirs is None:
             return False
-        self._ahead_seconds = theirs - self._clock.wall()
+        found_seconds = theirs - self._clock.wall()
+        if abs(found_seconds - ahead_seconds) < _SKEW_SECONDS:
+            return False
+        self._ahead_seconds = found_seconds
         return True
 
 

@@ -66,7 +66,8 @@ class Connection(asyncio.BufferedProtocol):
 
         Raises botocore's ConnectionClosedError and ReadTimeoutError. The read time-out starts anew with each byte.
         """
-        assert self._transport is not None
+        if self._transport is None or not self.is_open:
+            raise self._closed_error()
         waiter: asyncio.Future[Reply] = self._loop.create_future()
         self._waiter = waiter
         self._until = until
@@ -114,8 +115,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._watch is not None:
             self._watch.cancel()
-        cut = exc or ConnectionResetError("the connection was closed before the reply was complete")
-        self._fail(ConnectionClosedError(endpoint_url=self._endpoint, error=cut))
+        self._fail(self._closed_error(exc))
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -171,6 +171,10 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
         if head is not None and waiter is not None and not waiter.done():
             waiter.set_result(Reply(head.status, head.headers, body))
+
+    def _closed_error(self, cause: Exception | None = None) -> ConnectionClosedError:
+        cause = cause or ConnectionResetError("the connection was closed before the reply was complete")
+        return ConnectionClosedError(endpoint_url=self._endpoint, error=cause)
 
     def _fail(self, error: Exception) -> None:
         self._expect_head()

@@ -9,6 +9,8 @@ import pytest
 from botocore.exceptions import BotoCoreError, ConnectionClosedError, ReadTimeoutError
 
 from consumer.clock import SystemClock
+from consumer.streams.direct_buffers import Buffers
+from consumer.streams.direct_connection import Connection
 from consumer.streams.direct_pool import Connections, NotConnected
 from tests.integration.raw_server import Asked, RawServer, reply_of
 
@@ -223,6 +225,30 @@ async def test_an_idle_connection_that_the_peer_has_closed_is_not_used(
     await server.until(lambda: server.ended == [0])
     await asyncio.sleep(0.01)  # the news needs a turn of our loop
     assert await ask(connections) == b"fine"
+
+
+async def test_who_accepts_and_closes_is_not_waited_for() -> None:
+    async def at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    clock = SystemClock()
+    async with await asyncio.start_server(at_once, "127.0.0.1", 0) as closing:
+        port = closing.sockets[0].getsockname()[1]
+        connection = await opened(port)
+        await connection.closed
+        began = clock.monotonic()
+        with pytest.raises(ConnectionClosedError):
+            await connection.exchange(REQUEST, began + 5.0)
+        assert clock.monotonic() - began < 1.0
+
+
+async def opened(port: int) -> Connection:
+    clock = SystemClock()
+    loop = asyncio.get_running_loop()
+    _, made = await loop.create_connection(
+        lambda: Connection("http://h/", Buffers(clock), 5.0, clock=clock), "127.0.0.1", port
+    )
+    return made
 
 
 async def test_at_most_so_many_connections_and_who_waits_can_be_cancelled_or_run_out_of_time(
