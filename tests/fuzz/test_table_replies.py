@@ -147,6 +147,15 @@ def test_a_scan_says_what_parser_and_codec_say_of_the_whole_reply(
         assert bench.ask(lambda store: store.scan(), reply) == expected, "read once, it is read otherwise"
 
 
+def test_half_a_surrogate_pair_in_one_row_hides_no_other(bench: Bench) -> None:
+    """No JSON to msgspec, and text to Python."""
+    odd = ROW | {"leaseKey": {"S": "shardId-\ud800"}}
+    reply = Reply(json.dumps({"Items": [odd, FULL_ROW]}).encode())
+    for _ in range(2):
+        scan = bench.ask(lambda store: store.scan(), reply)
+        assert [lease.key for lease in scan.leases] == ["shardId-2", "shardId-\ud800"]
+
+
 @pytest.mark.parametrize(("reads", "row"), [("read", ROW), ("read_worker", PEER)])
 @given(chance=st.data())
 @settings(max_examples=100)

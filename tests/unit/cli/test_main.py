@@ -107,6 +107,7 @@ def test_the_help_of_run_waits_for_no_aws_library() -> None:
     told, loaded = _told_and_loaded("run", "--help")
     assert "--drain-timeout-seconds" in told
     assert loaded & {"botocore", "boto3", "aiobotocore", "aiohttp", "msgspec", "prometheus_client", "asyncio"} == set()
+    assert [name for name in loaded if name.startswith(("consumer.leasing", "consumer.streams"))] == []
 
 
 def test_a_worker_without_a_page_loads_nothing_that_makes_one() -> None:
