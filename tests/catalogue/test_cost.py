@@ -20,10 +20,10 @@ from tests.simulation.store import SimTable
 HOUR = 3600.0
 SERVICE_LIMIT = 10  # calls of DescribeStream a second, for the whole account
 LATEST = InitialPosition("LATEST")
-# A read an idle second, a heartbeat of the lease and one of the worker every F/3, a look at the table a second, and
-# every 30 s one worker's look at the stream: two calls of DescribeStream, one of DescribeTable.
+# A read an idle second, a heartbeat of the lease every 5.25 s and one of the worker every F/3, a look at the table a
+# second, and every 30 s one worker's look at the stream: two calls of DescribeStream, one of DescribeTable.
 STREAM_CALLS_AN_HOUR = {"GetRecords": 3_900, "DescribeStream": 260, "DescribeTable": 130, "GetShardIterator": 0}
-TABLE_CALLS_AN_HOUR = {"scan": 3_900, "renew": 1_150, "beat": 1_150}
+TABLE_CALLS_AN_HOUR = {"scan": 3_900, "renew": 690, "beat": 1_150}
 
 
 @staged()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -63,6 +64,19 @@ async def test_a_checkpoint_stands_for_a_renewal(play: Round) -> None:
         await play.until(10.0 * number)
         await held.checkpoint(Checkpoint(str(number)))
     assert (play.bench.sent.count("renew"), play.bench.sent.count("set_checkpoint")) == (6, 6)
+
+
+@on_round
+async def test_a_lease_costs_at_most_720_writes_an_hour_idle_or_with_a_checkpoint_every_10_s(play: Round) -> None:
+    """At a failover time of 10 s; a KCL makes 1,088 and 1,448 of it."""
+    _, busy = play.hold(A, B)
+    for number in range(1, 361):
+        # As late as a worker's tick and its way to this loop may be.
+        await play.until(10.0 * number + 0.02)
+        await busy.checkpoint(Checkpoint(str(number)))
+    written = Counter(key for _, keys in play.sent for key in keys)
+    assert 680 <= written[A] <= 690
+    assert written[B] <= 720
 
 
 @on_round
