@@ -159,6 +159,8 @@ class ShardReader:
     def give_up(self) -> None:
         """The turn takes too long: it has failed, and another one is taken."""
         if self._reading is not None:
+            if self._gave_up:
+                self._reading.uncancel()  # it does not listen: told again, but counted once
             self._gave_up = True
             self._reading.cancel()
 

@@ -10,7 +10,9 @@ import pytest
 from consumer.errors import DataTrimmed, ShardNotFound, StreamAccessDenied, StreamThrottled, StreamUnavailable
 from consumer.hooks import GapFound, RecordsSkipped, Stuck, Throttled
 from consumer.shards.lifecycle import Event, State
+from consumer.shards.wheel import PollWheel
 from consumer.streams.source import Position
+from consumer.testing.virtual_time import VirtualClock
 from lease_store.checkpoint import Checkpoint
 from tests.unit.shards.reader_stage import Sink, gaps, run_for, source
 from tests.unit.shards.shard_fakes import FakeSource, FakeTenure, Stage, at, page, records, virtual
@@ -33,6 +35,37 @@ def test_a_success_lets_the_next_failure_wait_shortly_again():
     run_for(300.0, src)
     assert max(gaps(src.reads)[:12]) > 1
     assert max(gaps(src.reads)[12:30]) <= 0.25
+
+
+class SlowToBeCancelled(FakeSource):
+    """Its first read hangs, and is five seconds and a second call away from listening."""
+
+    async def read(self, *rest):
+        if not self.reads:
+            self.reads.append(0.0)
+            try:
+                await asyncio.sleep(1_000_000)
+            finally:
+                try:
+                    await asyncio.sleep(2.5)
+                finally:
+                    await asyncio.sleep(2.5)
+        return await super().read(*rest)
+
+
+def test_a_read_that_has_to_be_given_up_more_than_once_is_made_again():
+    sink = Sink()
+
+    async def main():
+        wheel = PollWheel(VirtualClock(), 1, patience_seconds=10.0)
+        stage = Stage(FakeTenure(), SlowToBeCancelled(records(1)), lambda: sink, wheel=wheel)
+        task = stage.start()
+        await at(20)
+        assert (sink.seen, task.done()) == ([1], False)
+        stage.tenure.ask("lost")
+        await task
+
+    virtual(main)
 
 
 def test_a_service_that_fails_for_hours_is_tried_for_ever_and_shows_as_stuck(caplog):
