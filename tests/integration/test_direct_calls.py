@@ -1,4 +1,4 @@
-"""What the direct path sends, whom it signs as, what it makes of refusals; and when it leaves calls to botocore."""
+"""What the direct path sends, whom it signs as, what it makes of refusals."""
 
 from __future__ import annotations
 
@@ -7,42 +7,20 @@ import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
-from typing import Any, Final
 
 import botocore
 import pytest
-from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioRefreshableCredentials
-from aiobotocore.httpsession import AIOHTTPSession
-from aiobotocore.session import AioSession
 
 from consumer.clock import SystemClock
 from consumer.errors import StreamCredentials, StreamError, StreamThrottled, StreamUnavailable, StreamUnreachable
 from consumer.streams.aws_clients import AwsClients
+from tests.integration.direct_stage import JSON, PAGE, WrongClock, bare_session, clients_of, page, read, session_of
 from tests.integration.raw_server import Asked, RawServer, reply_of
-from tests.integration.stream_sources import SESSION
-
-PAGE: Final = b'{"Records": [], "NextShardIterator": "next", "MillisBehindLatest": 0}'
-REQUEST: Final = {"ShardIterator": "a/+=é", "Limit": 10}
-JSON: Final = "Content-Type: application/x-amz-json-1.1"
-
-
-async def page(asked: Asked, writer: asyncio.StreamWriter) -> None:
-    writer.write(reply_of(PAGE, JSON))
 
 
 def refusal(code: str, *headers: str, status: str = "400 Bad Request") -> bytes:
     return reply_of(json.dumps({"__type": f"x#{code}", "message": "no"}).encode(), JSON, *headers, status=status)
-
-
-class WrongClock(SystemClock):
-    """This machine's clock, ``ahead`` of the service's by so many seconds."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def wall(self) -> float:
-        return super().wall() + self.ahead
 
 
 @pytest.fixture
@@ -55,28 +33,6 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RawServer]:
     async with RawServer(page) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.url)
         yield running
-
-
-def bare_session(kind: type[AioSession] = AioSession) -> AioSession:
-    made = kind()
-    made.register_component("data_loader", SESSION.get_component("data_loader"))
-    return made
-
-
-def session_of(token: str | None = None, kind: type[AioSession] = AioSession) -> AioSession:
-    made = bare_session(kind)
-    made.set_credentials("key", "secret", token)
-    return made
-
-
-def clients_of(session: AioSession, clock: WrongClock | None = None) -> AwsClients:
-    return AwsClients(
-        ("kinesis",), "kinesis:clicks", clock=clock or WrongClock(), session=session, region_name="eu-west-1"
-    )
-
-
-async def read(clients: AwsClients, **request: Any) -> Any:
-    return await clients.get_records("kinesis", REQUEST | request, resource="kinesis:clicks", shard_id="shard-1")
 
 
 @pytest.fixture
@@ -195,28 +151,71 @@ async def test_a_redirect_is_refused_and_nobody_follows_it(server: RawServer, cl
     assert len(server.asked) == 2
 
 
-async def test_credentials_that_expire_are_refreshed_by_botocore(server: RawServer) -> None:
-    made: list[str] = []
+class Rolling:
+    """Credentials that botocore refreshes; the number of each is in its key and its token."""
 
-    async def refresh() -> dict[str, str]:
-        made.append(f"token-{len(made)}")
-        # Botocore refreshes at once what is good for less than ten minutes.
-        expiry = datetime.now(UTC) + timedelta(minutes=1)
-        return {"access_key": f"key-{len(made)}", "secret_key": "s", "token": made[-1], "expiry_time": str(expiry)}
+    def __init__(self) -> None:
+        self.made = 0
+        self.session = bare_session()
 
-    session = bare_session()
-    session._credentials = AioRefreshableCredentials.create_from_metadata(
-        metadata=await refresh(), refresh_using=refresh, method="test"
-    )
-    clients = clients_of(session)
-    async with clients.open():
-        for _ in range(5):
-            await read(clients)
-    tokens = [asked.headers["x-amz-security-token"] for asked in server.asked]
-    assert len(set(tokens)) >= 4
+    async def begin(self) -> None:
+        made = AioRefreshableCredentials.create_from_metadata(
+            metadata=await self.refresh(), refresh_using=self.refresh, method="test"
+        )
+        self.session._credentials = made
+
+    async def refresh(self) -> dict[str, str]:
+        self.made += 1
+        expiry = str(datetime.now(UTC) + timedelta(hours=1))
+        return {
+            "access_key": f"key-{self.made}",
+            "secret_key": "s",
+            "token": f"token-{self.made}",
+            "expiry_time": expiry,
+        }
+
+    def expire(self) -> None:
+        self.session._credentials._expiry_time = datetime.now(UTC)
+
+
+def signers(server: RawServer) -> list[str]:
+    """Whose credentials each request carried; key and token must be of one."""
     for asked in server.asked:
-        number = int(asked.headers["x-amz-security-token"].removeprefix("token-")) + 1
+        number = asked.headers["x-amz-security-token"].removeprefix("token-")
         assert f"Credential=key-{number}/" in asked.headers["authorization"]
+    return [asked.headers["x-amz-security-token"] for asked in server.asked]
+
+
+async def test_credentials_that_expire_are_refreshed_by_botocore(server: RawServer) -> None:
+    rolling = Rolling()
+    await rolling.begin()
+    clients = clients_of(rolling.session)
+    async with clients.open():
+        await read(clients)
+        assert clients.data_path == "direct"
+        for _ in range(2):
+            await read(clients)
+            rolling.expire()
+            await read(clients)
+    assert signers(server) == ["token-1", "token-1", "token-2", "token-2", "token-3"]
+
+
+async def test_credentials_that_change_while_it_learns_are_no_reason_to_give_up(server: RawServer) -> None:
+    rolling = Rolling()
+    await rolling.begin()
+
+    async def expiring(asked: Asked, writer: asyncio.StreamWriter) -> None:
+        rolling.expire()
+        await page(asked, writer)
+
+    clients = clients_of(rolling.session)
+    async with clients.open():
+        server.answer = expiring
+        await read(clients)
+        assert clients.data_path == "plain"
+        server.answer = page
+        await read(clients)
+        assert clients.data_path == "direct"
 
 
 async def test_credentials_that_can_not_be_refreshed_are_said(server: RawServer) -> None:
@@ -235,105 +234,6 @@ async def test_credentials_that_can_not_be_refreshed_are_said(server: RawServer)
         session._credentials._expiry_time = datetime.now(UTC)
         with pytest.raises(StreamCredentials, match="gone"):
             await read(clients)
-
-
-class OwnSession(AioSession):
-    """A user's."""
-
-
-class OwnTransport(AIOHTTPSession):
-    """A user's."""
-
-
-def hooked(event: str) -> AioSession:
-    session = session_of()
-    session.register(event, lambda **_: None)
-    return session
-
-
-def with_header() -> AioSession:
-    session = session_of()
-
-    def add(request: Any, **_: Any) -> None:
-        request.headers["X-Own"] = "1"
-
-    # As if a library did it: what is sent is looked at, too.
-    add.__module__ = "botocore.handlers"
-    session.register("before-sign.kinesis.GetRecords", add)
-    return session
-
-
-def configured(**settings: Any) -> AioSession:
-    session = session_of()
-    session.set_default_client_config(AioConfig(**settings))
-    return session
-
-
-@pytest.mark.parametrize(
-    ("make", "reason"),
-    [
-        (lambda: session_of(kind=OwnSession), "the session is of the class OwnSession"),
-        (lambda: hooked("before-sign.kinesis.GetRecords"), "registered for before-sign.kinesis.GetRecords"),
-        (lambda: hooked("before-send.*"), "registered for before-send.kinesis.GetRecords"),
-        (lambda: hooked("request-created"), "registered for request-created.kinesis.GetRecords"),
-        (lambda: hooked("provide-client-params.kinesis"), "registered for provide-client-params.kinesis.GetRecords"),
-        (lambda: hooked("after-call"), "registered for after-call.kinesis.GetRecords"),
-        (lambda: configured(http_session_cls=OwnTransport), "sends by OwnTransport"),
-        (lambda: configured(connector_args={"use_dns_cache": False}), "configuration has use_dns_cache"),
-        (lambda: configured(signature_version=botocore.UNSIGNED), "not signed with SigV4"),
-        (lambda: configured(proxies={"https": "http://localhost:1"}), None),
-        (with_header, "the header x-own"),
-        (session_of, None),
-    ],
-)
-async def test_what_only_botocore_knows_stays_with_botocore_and_the_reason_is_logged(
-    server: RawServer, caplog: pytest.LogCaptureFixture, make: Any, reason: str | None
-) -> None:
-    clients = clients_of(make())
-    with caplog.at_level("INFO", "leasehold.streams"):
-        async with clients.open():
-            for _ in range(3):
-                assert (await read(clients)).next_iterator == "next"
-            assert clients.data_path == ("plain" if reason else "direct")
-    (said,) = [record.message for record in caplog.records if record.name == "leasehold.streams"]
-    assert (reason or "direct connections") in said
-
-
-async def test_a_client_certificate_stays_with_botocore(server: RawServer, caplog: pytest.LogCaptureFixture) -> None:
-    clients = clients_of(configured(client_cert="of-no-matter.pem"))
-    with caplog.at_level("INFO", "leasehold.streams"):
-        async with clients.open():
-            assert "through botocore, since the session's configuration has client_cert" in caplog.text
-
-
-@pytest.mark.parametrize(("path", "way"), [("aws/kinesis/?a=b", "direct"), ("a b/", "plain")])
-async def test_an_endpoint_with_a_path_is_called_there(
-    server: RawServer, monkeypatch: pytest.MonkeyPatch, path: str, way: str
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url + path)
-    clients = clients_of(session_of())
-    async with clients.open():
-        await read(clients)
-        await read(clients)
-        assert clients.data_path == way
-    first, second = server.asked
-    assert first.start == second.start
-
-
-async def test_a_proxy_stays_with_botocore_and_its_password_out_of_the_log(
-    server: RawServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", server.url.replace("//", "//user:secret@"))
-    monkeypatch.setenv("http_proxy", server.url.replace("//", "//user:secret@"))
-    monkeypatch.setenv("NO_PROXY", "")
-    monkeypatch.setenv("no_proxy", "")
-    clients = clients_of(session_of())
-    with caplog.at_level("INFO", "leasehold.streams"):
-        async with clients.open():
-            await read(clients)
-            assert clients.data_path == "plain"
-    assert "a proxy for http" in caplog.text
-    assert "secret@" not in caplog.text
 
 
 async def test_replies_that_only_botocore_reads_are_left_to_it_after_a_few(
@@ -362,17 +262,6 @@ async def test_replies_that_only_botocore_reads_are_left_to_it_after_a_few(
     server.answer = page
     assert (await read(clients)).next_iterator == "next"
     assert clients.data_path == "plain"
-
-
-async def test_who_asks_for_botocore_gets_it_for_all_that_share_the_loops_clients(server: RawServer) -> None:
-    clients = clients_of(session_of())
-    async with clients.open():
-        await read(clients)
-        assert clients.data_path == "direct"
-        async with clients.open("plain"):
-            assert clients.data_path == "plain"
-            await read(clients)
-            assert "amz-sdk-request" in server.asked[-1].headers
 
 
 async def test_an_endpoint_that_goes_away_is_said_to_be_out_of_reach(server: RawServer, clients: AwsClients) -> None:

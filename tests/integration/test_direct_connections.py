@@ -135,8 +135,9 @@ async def test_a_broken_reply_is_a_closed_connection_and_the_next_call_gets_anot
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\nContent-", reply_of(LARGE)[:-1], CHUNKED + b"5\r\nped"])
 async def test_silence_ends_with_the_read_time_out(server: RawServer, connections: Connections, sent: bytes) -> None:
     server.answer = first(pieces(sent))
-    with pytest.raises(ReadTimeoutError, match="Read timeout"):
-        await ask(connections)
+    async with asyncio.timeout(3):
+        with pytest.raises(ReadTimeoutError, match="Read timeout"):
+            await ask(connections, 60.0)
     await server.until(lambda: server.ended == [0])
     assert await ask(connections) == b"fine"
     assert server.connections == 2
