@@ -202,3 +202,17 @@ def test_rows_that_are_gone_are_forgotten() -> None:
     table.put_item(to_item(kcl("t")))
     at_once(table.adopted.scan())
     assert table.adopted._unpinned == {}
+
+
+def test_rows_that_go_together_are_adopted_and_given_an_instant_as_those_that_go_alone() -> None:
+    table = Table(kcl("a", LATEST, owner="me"), kcl("b", owner="thief"), kcl("c", stream="another"))
+    rows = at_once(table.adopted.read_many(["a", "b", "c"]))
+    assert [row.stream for row in rows if isinstance(row, Lease)] == [LABEL, LABEL, "another"]
+    writes = [verbs.as_seen(verbs.renew(row, "me"), row) for row in (table.seen("a"), kcl("b", owner="me"))]
+    stands, refused = at_once(table.adopted.write_many(writes, timeout_seconds=1.0))
+    assert isinstance(stands, Applied)
+    assert isinstance(refused, Refused)
+    assert [each.lease.stream for each in (stands, refused) if each.lease] == [LABEL, LABEL]
+    assert "leaseholdStartAt" in table.stored("a")
+    assert "leaseholdStream" not in table.stored("a")
+    assert table.adopted.most_together == 25
