@@ -103,7 +103,7 @@ class Fields:
         return value
 
     def shared_text(self, name: str) -> str | None:
-        """A text that many rows have in common: one object in all of them."""
+        """A text that many rows, or many copies of a row, have in common: one object in all of them."""
         value = self.text(name)
         return None if value is None else intern(value)
 
@@ -159,7 +159,7 @@ class Fields:
         if not all(is_sequence_number(bound) for bound in pair) or int(pair[0]) >= int(pair[1]):
             return None
         del self.rest["startingHashKey"], self.rest["endingHashKey"]
-        return pair[0], pair[1]
+        return intern(pair[0]), intern(pair[1])
 
     def series(self, name: str) -> dict[str, tuple[float, ...]]:
         """Lists of numbers by name; what is anything else, or has a number no float holds, is kept and says nothing."""

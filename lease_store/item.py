@@ -6,6 +6,7 @@ Names, types and reading rules are those of the Java KCL 3.5.1 (its serialisers 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from sys import intern
 from typing import Final
 
 from lease_store.attributes import (
@@ -217,7 +218,7 @@ def _lease(key: str, fields: Fields) -> Lease:
             f"Row {key!r} of the lease table has no checkpoint: nobody knows where to read its shard from."
         )
     return Lease(
-        key=key,
+        key=intern(key),
         counter=counter,
         owner=fields.shared_text("leaseOwner"),
         checkpoint_owner=fields.shared_text("checkpointOwner"),
@@ -231,7 +232,7 @@ def _lease(key: str, fields: Fields) -> Lease:
         throughput_kbps=fields.number("throughputKBps"),
         stream=fields.shared_text("leaseholdStream"),
         start_at=fields.number("leaseholdStartAt"),
-        created_at=fields.text("leaseholdCreatedAt"),
+        created_at=fields.shared_text("leaseholdCreatedAt"),
         taken_back=fields.integer("leaseholdTakenBack"),
         app=fields.shared_text("leaseholdApp"),
         rules=fields.shared_text("leaseholdRules"),

@@ -74,16 +74,17 @@ class _OutOfTheOrdinary(Exception):
 def plain_lease(body: bytes) -> Lease | None:
     """The lease in the JSON of a row of the lease table; None where ``item.from_item`` must look at it.
 
-    Texts that many rows have in common (owners, the stream, the app) are one object in all of them.
+    Texts that many rows have in common (owners, the stream, the app) are one object in all of them; so are those that
+    are a shard's own in every copy of its row (its key, its hash keys, the mark of its creation).
     """
     try:
         return _lease(_ROWS.decode(body))
-    except (DecodeError, _OutOfTheOrdinary):
+    except (DecodeError, UnicodeDecodeError, _OutOfTheOrdinary):
         return None
 
 
 def _lease(row: _Row) -> Lease:
-    key = row.leaseKey.S
+    key = intern(row.leaseKey.S)
     if key in COORDINATION_KEYS or not (row.entityType is UNSET or row.entityType.S == LEASE_ENTITY):
         raise _OutOfTheOrdinary
     return Lease(
@@ -99,7 +100,7 @@ def _lease(row: _Row) -> Lease:
         throughput_kbps=_decimal(row.throughputKBps),
         stream=_shared(row.leaseholdStream),
         start_at=_decimal(row.leaseholdStartAt),
-        created_at=None if row.leaseholdCreatedAt is UNSET else row.leaseholdCreatedAt.S,
+        created_at=_shared(row.leaseholdCreatedAt),
         taken_back=_count(row.leaseholdTakenBack),
         app=_shared(row.leaseholdApp),
         rules=_shared(row.leaseholdRules),
@@ -147,4 +148,4 @@ def _hash_range(start: _Text | UnsetType, end: _Text | UnsetType) -> tuple[str, 
     pair = ("" if start is UNSET else start.S, "" if end is UNSET else end.S)
     if not (is_sequence_number(pair[0]) and is_sequence_number(pair[1])) or int(pair[0]) >= int(pair[1]):
         raise _OutOfTheOrdinary
-    return pair
+    return intern(pair[0]), intern(pair[1])

@@ -1,8 +1,12 @@
-"""Entries of replies: what both services' APIs say alike."""
+"""Entries of replies: what both services' APIs say alike.
+
+Shard ids and hash keys are one object wherever they occur: leases name them, too, and there may be thousands.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import intern
 from typing import Any
 
 from lease_store.checkpoint import is_sequence_number
@@ -13,7 +17,7 @@ __all__ = ["first_sequence_number_of", "hash_range_of", "is_open", "shard_id_of"
 def shard_id_of(entry: Any) -> str | None:
     """The shard that an entry of a listing is about; None for something that is no shard."""
     shard_id = entry.get("ShardId") if isinstance(entry, Mapping) else None
-    return shard_id if isinstance(shard_id, str) and shard_id else None
+    return intern(shard_id) if isinstance(shard_id, str) and shard_id else None
 
 
 def is_open(entry: Mapping[str, Any]) -> bool:
@@ -33,7 +37,7 @@ def hash_range_of(entry: Mapping[str, Any]) -> tuple[str, str] | None:
     if not isinstance(hashes, Mapping):
         return None
     start, end = hashes.get("StartingHashKey"), hashes.get("EndingHashKey")
-    return (start, end) if is_sequence_number(start) and is_sequence_number(end) else None
+    return (intern(start), intern(end)) if is_sequence_number(start) and is_sequence_number(end) else None
 
 
 def text_of(entry: Mapping[str, Any], name: str) -> str | None:

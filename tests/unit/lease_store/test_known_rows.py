@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from consumer.streams.entries import hash_range_of, shard_id_of
 from lease_store.checkpoint import LATEST, SHARD_END, TRIM_HORIZON, Checkpoint
 from lease_store.item import from_item, item_of, lease_of, to_item
 from lease_store.known_rows import KnownRows, RawRows
@@ -151,6 +152,21 @@ def test_rows_have_their_texts_in_common(read: Callable[[bytes], Lease]) -> None
     one, other = (read(wire(to_item(replace(LEASE, key=f"shardId-{number}")))) for number in range(2))
     for name in ("owner", "stream", "app", "start_at", "entity_type", "extra"):
         assert getattr(one, name) is getattr(other, name)
+
+
+def test_copies_of_a_row_and_the_listing_have_their_texts_in_common() -> None:
+    """A worker keeps some of each of its shards: as listed, as first held, as held now, as the last scan showed it."""
+    body = wire(to_item(FULL))
+    scanned, held = plain_lease(body), from_item(json.loads(body))
+    entry = json.loads(
+        json.dumps({"ShardId": FULL.key, "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": str(2**127)}})
+    )
+    assert isinstance(scanned, Lease)
+    assert isinstance(held, Lease)
+    assert scanned.created_at is held.created_at
+    assert scanned.key is held.key is shard_id_of(entry)
+    ranges = (scanned.hash_range, held.hash_range, hash_range_of(entry))
+    assert len({tuple(map(id, each or ())) for each in ranges}) == 1
 
 
 def test_every_other_row_is_read_by_the_codec_and_what_is_gone_is_forgotten() -> None:
