@@ -7,7 +7,7 @@ import logging
 import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, Final
 
@@ -190,7 +190,9 @@ class DynamoDBLeaseStore:
         """Every row, all pages, eventually consistent."""
         connections = self._connections()
         with self._translated("Scan", connections, self._table_name):
-            scan = await self._rows.scan(pages(connections, "Scan", {"TableName": self._table_name}))
+            # Closed here and now where a row can't be read, and not some time later by whoever collects garbage.
+            async with aclosing(pages(connections, "Scan", {"TableName": self._table_name})) as found:
+                scan = await self._rows.scan(found)
         self._is_older_kcls = self._is_older_kcls or any(
             lease.entity_type is None and lease.created_at is None for lease in scan.leases
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncGenerator, Hashable, Mapping
 from typing import Any
 
 from lease_store.attributes import canonical
@@ -12,7 +12,7 @@ from lease_store.errors import LeaseTableUnavailable
 __all__ = ["pages"]
 
 
-async def pages(connections: Connections, operation: str, request: Mapping[str, Any]) -> AsyncIterator[Any]:
+async def pages(connections: Connections, operation: str, request: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
     """The ``Items`` of each page; who goes on to the end has seen them all.
 
     Raises what the calls raise, and LeaseTableUnavailable for what is no page or does not end.
