@@ -114,6 +114,10 @@ def _leasehold_plain(course: Course, places: Places) -> list[str]:
     return _leasehold(course, places, "--data-path", "plain", "--app", f"bench-{course.name}-plain")
 
 
+def _leasehold_tuned(course: Course, places: Places) -> list[str]:
+    return _leasehold(course, places, "--tune-gc", "--app", f"bench-{course.name}-tuned")
+
+
 def _needs(package: str) -> Callable[[], str | None]:
     def missing() -> str | None:
         return None if importlib.util.find_spec(package) else f"{package} is not installed; make bench installs it."
@@ -126,6 +130,7 @@ LIMIT: Final = Contender("limit", "a bare socket and msgspec", ("untouched", "pa
 CONTENDERS: Final = (
     OURS,
     Contender("plain", "Leasehold, --data-path plain", _EVERYTHING, _leasehold_plain, data_path="plain"),
+    Contender("tuned", "Leasehold, --tune-gc", ("images",), _leasehold_tuned, data_path="direct"),
     Contender("boto3", "a boto3 loop", _EVERYTHING, _module("boto3_loop")),
     Contender("aiobotocore", "an aiobotocore loop", _EVERYTHING, _module("aiobotocore_loop")),
     Contender(
