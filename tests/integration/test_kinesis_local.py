@@ -201,6 +201,7 @@ async def test_it_lists_opens_at_every_position_and_reads(clicks: Clicks) -> Non
         assert [int(each.sequence_number) for each in page.records] == [first]
         assert page.next_iterator is not None
         rest = await source.read(stream, shard.id, page.next_iterator, 100)
+        assert source.data_path == "direct"
         assert [int(each.sequence_number) for each in rest.records] == later
         assert rest.millis_behind_latest == 0
 

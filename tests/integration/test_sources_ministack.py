@@ -73,6 +73,7 @@ async def test_changes_of_a_real_table_arrive_as_they_were_made(table: tuple[str
             stream, shard.id, Position("AFTER_SEQUENCE_NUMBER", sequence_number=insert.sequence_number)
         )
         rest = await source.read(stream, shard.id, follow.iterator, 1000)
+        assert source.data_path == "direct"
         assert [each.sequence_number for each in rest.records] == [modify.sequence_number, remove.sequence_number]
 
 
