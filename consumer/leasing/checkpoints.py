@@ -68,4 +68,5 @@ class Checkpoints:
 
 
 def _tell(told: Told, held: HeldLease, writing: Writing) -> None:
-    told(held, writing.error)
+    if not writing.was_abandoned:
+        told(held, writing.error)

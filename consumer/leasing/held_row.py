@@ -119,7 +119,7 @@ class HeldRow:
             if sent >= deadline:
                 self._expire("its write was not known to stand before trust ran out")
             write = verbs.as_seen(write, self.lease) if together else write
-            result = yield from self._attempt(write, deadline, ends)
+            result = yield from self._attempt(write, sent, deadline, ends)
             if isinstance(result, Applied) and result.lease is not None:
                 self._settled(result.lease, sent, extends_trust and not ends)
                 break
@@ -140,11 +140,14 @@ class HeldRow:
             self.end("released" if write.verb == "release" else "handed_off")
         return True
 
-    def _attempt(self, write: Write, deadline: float, ends: bool) -> Generator[Send, Answer, WriteResult]:
+    def _attempt(self, write: Write, sent: float, deadline: float, ends: bool) -> Generator[Send, Answer, WriteResult]:
         if ends:
             self.trusted_until = _NEVER
         try:
             result = yield Send(write, deadline)
+        except GeneratorExit:  # whoever carried it has gone: it may have been applied, or may yet be
+            self._leave_unsettled(sent)
+            raise
         except LeaseStoreError as error:
             if isinstance(error, LeaseTableThrottled):
                 self._hooks(Throttled(self.key, write.verb))
@@ -164,8 +167,11 @@ class HeldRow:
         if isinstance(result, Refused) and self._unsettled_since is None:
             return result.lease, None
         if isinstance(result, Unknown):
-            self._unsettled_since = min(sent, self._unsettled_since or sent)
+            self._leave_unsettled(sent)
         return (yield from self._read_row(deadline)), self._unsettled_since
+
+    def _leave_unsettled(self, sent: float) -> None:
+        self._unsettled_since = sent if self._unsettled_since is None else min(sent, self._unsettled_since)
 
     def _read_row(self, deadline: float) -> Generator[Look, Answer, Lease | None]:
         """The row by a consistent read, asked for until it is told or trust has run out."""

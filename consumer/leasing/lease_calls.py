@@ -50,16 +50,17 @@ OnEnd = Callable[["Writing"], None]
 class Writing:
     """One write on its way, and what it asks for now (None: it has ended). ``on_end`` is called once, at its end.
 
-    ``error`` is then what went wrong, if anything did.
+    ``error`` is then what went wrong, if anything did; ``was_abandoned``: nobody waited for how it ends.
     """
 
-    __slots__ = ("_has_written", "_on_end", "_steps", "ask", "error")
+    __slots__ = ("_has_written", "_on_end", "_steps", "ask", "error", "was_abandoned")
 
     def __init__(self, steps: Steps, on_end: OnEnd) -> None:
         self.ask: Send | Look | None = None
         self._steps = steps
         self._on_end = on_end
         self.error: LeaseLost | LeaseStoreError | None = None
+        self.was_abandoned = False
         self._has_written = False
         self._go_on(partial(next, steps))
 
@@ -83,7 +84,7 @@ class Writing:
     def abandon(self) -> None:
         """End it, if it has not ended: whoever carried it was cancelled."""
         if self.ask is not None:
-            self.ask = None
+            self.ask, self.was_abandoned = None, True
             self._steps.close()
             self._on_end(self)
 
@@ -122,8 +123,9 @@ class LeaseCalls:
                 each.abandon()
 
     def _parts(self, group: Sequence[Writing]) -> list[list[Writing]]:
-        """Who may share a call: looks, and sends whose trust ends at about one time, so that no time-out is cut."""
-        sends = {each: each.ask.until for each in group if isinstance(each.ask, Send)}
+        """Who may share a call: looks, and sends that may wait about as long for a reply: no time-out is cut."""
+        in_time = self._clock.monotonic() + self._timing.call_seconds
+        sends = {each: min(each.ask.until, in_time) for each in group if isinstance(each.ask, Send)}
         looks = [each for each in group if each not in sends]
         parts = [looks] if looks else []
         until = -math.inf

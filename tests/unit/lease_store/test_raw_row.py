@@ -57,6 +57,16 @@ async def test_a_reply_that_is_not_quite_json_is_read_all_the_same(bench: Bench)
     assert second.lease.extra == {"note": {"S": "\ud83d"}}
 
 
+async def test_bytes_that_are_no_text_cost_their_own_row_only(bench: Bench) -> None:
+    bodies = [json.dumps(to_item(lease)).encode() for lease in TAKEN]
+    bodies[1] = bodies[1].replace(b'"w1"', b'"w\xff"')
+    reply = b'{"Responses": [' + b", ".join(b'{"Item": ' + body + b"}" for body in bodies) + b"]}"
+    bench.server.will("BatchExecuteStatement", raw(200, reply))
+    first, second, third = await write(bench)
+    assert (first, third) == (Applied(TAKEN[0]), Applied(TAKEN[2]))
+    assert isinstance(second, Unknown)
+
+
 @pytest.mark.parametrize(
     "reply", [b'{"Responses": {}}', b'{"Responses": [1, 2, 3]}', b'{"Responses": ["a", null]}', b"[]"]
 )

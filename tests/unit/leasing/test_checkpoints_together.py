@@ -108,3 +108,39 @@ async def test_who_asked_and_went_away_leaves_no_turn_taken(play: Round) -> None
     await asyncio.wait({task})
     await store(play, leases, "6")[0]
     assert {held.lease.checkpoint for held in leases} == {Checkpoint("6")}
+
+
+@on_round
+async def test_a_checkpoint_that_was_given_up_on_may_be_in_the_table_and_is_not_told_as_stored(play: Round) -> None:
+    """Its counter is this tenure's own: the next write must not take it for somebody else's."""
+    leases = play.hold(A, B, C)
+    play.fates = ["lost, applied"]
+    task, heard = store(play, leases)
+    await play.until(0.5)
+    task.cancel()
+    await asyncio.wait({task})
+    assert heard == {}
+    await store(play, leases, "6")[0]
+    assert {(held.over, held.lease.checkpoint) for held in leases} == {(None, Checkpoint("6"))}
+
+
+@on_round
+async def test_those_whose_trust_ends_at_different_times_go_together_while_all_have_time_enough(play: Round) -> None:
+    leases = []
+    for number, key in enumerate((A, B, C, D)):
+        await play.until(float(number))
+        leases += play.hold(key)
+    await play.until(3.5)
+    await store(play, leases)[0]
+    assert play.sent == [(3.5, [A, B, C, D])]
+
+
+@on_round
+async def test_one_whose_trust_ends_soon_cuts_the_time_of_no_other(play: Round) -> None:
+    """It has a request of its own, which may wait for the reply no longer than that."""
+    leases = play.hold(A)
+    play.renewals._due.clear()  # as if its renewals failed
+    await play.until(TIMING.trust_seconds - 0.5)
+    leases += play.hold(B, C)
+    await store(play, leases)[0]
+    assert sorted(keys for _, keys in play.sent) == [[A], [B, C]]
