@@ -45,6 +45,7 @@ class HeldShards:
         self._leaving: set[asyncio.Task[None]] = set()
         self._signal = Signal(shared.clock)
         self._processed = 0
+        self._is_closed = False
         self._on_end = self._ended  # one for all of them
 
     def __len__(self) -> int:
@@ -68,7 +69,9 @@ class HeldShards:
         return tuple(sorted((consumer.status() for consumer in self), key=lambda shard: shard.shard_id))
 
     def begin(self, held: HeldLease) -> None:
-        """A tenure began."""
+        """A tenure began; once all were abandoned, nobody would end it, and its lease is left to expire."""
+        if self._is_closed:
+            return
         try:
             stream = self._identity_of(held.first_lease.stream)
             consumer = ShardConsumer(HeldTenure(held, self._door), stream, self._shared, on_end=self._on_end)
@@ -93,6 +96,7 @@ class HeldShards:
 
     async def abandon(self, within_seconds: float) -> None:
         """End all consumers; a thread that user code blocks is left to its fate, it is a daemon."""
+        self._is_closed = True
         self._shared.wheel.close()
         self._shared.openings.close()
         for consumer in tuple(self):
