@@ -298,3 +298,23 @@ def test_a_lease_lost_refusal_of_a_checkpoint_ends_the_tenure_before_the_tenure_
         assert user.log[-1] == "lease_lost"
 
     virtual(main)
+
+
+@pytest.mark.parametrize("part", ["life", "reader"])
+def test_a_task_that_others_cancel_ends_the_consumer_loudly(part):
+    """User code that cancels every task it finds: the lease would be renewed, and the shard read by nobody."""
+
+    async def main():
+        stage = Stage(FakeTenure(), FakeSource(records(1)), SlowRecorder)
+        hang = asyncio.Event()
+        task = stage.start()
+        await at(1)
+        if part == "reader":
+            stage.source.read = lambda *_: hang.wait()
+            await at(20)
+        (cancelled,) = [each for each in asyncio.all_tasks() if each.get_name() == f"shard-1 {part}"]
+        cancelled.cancel()
+        with pytest.raises(RuntimeError, match=f"shard-1 {part}.*not by its worker"):
+            await task
+
+    virtual(main)
