@@ -8,6 +8,7 @@ record, it can't change its size, and is left alone.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Final
 
 from consumer.clock import Clock
@@ -16,7 +17,10 @@ __all__ = ["Buffers"]
 
 # Bodies read ahead wait in their buffers; beyond this much, buffers are used once.
 _KNOWN_BYTES: Final = 128 * 1024 * 1024
+_KNOWN_BUFFERS: Final = 4096
 _KEPT_SECONDS: Final = 5.0
+# Thousands of small pages may be held at a time, and a look at each would cost more than a new buffer.
+_LOOKS: Final = 16
 
 
 class Buffers:
@@ -24,7 +28,7 @@ class Buffers:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._known: list[bytearray] = []
+        self._known: deque[bytearray] = deque(maxlen=_KNOWN_BUFFERS)
         self._bytes = 0
         self._used: set[int] = set()
         self._tidying: asyncio.TimerHandle | None = None
@@ -34,10 +38,13 @@ class Buffers:
 
         Nobody else gets them for as long as the view is there, or anything that was made from it without a copy.
         """
-        for buffer in self._known:
+        # The one used last comes first, it is warm; after it the one that was looked at longest ago.
+        for _ in range(min(len(self._known), _LOOKS)):
+            buffer = self._known[0]
             # A small page must not hold a large buffer for as long as its records live.
             if size <= len(buffer) <= 2 * size and _is_free(buffer):
                 break
+            self._known.rotate(-1)
         else:
             buffer = self._new(size)
         self._used.add(id(buffer))
@@ -54,15 +61,17 @@ class Buffers:
     def _new(self, size: int) -> bytearray:
         step = 1 << max(12, size.bit_length() - 3)  # eighths to quarters, so that pages of a kind fit one another's
         buffer = bytearray(-(-size // step) * step)
-        if self._bytes + len(buffer) <= _KNOWN_BYTES:
-            self._known.append(buffer)
+        if self._bytes + len(buffer) <= _KNOWN_BYTES and len(self._known) < _KNOWN_BUFFERS:
+            self._known.appendleft(buffer)
             self._bytes += len(buffer)
             if self._tidying is None:
                 self._tidying = self._clock.call_later(_KEPT_SECONDS, self._tidy)
         return buffer
 
     def _tidy(self) -> None:
-        self._known = [buffer for buffer in self._known if id(buffer) in self._used or not _is_free(buffer)]
+        kept = [buffer for buffer in self._known if id(buffer) in self._used or not _is_free(buffer)]
+        self._known.clear()
+        self._known.extend(kept)
         self._bytes = sum(map(len, self._known))
         self._used.clear()
         self._tidying = self._clock.call_later(_KEPT_SECONDS, self._tidy) if self._known else None

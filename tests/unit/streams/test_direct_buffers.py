@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
+from consumer.streams import direct_buffers
 from consumer.streams.direct_buffers import Buffers
 
 
@@ -97,9 +98,23 @@ def test_what_is_not_needed_for_some_seconds_is_given_back(buffers: Buffers, tim
     assert [id(buffer) for buffer in buffers._known] == [place_of(held)]
     del held
     timers.fire()
-    assert (buffers._known, buffers._bytes, timers.set) == ([], 0, []), "nothing is left to look after"
+    assert (list(buffers._known), buffers._bytes, timers.set) == ([], 0, []), "nothing is left to look after"
     buffers.take(100_000)
     assert len(timers.set) == 1
+
+
+def test_a_take_looks_at_a_few_of_many_and_comes_to_each_in_turn(
+    buffers: Buffers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [buffers.take(20_000) for _ in range(1000)]
+    looks = []
+    is_free = direct_buffers._is_free
+    monkeypatch.setattr(direct_buffers, "_is_free", lambda buffer: looks.append(buffer) or is_free(buffer))
+    buffers.take(20_000)
+    assert 0 < len(looks) <= 32
+    place = place_of(held.pop(500))
+    places = [place_of(view) for view in (buffers.take(20_000) for _ in range(200))]
+    assert place in places
 
 
 def test_no_more_than_so_much_is_kept(buffers: Buffers) -> None:
@@ -111,5 +126,5 @@ def test_no_more_than_so_much_is_kept(buffers: Buffers) -> None:
 def test_closing_forgets_them_and_their_timer(buffers: Buffers, timers: Timers) -> None:
     buffers.take(100_000)
     buffers.close()
-    assert (buffers._known, timers.cancelled) == ([], 1)
+    assert (list(buffers._known), timers.cancelled) == ([], 1)
     buffers.close()
