@@ -92,10 +92,14 @@ def a_lost_batch_stands(original: Function) -> Function:
     "consumer.leasing.lease_calls:LeaseCalls._send",
     rule="A statement that is refused under HTTP 200 is refused.",
     caught_by=("a renewal is a write that stands",),
+    failover=10.0,
     keys=12,
-    # Owners hear of hand-offs by refusals, since scans are late.
-    network=Calm(stale_seconds=3.0),
-    happenings=("start", "crash"),
+    # Owners hear of hand-offs by refusals, since they seldom see the table.
+    network=replace(Calm(), sites={"scan.refused": 0.6}),
+    work=replace(CALM_WORK, checkpoint=0.0),
+    phase=150.0,
+    pause=15.0,
+    happenings=("start", "drain"),
 )
 def a_refused_statement_stands(original: Function) -> Function:
     async def _send(self: Any, sends: Sequence[Send]) -> Any:
