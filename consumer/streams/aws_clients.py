@@ -22,6 +22,7 @@ from consumer.errors import ConfigError, StreamUnavailable
 from consumer.streams.aws_errors import Call, translate
 from consumer.streams.direct import DirectCalls
 from consumer.streams.direct_route import Route
+from consumer.streams.source import OPENINGS_AT_ONCE, READS_AT_ONCE
 from consumer.streams.wire import WirePage, decode_dynamodb, decode_kinesis
 from consumer.streams.wire_parser import PAGE, WireParser
 from lease_store.aws_session import own_session
@@ -39,8 +40,8 @@ _CONNECT_TIMEOUT_SECONDS: Final = 3.0
 _READ_TIMEOUT_SECONDS: Final = 10.0
 # The read time-out starts anew with every byte; this one does not.
 _CALL_TIMEOUT_SECONDS: Final = 20.0
-# Each read holds a connection for one round trip; some hundred shards share these.
-_POOL_CONNECTIONS: Final = 100
+# One for each read and each opening that a worker has under way, and some for its other calls.
+_POOL_CONNECTIONS: Final = READS_AT_ONCE + OPENINGS_AT_ONCE + 10
 _DECODERS: Final[Mapping[str, Callable[[bytes | memoryview], WirePage]]] = {
     "dynamodbstreams": decode_dynamodb,
     "kinesis": decode_kinesis,
