@@ -65,7 +65,7 @@ class Renewals:
         self._numbers = itertools.count()
         self._troubles: dict[str, _Trouble] = {}
         self._requests = 0
-        self._late_seconds = 0.0
+        self._late_until = -math.inf
         self._sleeps_until = -math.inf
         self._woken = asyncio.Event()
 
@@ -78,13 +78,17 @@ class Renewals:
 
         A worker that wins leases faster than it can keep them loses those it has; one that has lost all begins anew.
         """
-        late_seconds = self._late_seconds if self._due or self._requests else 0.0
-        if self._due:
-            at, _, held = self._due[0]
-            since = max(at, self._due_at(held))
-            if math.isfinite(since):
-                late_seconds = max(late_seconds, self._clock.monotonic() - since - self._timing.gather_seconds)
-        return late_seconds > self._timing.call_seconds
+        if not self._due:
+            return self._requests > 0 and self._was_late()
+        at, _, held = self._due[0]
+        return self._was_late() or self._is_late(max(at, self._due_at(held)))
+
+    def _is_late(self, due_at: float) -> bool:
+        return self._clock.monotonic() > due_at + self._timing.gather_seconds + self._timing.call_seconds
+
+    def _was_late(self) -> bool:
+        """Whether the last round was; not for ever, since where checkpoints stand for renewals no other may come."""
+        return self._clock.monotonic() < self._late_until
 
     async def run(self) -> None:
         """Renew until cancelled."""
@@ -100,7 +104,7 @@ class Renewals:
             group, at = self._next()
             if not group:
                 return at
-            self._late_seconds = self._clock.monotonic() - at if math.isfinite(at) else 0.0
+            self._late_until = self._clock.monotonic() + self._timing.renew_seconds if self._is_late(at) else -math.inf
             self._requests += 1
             self._spawn(self._renew(group))
         return math.inf
@@ -135,7 +139,7 @@ class Renewals:
         return min(max(held.renew_due_at, retry_at), held.trusted_until)
 
     def _put(self, held: HeldLease) -> None:
-        at = self._due_at(held)
+        at = max(self._due_at(held), self._clock.monotonic())  # what was settled from an old send has not waited here
         heapq.heappush(self._due, (at, next(self._numbers), held))
         if at < self._sleeps_until:
             self._woken.set()

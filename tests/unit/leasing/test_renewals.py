@@ -268,6 +268,27 @@ async def test_nothing_is_late_where_nothing_is_held_any_more(play: Round) -> No
 
 
 @on_round
+async def test_being_late_passes_where_checkpoints_stand_for_all_renewals(play: Round) -> None:
+    """No renewal is due any more that could go in time."""
+    play.fates = ["lost"] * 100
+
+    async def silent(keys: Sequence[str]) -> list[Any]:
+        await asyncio.Event().wait()
+        return []
+
+    play.bench.read_many = silent  # type: ignore[method-assign]
+    play.hold(*(f"{number:03d}" for number in range(401)))
+    await play.until(TRUST - 1.0)
+    (held,) = play.hold("new")
+    assert play.renewals.are_late()
+    for number in range(1, 12):
+        await play.until(TRUST - 1.0 + number)
+        await held.checkpoint(Checkpoint(str(number)))
+    assert held.over is None
+    assert not play.renewals.are_late()
+
+
+@on_round
 async def test_a_lost_reply_makes_nothing_late(play: Round) -> None:
     play.fates = ["lost", "lost"]
     play.hold(A, B, C)
