@@ -89,7 +89,11 @@ def _hooked_in(client: Any) -> str | None:
     service = client.meta.service_model.service_id.hyphenize()
     for event in _EVENTS:
         name = f"{event}.{service}.GetRecords"
-        for handler in _handlers(client.meta.events, name):
+        try:
+            handlers = _handlers(client.meta.events, name)
+        except (AttributeError, TypeError):
+            return "this botocore does not tell who listens to its events"
+        for handler in handlers:
             if not _is_of_libraries(handler):
                 return f"a handler is registered for {name}"
     return None

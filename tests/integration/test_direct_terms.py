@@ -91,6 +91,21 @@ async def test_a_client_certificate_stays_with_botocore(server: RawServer, caplo
             assert "through botocore, since the session's configuration has client_cert" in caplog.text
 
 
+async def test_where_botocore_keeps_its_listeners_elsewhere_calls_stay_with_it(
+    server: RawServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def moved(events: Any, name: str) -> list[Any]:
+        raise AttributeError("as of another version")
+
+    monkeypatch.setattr("consumer.streams.direct_terms._handlers", moved)
+    clients = clients_of(session_of())
+    with caplog.at_level("INFO", "leasehold.streams"):
+        async with clients.open():
+            assert (await read(clients)).next_iterator == "next"
+            assert clients.data_path == "plain"
+    assert "since this botocore does not tell who listens to its events" in caplog.text
+
+
 @pytest.mark.parametrize(("path", "way"), [("aws/kinesis/?a=b", "direct"), ("a b/", "plain")])
 async def test_an_endpoint_with_a_path_is_called_there(
     server: RawServer, monkeypatch: pytest.MonkeyPatch, path: str, way: str
