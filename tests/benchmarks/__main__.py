@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import signal
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -30,14 +31,14 @@ from tests.benchmarks.scale import (
 from tests.benchmarks.turns import Inexact, Pace
 
 MEASURES: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
-    "decoding": decoding.measure,
-    "reading": reading.measure,
     "idle_shards": idle_shards.measure,
-    "ten_thousand": ten_thousand.measure,
     "two_processes": two_processes.measure,
     "lease_writes": lease_writes.measure,
-    "looks": looks.measure,
     "start_up": start_up.measure,
+    "reading": reading.measure,
+    "decoding": decoding.measure,
+    "looks": looks.measure,
+    "ten_thousand": ten_thousand.measure,
 }
 """What is not measured in turns against others: each gives ``figures`` and ``goals`` (rows of ``results.goal_row``)."""
 
@@ -61,11 +62,13 @@ def main() -> int:
                 # One measure that can't be made does not take the others' figures with it.
                 failed.append(name)
                 progress(f"  failed: {type(error).__name__}: {error}")
+            if not arguments.only:
+                _write()  # a run that is interrupted leaves what it has measured
     except KeyboardInterrupt:
         progress("Interrupted; every process of it is gone.")
         return 130
     if not arguments.only:
-        _write()
+        print(report.page(*_stored()))
     return 1 if failed else 0
 
 
@@ -82,12 +85,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _measure(name: str, pace: Pace, only: list[str]) -> None:
-    command = results.command_line()
+    command, began = results.command_line(), time.monotonic()
+    facts = results.made(command)
     if name in MEASURES:
-        facts = results.made(command)
-        results.store(name, {**facts, **MEASURES[name]()})
+        found = {**facts, **MEASURES[name]()}
+    else:
+        found = {**facts, **side_by_side.measure(_COURSES[name], pace, only)}
+    found["took_seconds"] = round(time.monotonic() - began)
+    progress(f"  took {found['took_seconds']} s")
+    if name in MEASURES:
+        results.store(name, found)
         return
-    found = side_by_side.measure(_COURSES[name], pace, only, command)
     if only:
         print(report.contenders_table(found))
         return
@@ -95,15 +103,18 @@ def _measure(name: str, pace: Pace, only: list[str]) -> None:
     results.store("side_by_side", {each: courses[each] for each in _COURSES if each in courses})
 
 
-def _write() -> None:
-    """Tables into the terminal and the page, and the picture, from all that is stored."""
+def _stored() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What the last run of each course left, and the goals of all that was ever measured here."""
     courses = results.stored("side_by_side") or {}
     rows = side_by_side.goal_rows(courses)
     for name in MEASURES:
         rows += (results.stored(name) or {}).get("goals", [])
-    print(report.goals_table(rows))
-    for course in courses.values():
-        print(f"\n{report.contenders_table(course)}")
+    return courses, rows
+
+
+def _write() -> None:
+    """The tables into the page, and the picture, from all that is stored."""
+    courses, rows = _stored()
     page = partial(placed, table=report.page(courses, rows), begin=report.BEGIN, end=report.END)
     rewrite(_HERE / "README.md", page)
     if courses and importlib.util.find_spec("matplotlib"):

@@ -15,6 +15,7 @@ _OURS: Final = "#2f81f7"
 _OURS_VARIED: Final = "#79b0f5"
 _OTHERS: Final = "#8b949e"
 _LIMIT: Final = "#b08800"
+_COLOURS: Final = {"leasehold": _OURS, "plain": _OURS_VARIED, "tuned": _OURS_VARIED, "limit": _LIMIT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,7 @@ def draw(courses: Mapping[str, Mapping[str, Any]], path: Path) -> None:
         len(drawn), 1, figsize=(7.6, 0.27 * sum(heights) + 0.5), gridspec_kw={"height_ratios": heights}, squeeze=False
     )
     for (title, bars), axes in zip(drawn, panels[:, 0], strict=True):
-        colours = [
-            {"leasehold": _OURS, "plain": _OURS_VARIED, "tuned": _OURS_VARIED, "limit": _LIMIT}.get(bar.name, _OTHERS)
-            for bar in bars
-        ]
+        colours = [_COLOURS.get(bar.name, _OTHERS) for bar in bars]
         drawn_bars = axes.barh([bar.label for bar in bars], [bar.thousands for bar in bars], color=colours, height=0.7)
         axes.bar_label(drawn_bars, [bar.note for bar in bars], padding=4, color=_INK)
         axes.set_title(title, loc="left", fontsize=10, fontweight="bold", color=_INK)

@@ -13,7 +13,7 @@ from tests.benchmarks.contenders.java import JAVA
 from tests.benchmarks.contenders.registry import CONTENDERS, COURSES, OURS, Contender, Course
 from tests.benchmarks.processes import Canned, progress
 from tests.benchmarks.reckoning import figures_of, ratios_to
-from tests.benchmarks.results import goal_row, made
+from tests.benchmarks.results import goal_row
 from tests.benchmarks.turns import Pace, Race
 
 __all__ = ["ALL", "GOALS", "goal_rows", "measure"]
@@ -31,7 +31,7 @@ GOALS: Final[tuple[tuple[str, str, float], ...]] = (
 """Course, whom against, and at least how many times its records in a CPU second."""
 
 
-def measure(course: Course, pace: Pace, names: Sequence[str], command: str) -> dict[str, Any]:
+def measure(course: Course, pace: Pace, names: Sequence[str]) -> dict[str, Any]:
     """One course over all contenders that can run here, or those named and our own.
 
     Raises Inexact, RuntimeError and TimeoutError where the measure can't be made.
@@ -41,7 +41,6 @@ def measure(course: Course, pace: Pace, names: Sequence[str], command: str) -> d
     for name, reason in missing.items():
         progress(f"  without {name}: {reason}")
     present = [each for each in entered if each.name not in missing]
-    facts = made(command)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leasehold-benchmark-")))
         canned = stack.enter_context(Canned(folder))
@@ -52,7 +51,6 @@ def measure(course: Course, pace: Pace, names: Sequence[str], command: str) -> d
         race.run()
     figures = {name: figures_of(turns) for name, turns in race.turns.items()}
     return {
-        **facts,
         "title": course.title,
         "shards": course.stream.shards,
         "rounds": pace.rounds,

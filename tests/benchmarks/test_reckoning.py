@@ -81,9 +81,10 @@ def test_a_lost_a_doubled_and_a_swapped_record_are_seen_wherever_they_are(data: 
 def test_a_slot_counts_up_to_what_was_wrong_and_stays(tmp_path, capfd):
     slots = Slots.create(tmp_path / "counts", 2)
     contender = Slots(tmp_path / "counts")
+    assert slots.unread() == 2
     contender.hand_over(1, marks([0, 1, 2]), from_sequence_number)
     contender.hand_over(0, marks([0]), from_sequence_number)
-    assert (slots.total(), slots.wrong()) == (4, [])
+    assert (slots.total(), slots.unread(), slots.wrong()) == (4, 0, [])
     contender.hand_over(1, marks([4, 5]), from_sequence_number)
     contender.hand_over(1, marks([3, 4]), from_sequence_number)
     assert slots.wrong() == [1]

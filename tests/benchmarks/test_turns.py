@@ -11,13 +11,14 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.benchmarks.canned.places import stream_of
 from tests.benchmarks.contenders.registry import COURSES, LIMIT, Contender, Course, Places
 from tests.benchmarks.processes import Canned
 from tests.benchmarks.turns import Inexact, Pace, Race
 
 pytestmark = pytest.mark.integration
 
-COURSE = replace(COURSES[2], name="short")
+COURSE = replace(COURSES[2], name="short", stream=stream_of("busy-1"))
 PACE = Pace(rounds=2, window_seconds=0.1, settle_seconds=0.05)
 # It hands over a page a millisecond, and then the same one twice.
 DOUBLING = """

@@ -55,14 +55,14 @@ class _Runner:
         self.child = Child(contender.name, command, environment, folder)
         self.page = WorkerPage(places.http_port) if contender.data_path else None
 
-    def until_first_record(self) -> None:
-        """Raises RuntimeError or TimeoutError with its last words where it does not begin."""
-        deadline = time.monotonic() + self.contender.first_record_seconds
-        while not self.slots.total():
+    def until_begun(self) -> None:
+        """Until every shard was read. Raises RuntimeError or TimeoutError with its last words where that fails."""
+        deadline = time.monotonic() + self.contender.start_seconds
+        while unread := self.slots.unread():
             self.child.check()
             if time.monotonic() > deadline:
-                waited = self.contender.first_record_seconds
-                raise TimeoutError(f"{self.child.name}: no record in {waited:g} s.\n{self.child.last_words()}")
+                waited = f"{unread} shards were not read in {self.contender.start_seconds:g} s"
+                raise TimeoutError(f"{self.child.name}: {waited}.\n{self.child.last_words()}")
             time.sleep(0.02)
 
     def warm(self) -> None:
@@ -110,7 +110,7 @@ class Race:
                 progress(f"  {contender.name} starts")
                 runner = _Runner(contender, self.course, self.canned, self.ministack_url, self.folder)
                 starting.enter_context(runner.child)
-                runner.until_first_record()
+                runner.until_begun()
                 runner.warm()
                 runner.child.stop()
                 self._runners.append(runner)

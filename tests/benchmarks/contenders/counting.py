@@ -99,6 +99,10 @@ class Slots:
         """Records handed over so far."""
         return sum(map(abs, self._counts))
 
+    def unread(self) -> int:
+        """How many shards nothing was handed over from."""
+        return sum(1 for count in self._counts if not count)
+
     def wrong(self) -> list[int]:
         """Slots where something was lost, doubled or swapped."""
         return [slot for slot, count in enumerate(self._counts) if count < 0]

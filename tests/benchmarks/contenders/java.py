@@ -68,7 +68,7 @@ JAVA: Final = (
         ("payload",),
         _contender("kcl"),
         missing=_missing,
-        first_record_seconds=_KCL_START_SECONDS,
+        start_seconds=_KCL_START_SECONDS,
         turn_factor=3.0,
         warm_cpu_seconds=_WARM_CPU_SECONDS,
         tables_in="ministack",

@@ -45,10 +45,10 @@ class Places:
 class Contender:
     """``command`` is given the course and the places; ``missing`` says in a sentence why it can't run here.
 
-    ``first_record_seconds`` is how long it may take to begin, ``warm_cpu_seconds`` how much of its own CPU time it
-    reads for before its first turn. Its turns last ``turn_factor`` times those of others, where it is slow to get going
-    again. ``tables_in`` is where its lease calls go: the canned server's tables, or ministack. ``data_path`` is the way
-    by which a worker of ours must say that it reads; None for all others.
+    ``start_seconds`` is how long it may take to read from every shard, ``warm_cpu_seconds`` how much of its own CPU
+    time it reads for before its first turn. Its turns last ``turn_factor`` times those of others, where it is slow to
+    get going again. ``tables_in`` is where its lease calls go: the canned server's tables, or ministack. ``data_path``
+    is the way by which a worker of ours must say that it reads; None for all others.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Contender:
     touches: tuple[str, ...]
     command: Callable[[Course, Places], list[str]]
     missing: Callable[[], str | None] = lambda: None
-    first_record_seconds: float = 30.0
+    start_seconds: float = 60.0
     warm_cpu_seconds: float = 1.5
     turn_factor: float = 1.0
     tables_in: str = "canned"
