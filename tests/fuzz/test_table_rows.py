@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -22,8 +24,9 @@ from lease_store.coordination import LeaderLock, coordination_to_item
 from lease_store.errors import InvalidRow
 from lease_store.item import Row, canonical, from_item, item_of, table_scan, to_item
 from lease_store.lease import Lease
+from lease_store.lease_wire import plain_lease
 from lease_store.memory import MemoryLeaseStore
-from tests.fuzz.mutations import attribute_values, integers, row_names, sequence_numbers
+from tests.fuzz.mutations import attribute_values, integers, mutated, row_names, sequence_numbers
 
 pytestmark = pytest.mark.usefixtures("nothing_logged")
 
@@ -107,6 +110,39 @@ def test_a_row_is_read_or_refused_and_one_that_is_read_loses_nothing(item: dict[
         if says_something and name in written:
             assert canonical(written[name]) == canonical(value), name
         assert name in written or not says_something, f"{name} was dropped"
+
+
+FULL = Lease(
+    key="shardId-000000000001",
+    counter=7,
+    owner="a",
+    checkpoint_owner="b",
+    checkpoint=Checkpoint("100000000000000000001", 3),
+    parents=("shardId-0", "shardId-00"),
+    children=("shardId-2", "shardId-3"),
+    hash_range=("0", str(2**127)),
+    throughput_kbps=Decimal("12.5"),
+    stream="clicks@1",
+    start_at=Decimal(1795000000),
+    created_at="1795-a",
+    taken_back=6,
+    app="orders",
+    rules="2.x",
+    newcomer="c",
+)
+
+
+@given(mutated(to_item(FULL)), st.none() | st.binary(min_size=1, max_size=2), st.integers(0, 10**4))
+@settings(max_examples=400)
+def test_a_row_read_from_its_bytes_is_what_the_codec_reads_or_is_left_to_it(
+    row: Any, cut: bytes | None, at: int
+) -> None:
+    body = json.dumps(row).encode()
+    if cut is not None:
+        at %= len(body)
+        body = body[:at] + cut + body[at + len(cut) :]
+    lease = plain_lease(body)
+    assert lease is None or lease == from_item(json.loads(body))
 
 
 @given(
