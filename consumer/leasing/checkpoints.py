@@ -43,19 +43,16 @@ class Checkpoints:
         )
 
     async def _group(self, group: Sequence[Wanted], told: Told) -> None:
-        async with self._requests:
-            begun, alone = list[Writing](), list[Wanted]()
+        async with asyncio.TaskGroup() as alone, self._requests:
+            begun = list[Writing]()
             for held, checkpoint in group:
                 ended = partial(_tell, told, held)
                 writing = held.begin_checkpoint(checkpoint, ended, together=len(group) > 1)
                 if writing is None:
-                    alone.append((held, checkpoint))
+                    alone.create_task(self._alone((held, checkpoint), told))
                 else:
                     begun.append(writing)
-            waiting = [asyncio.ensure_future(self._alone(each, told)) for each in alone]
             await self._calls.carry(begun)
-        if waiting:
-            await asyncio.gather(*waiting)
 
     async def _alone(self, wanted: Wanted, told: Told) -> None:
         held, checkpoint = wanted

@@ -111,6 +111,21 @@ async def test_who_asked_and_went_away_leaves_no_turn_taken(play: Round) -> None
 
 
 @on_round
+async def test_who_went_away_leaves_nobody_waiting_for_a_turn(play: Round) -> None:
+    a, b, c = play.hold(A, B, C)
+    await a._turn.take()
+    play.fates = ["lost"]
+    task, heard = store(play, [a, b, c])
+    await play.until(0.1)
+    task.cancel()
+    await asyncio.wait({task})
+    a._turn.give_back()
+    await play.until(1.0)
+    assert heard == {}
+    assert [keys for _, keys in play.sent] == [[B, C]]
+
+
+@on_round
 async def test_a_checkpoint_that_was_given_up_on_may_be_in_the_table_and_is_not_told_as_stored(play: Round) -> None:
     """Its counter is this tenure's own: the next write must not take it for somebody else's."""
     leases = play.hold(A, B, C)
