@@ -117,6 +117,7 @@ class Renewals:
             at, number, held = self._due[0]
             if held.over is not None:
                 heapq.heappop(self._due)
+                self._troubles.pop(held.key, None)
             elif (later := self._due_at(held)) > at:  # a checkpoint was a heartbeat, or the last attempt failed
                 heapq.heapreplace(self._due, (later, number, held))
             elif group and at > group[0][0] + self._timing.gather_seconds:

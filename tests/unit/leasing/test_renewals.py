@@ -224,6 +224,18 @@ async def test_a_lease_that_is_over_is_forgotten(play: Round) -> None:
 
 
 @on_round
+async def test_nothing_is_remembered_of_renewals_that_failed_once_their_lease_is_over(play: Round) -> None:
+    a, b = play.hold(A, B)
+    play.fates = [lambda write: LeaseTableThrottled()]
+    await play.until(R + 0.01)
+    assert play.renewals._troubles.keys() == {A, B}
+    a.end("lost")
+    await play.until(3 * R)
+    assert b.over is None
+    assert play.renewals._troubles == {}
+
+
+@on_round
 async def test_no_lease_costs_a_task(play: Round) -> None:
     await asyncio.sleep(0)
     before = len(asyncio.all_tasks())
