@@ -23,6 +23,7 @@ _RETRY_FIRST_SECONDS = 0.1
 _RETRY_LIMIT_SECONDS = 5.0
 _TRUST_POLL_SECONDS = 0.1
 _STAGE = "checkpointing"
+_QUIET_TICKS = 5
 
 
 class CheckpointWriter:
@@ -129,24 +130,33 @@ class CheckpointWriter:
         """Write until everything stands, or the lease is lost."""
         try:
             while self.wanted > self.stored or self._to_prepare:
-                pause = self._due_at - self._scope.shared.clock.monotonic()
-                at_tick = pause > 0 and not await self._scope.until(self._is_urgent, pause)
+                is_urgent = await self._scope.until(self._is_urgent, self._pause_seconds())
                 # What is wanted comes first: it would remove what is prepared.
-                await (self._store_wanted(at_tick) if self.wanted > self.stored else self._prepare_next())
+                await (self._store_wanted(is_urgent) if self.wanted > self.stored else self._prepare_next())
         except LeaseLost:
             self._standing.request_stop("lost")
             self.close()
         self._is_writing = False
 
+    def _pause_seconds(self) -> float:
+        """Until the tick; a shard that has stored nothing for some of them is quiet, and does not wait for one."""
+        shared = self._scope.shared
+        now = shared.clock.monotonic()
+        if self._due_at <= now < self._due_at + _QUIET_TICKS * shared.config.checkpoint_interval_seconds:
+            self._due_at = shared.rounds.next_tick()
+        return max(0.0, self._due_at - now)
+
     def _is_urgent(self) -> bool:
         return self._flushing or bool(self._waiters or self._to_prepare)
 
-    async def _store_wanted(self, at_tick: bool) -> None:
-        """One attempt, at the tick with those of other shards. Raises LeaseLost."""
+    async def _store_wanted(self, is_urgent: bool) -> None:
+        """One attempt, with those of other shards where somebody does not wait for it. Raises LeaseLost."""
         target, rounds = self.wanted, self._scope.shared.rounds
-        self._due_at = rounds.next_tick()
-        write = rounds.store(self._tenure, target) if at_tick else self._tenure.checkpoint(target)
-        if await self._attempt(write, target):
+        write = self._tenure.checkpoint(target) if is_urgent else rounds.store(self._tenure, target)
+        if not await self._attempt(write, target):
+            self._due_at = -math.inf  # again at once, when its pause is over
+        else:
+            self._due_at = rounds.next_tick()
             self.stored = target
             self._tell_of_inherited(target)
             self._scope.shared.hooks(CheckpointStored(self._scope.shard_id, target.sequence_number))

@@ -291,6 +291,13 @@ class Stage:
             self.consumer.abandon()
             await uninterrupted(self._until_ended())
             raise
+        finally:
+            await uninterrupted(self._close())
+
+    async def _close(self) -> None:
+        """What was the worker's and not the consumer's: a round of checkpoints that is under way."""
+        self.shared.rounds.close()
+        await asyncio.gather(*self.shared.rounds._rounds, return_exceptions=True)
 
     async def _until_ended(self) -> None:
         await asyncio.wait({self.ended})

@@ -141,9 +141,9 @@ def test_shards_that_were_busy_at_different_moments_store_at_the_same_ticks():
         await at(0.35)
         later.consumer.begin()
         await at(7)
-        ticks = [round(when, 3) for when, _ in first.rounds]
+        ticks = [round(when, 3) for when, _ in first.rounds[1:]]  # from the second on: both were quiet before
         assert len(ticks) >= 5
-        assert [round(when, 3) for when, _ in later.rounds][:5] == ticks[:5]
+        assert [round(when, 3) for when, _ in later.rounds[1:]][:5] == ticks[:5]
         for stage in (first, later):
             stage.tenure.ask("drain")
             await stage.ended

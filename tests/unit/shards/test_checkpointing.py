@@ -36,8 +36,8 @@ def test_checkpoints_are_coalesced_to_one_an_interval_and_the_last_is_stored_too
     gaps = [later - earlier for earlier, later in pairwise(times)]
     assert gaps[0] < 1.0 + 0.01, "the next one goes at the worker's tick"
     assert gaps[1:] == [pytest.approx(1.0)] * 3
-    assert stage.rounds == stage.tenure.stored[1:], "and there, with whatever other shards store"
-    assert stage.tenure.stored[0] == (pytest.approx(0.1), "1"), "a quiet shard's first move is stored at once"
+    assert stage.rounds == stage.tenure.stored, "with whatever other shards store"
+    assert stage.tenure.stored[0] == (pytest.approx(0.1, abs=0.02), "1"), "a quiet shard's first move is stored at once"
     assert stage.tenure.stored[-1][1] == "35", "and the last one when it falls silent again"
     assert times[-1] < 4.2
     assert [fact.sequence_number for fact in stage.of(CheckpointStored)] == [
@@ -80,6 +80,36 @@ def test_a_failing_table_holds_up_no_delivery_and_the_write_is_tried_until_it_st
 
     stage = virtual_stage([records(n) for n in range(1, 21)], Paced, act)
     assert len(stage.of(CheckpointFailed)) == 10
+
+
+def test_a_write_that_failed_is_tried_again_after_its_pause_however_long_the_interval_is():
+    async def act(stage, task):
+        stage.tenure.checkpoint_errors.extend([LeaseStoreError("throttled")] * 3)
+        await at(5)
+        assert [number for _, number in stage.tenure.stored] == ["1"]
+
+    virtual_stage([records(1)], Sink, act, checkpoint_interval_seconds=60.0)
+
+
+def test_only_a_shard_that_has_been_quiet_for_some_ticks_does_not_wait_for_the_next():
+    seen = []
+
+    class Noted(Sink):
+        async def process_records(self, records, checkpointer):
+            seen.append(asyncio.get_running_loop().time())
+
+    async def act(stage, task):
+        await at(2.3)
+        stage.source.script.append(records(2))
+        await at(30)
+        stage.source.script.append(records(3))
+        await at(60)
+
+    stage = virtual_stage([records(1)], Noted, act, checkpoint_interval_seconds=2.0)
+    first, second, third = (when - seen for (when, _), seen in zip(stage.tenure.stored, seen, strict=True))
+    assert first < 0.02
+    assert second > 0.1, "it has stored a short while ago: with the others, at the tick"
+    assert third < 0.02
 
 
 def test_a_table_that_hangs_holds_up_no_delivery_and_shows_as_stuck():

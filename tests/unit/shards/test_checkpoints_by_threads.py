@@ -90,6 +90,22 @@ async def test_a_plain_checkpoint_under_way_when_the_lease_is_lost_raises_and_fr
     assert [type(error) for error in results] == [LeaseLost]
 
 
+@pytest.mark.parametrize("end", [RuntimeError("The lease loop is not running."), asyncio.CancelledError()], ids=repr)
+async def test_a_write_that_ends_with_the_lease_loop_frees_the_thread_that_waits_for_it(monkeypatch, end):
+    def step(batch, checkpointer):
+        checkpointer.checkpoint()
+
+    async def act(stage, ended):
+        async def checkpoint(place):
+            raise end
+
+        stage.tenure.checkpoint = checkpoint
+        await ended.wait()
+
+    with pytest.raises(RuntimeError):
+        await plain(step, act, monkeypatch)
+
+
 async def test_cancelling_waits_for_a_thread_that_waits_for_its_checkpoint(monkeypatch):
     def step(batch, checkpointer):
         checkpointer.checkpoint()
