@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from importlib.machinery import PathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 
 __all__ = ["foreign_packages", "main"]
 
@@ -31,13 +31,22 @@ def foreign_packages() -> list[str]:
             )
             continue
         places = list(spec.submodule_search_locations or ())
-        if not any(os.path.isfile(os.path.join(place, mark)) for place in places):  # pathlib takes 5 ms to import
+        if not any(_holds(spec, os.path.join(place, mark)) for place in places):  # pathlib takes 5 ms to import
             where = spec.origin or ", ".join(places)
             found.append(
                 f"{where} is a foreign package named {name!r}, which hides Leasehold's own; rename it, or take its "
                 "folder off PYTHONPATH (Leasehold appends the working directory to the module path by itself)."
             )
     return found
+
+
+def _holds(spec: ModuleSpec, path: str) -> bool:
+    """Whether a package has the file, also where it lies in an archive."""
+    try:
+        spec.loader.get_data(path)  # type: ignore[union-attr]  # whatever has none holds nothing of ours
+    except (AttributeError, OSError):
+        return False
+    return True
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
@@ -262,4 +263,13 @@ def test_a_foreign_package_that_hides_ours_is_refused_by_its_path(
 def test_a_foreign_package_after_ours_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "consumer.py").touch()
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    assert entry.foreign_packages() == []
+
+
+def test_leasehold_in_an_archive_is_no_foreign_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    archive = tmp_path / "leasehold.pyz"
+    with zipfile.ZipFile(archive, "w") as packed:
+        for path in ("consumer/__init__.py", "consumer/cli/main.py", "lease_store/__init__.py", "lease_store/verbs.py"):
+            packed.writestr(path, "")
+    monkeypatch.syspath_prepend(archive)
     assert entry.foreign_packages() == []
