@@ -24,30 +24,29 @@ from tests.benchmarks.scale.stage import FAILOVER_SECONDS, Span, Stage, Worker, 
 
 __all__ = ["measure"]
 
-_SHARDS: Final = 1000
-_ROUNDS: Final = 9
 _WINDOW_SECONDS: Final = FAILOVER_SECONDS / 2
 _BOTO3_SECONDS: Final = 1.5
 _START_SECONDS: Final = 180.0
 _SETTLE_SECONDS: Final = 2 * FAILOVER_SECONDS
 _BOTO3_SHARDS: Final = 16
+_LOOP_STARTS_SECONDS: Final = 30.0
 
 
-def measure() -> dict[str, Any]:
-    """1,000 idle shards, and one idle poll of theirs beside boto3's."""
+def measure(shards: int = 1000, rounds: int = 9, settle_seconds: float = _SETTLE_SECONDS) -> dict[str, Any]:
+    """``shards`` that are idle, and one idle poll of theirs beside boto3's."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leasehold-benchmark-")))
         flags = ("--failover-seconds", f"{FAILOVER_SECONDS:g}")
-        _, worker = stack.enter_context(Stage(folder).serving("idle", f"idle-{_SHARDS}", *flags))
-        started = worker.until_reading(_SHARDS, _START_SECONDS)
+        _, worker = stack.enter_context(Stage(folder).serving("idle", f"idle-{shards}", *flags))
+        started = worker.until_reading(shards, _START_SECONDS)
         loop = stack.enter_context(_Loop(stack.enter_context(Canned(_made(folder / "boto3"))), folder))
-        time.sleep(_SETTLE_SECONDS)
+        time.sleep(settle_seconds)
         spans, loops = [], []
-        for number in range(_ROUNDS):
+        for number in range(rounds):
             spans.append(worker.watch(_WINDOW_SECONDS))
             loops.append(loop.microseconds_a_poll())
-            progress(f"  round {number + 1} of {_ROUNDS}: {_told(spans[-1])}, boto3 {loops[-1]:.0f} us a poll")
-        figures = _figures(spans, loops, worker) | {"start_seconds": round(started, 1)}
+            progress(f"  round {number + 1} of {rounds}: {_told(spans[-1])}, boto3 {loops[-1]:.0f} us a poll")
+        figures = _figures(spans, loops, worker) | {"shards": shards, "start_seconds": round(started, 1)}
     return {"figures": figures, "goals": _goals(figures)}
 
 
@@ -61,11 +60,16 @@ class _Loop(Child):
         own = {"BENCH_SERVICE": "kinesis", "BENCH_STREAM": f"idle-{_BOTO3_SHARDS}", "BENCH_TOUCH": "payload"}
         command = [sys.executable, "-m", "tests.benchmarks.contenders.boto3_loop"]
         super().__init__("boto3", command, {**environment(canned), **own, COUNTER: str(counter)}, folder)
-        time.sleep(3.0)  # imports, the first calls
+        deadline = time.monotonic() + _LOOP_STARTS_SECONDS
+        while self._polls() < _BOTO3_SHARDS:
+            self.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"The boto3 loop does not poll.\n{self.last_words()}")
+            time.sleep(0.05)
         self.stop()
 
     def _polls(self) -> int:
-        return int(self._canned.counts()["calls"]["kinesis.GetRecords"])
+        return int(self._canned.counts()["calls"].get("kinesis.GetRecords", 0))
 
     def microseconds_a_poll(self) -> float:
         """A turn of its own."""
@@ -91,7 +95,6 @@ def _figures(spans: list[Span], loops: list[float], worker: Worker) -> dict[str,
     seconds = sum(span.seconds for span in spans)
     poll, boto3 = (lower_quartile(each) for each in ([span.microseconds_a_poll for span in spans], loops))
     return {
-        "shards": _SHARDS,
         "share_of_a_core": round(lower_quartile([span.core_share for span in spans]), 3),
         "median_share_of_a_core": round(statistics.median(span.core_share for span in spans), 3),
         "resident_megabytes": round(worker.resident_megabytes(), 1),
@@ -99,19 +102,19 @@ def _figures(spans: list[Span], loops: list[float], worker: Worker) -> dict[str,
         "lease_writes_a_second": round(sum(span.lease_writes for span in spans) / seconds, 1),
         "lease_requests_a_second": round(sum(span.lease_requests for span in spans) / seconds, 2),
         "tenures_ended": worker.metric("leasehold_tenures_ended_total"),
-        "data_path": worker.page.data_path(),
+        "data_path": "direct" if worker.metric('leasehold_data_path{path="direct"}') else "plain",
         "microseconds_a_poll": round(poll, 1),
         "boto3_microseconds_a_poll": round(boto3, 1),
         "poll_ratio_to_boto3": round(poll / boto3, 3),
         "server_share_of_a_core": round(sum(span.server_cpu_seconds for span in spans) / seconds, 3),
-        "rounds": _ROUNDS,
+        "rounds": len(spans),
     }
 
 
 def _goals(figures: dict[str, Any]) -> list[dict[str, Any]]:
-    title = "1,000 idle shards at 1 poll/s, failover 10 s"
+    title = f"{figures['shards']:,} idle shards at 1 poll/s, failover 10 s"
     poll = "an idle poll in the running worker, against boto3's"
-    polled = figures["polls_a_second"] / _SHARDS
+    polled = figures["polls_a_second"] / figures["shards"]
     return [
         goal_row(poll, figures["poll_ratio_to_boto3"], 0.25, "x", at_least=False),
         goal_row(f"{title}: CPU", figures["share_of_a_core"], 0.35, "core", at_least=False),
