@@ -81,6 +81,10 @@ class CheckpointRounds:
         except Exception as error:
             for _, stored in wanted.values():
                 _settle(stored, error)
+        except asyncio.CancelledError:
+            for _, stored in wanted.values():
+                stored.cancel()
+            raise
 
 
 def _settle(stored: asyncio.Future[None], error: BaseException | None) -> None:

@@ -136,6 +136,9 @@ class CheckpointWriter:
         except LeaseLost:
             self._standing.request_stop("lost")
             self.close()
+        except BaseException:
+            self.close()  # a thread may wait for its checkpoint, and the end of all for the thread
+            raise
         self._is_writing = False
 
     def _pause_seconds(self) -> float:

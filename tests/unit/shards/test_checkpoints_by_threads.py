@@ -33,13 +33,15 @@ async def plain(step, act, monkeypatch):
     threads = DaemonThreads(2)
     stage = Stage(FakeTenure(), FakeSource(records(1, 2, 3)), User, checkpointing="manual", threads=threads)
     task = stage.start()
-    async with asyncio.timeout(20):
-        await act(stage, ended)
-        stage.tenure.ask("lost")
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
-    threads.close()
+    try:
+        async with asyncio.timeout(20):
+            await act(stage, ended)
+            stage.tenure.ask("lost")
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.result()
+    finally:
+        threads.close()
     return stage, results
 
 
