@@ -135,11 +135,13 @@ def as_seen(write: Write, lease: Lease) -> Write:
 
     Its condition is then counter = c, L, P and checkpoint as seen: a hand-off started meanwhile refuses it, and shows
     the row. PartiQL's plainest words are enough for that; what alternatives it takes in the condition of an UPDATE is
-    nowhere written.
+    nowhere written, nor what it says to the removal of what is not there: only what ``lease`` has is removed.
     """
     owners = (_as_seen("leaseOwner", lease.owner), _as_seen("checkpointOwner", lease.checkpoint_owner))
     place = Is("checkpoint", {"S": lease.checkpoint.sequence_number})
-    return dataclasses.replace(write, expects=(_counter(lease), *owners, place))
+    stored = to_item(lease) if write.removes else {}
+    removes = tuple(name for name in write.removes if name in stored)
+    return dataclasses.replace(write, expects=(_counter(lease), *owners, place), removes=removes)
 
 
 def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint, throughput_kbps: float | None = None) -> Write:

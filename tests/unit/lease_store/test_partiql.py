@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
 
 from lease_store import verbs
-from lease_store.lease import Lease, share_values
+from lease_store.checkpoint import Checkpoint
+from lease_store.lease import Lease, PendingCheckpoint, share_values
 from lease_store.partiql import render_statement
 from lease_store.writes import Absent, ActualOwner, Below, Is, IsNot, Write
 
@@ -54,3 +56,23 @@ def test_values_that_are_equal_are_shared_and_nothing_else_changes() -> None:
     assert renewed.key is known.key
     assert renewed.stream is known.stream
     assert renewed.owner is not known.owner
+
+
+@pytest.mark.parametrize(
+    ("lease", "removed"),
+    [
+        (Lease(key="k", counter=7, owner="me"), []),
+        (
+            Lease(key="k", counter=7, owner="me", pending_checkpoint=PendingCheckpoint(Checkpoint("9"), b"mine")),
+            ["pendingCheckpoint", "pendingCheckpointSubSequenceNumber", "pendingCheckpointState"],
+        ),
+        (
+            Lease(key="k", counter=7, owner="me", extra={"pendingCheckpoint": {"NULL": True}}),
+            ["pendingCheckpoint"],
+        ),
+    ],
+)
+def test_an_owners_write_as_seen_removes_only_what_is_there(lease: Lease, removed: list[str]) -> None:
+    """What PartiQL says to the removal of anything else is nowhere written, and the counter pins the row."""
+    write = verbs.as_seen(verbs.set_checkpoint(lease, "me", Checkpoint("9")), lease)
+    assert re.findall(r'REMOVE "(\w+)"', render_statement(write, "t")["Statement"]) == removed
