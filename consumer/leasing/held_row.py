@@ -119,7 +119,11 @@ class HeldRow:
             if sent >= deadline:
                 self._expire("its write was not known to stand before trust ran out")
             write = verbs.as_seen(write, self.lease) if together else write
-            result = yield from self._attempt(write, sent, deadline, ends)
+            try:
+                result = yield from self._attempt(write, deadline, ends)
+            except GeneratorExit:  # whoever carried it has gone: it may have been applied, or may yet be
+                self._leave_unsettled(sent)
+                raise
             if isinstance(result, Applied) and result.lease is not None:
                 self._settled(result.lease, sent, extends_trust and not ends)
                 break
@@ -140,14 +144,11 @@ class HeldRow:
             self.end("released" if write.verb == "release" else "handed_off")
         return True
 
-    def _attempt(self, write: Write, sent: float, deadline: float, ends: bool) -> Generator[Send, Answer, WriteResult]:
+    def _attempt(self, write: Write, deadline: float, ends: bool) -> Generator[Send, Answer, WriteResult]:
         if ends:
             self.trusted_until = _NEVER
         try:
             result = yield Send(write, deadline)
-        except GeneratorExit:  # whoever carried it has gone: it may have been applied, or may yet be
-            self._leave_unsettled(sent)
-            raise
         except LeaseStoreError as error:
             if isinstance(error, LeaseTableThrottled):
                 self._hooks(Throttled(self.key, write.verb))
