@@ -34,7 +34,7 @@ class CheckpointRounds:
     ) -> None:
         self._store_many = store_many
         self._clock = clock
-        self._interval = interval_seconds
+        self.interval_seconds = interval_seconds
         self._phase = random.uniform(0.0, interval_seconds)
         self._context = context
         self._wanted: dict[Tenure, tuple[Checkpoint, asyncio.Future[None]]] = {}
@@ -44,9 +44,9 @@ class CheckpointRounds:
     def next_tick(self) -> float:
         """When the next one is (monotonic): within the interval."""
         now = self._clock.monotonic()
-        if not self._interval:
+        if not self.interval_seconds:
             return now
-        return (math.floor((now - self._phase) / self._interval) + 1) * self._interval + self._phase
+        return (math.floor((now - self._phase) / self.interval_seconds) + 1) * self.interval_seconds + self._phase
 
     async def store(self, tenure: Tenure, checkpoint: Checkpoint) -> None:
         """As ``tenure.checkpoint``, together with all that are asked for within a few milliseconds."""

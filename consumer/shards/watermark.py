@@ -31,7 +31,7 @@ class CheckpointWriter:
 
     ``advance`` (automatic) says what may be stored, ``store`` (manual) what must be. A task of its own does the writing
     while there is something to write, so that a slow or failing table never holds up delivery. The first move of a
-    quiet shard is written at once, later ones at the worker's next tick, one an interval, together with those of its
+    quiet shard is written at once, later ones at the worker's ticks, one an interval, together with those of its
     other shards: a shard that falls silent has its last place stored, too.
     """
 
@@ -69,7 +69,7 @@ class CheckpointWriter:
         self.is_closed = False
 
     def advance(self, to: Checkpoint) -> None:
-        """Everything up to ``to`` is done; stored within the interval. A place below an earlier one changes nothing."""
+        """Everything up to ``to`` is done; stored within an interval, or two after a quiet time. A place below an earlier one changes nothing."""
         if to > self.wanted:
             self.wanted = to
             self._write_soon()
@@ -130,9 +130,13 @@ class CheckpointWriter:
         """Write until everything stands, or the lease is lost."""
         try:
             while self.wanted > self.stored or self._to_prepare:
-                is_urgent = await self._scope.until(self._is_urgent, self._pause_seconds())
+                pause = self._pause_seconds()
+                is_urgent = await self._scope.until(self._is_urgent, pause)
                 # What is wanted comes first: it would remove what is prepared.
-                await (self._store_wanted(is_urgent) if self.wanted > self.stored else self._prepare_next())
+                if self.wanted > self.stored:
+                    await self._store_wanted(is_urgent, at_tick=pause > 0 and not is_urgent)
+                else:
+                    await self._prepare_next()
         except LeaseLost:
             self._standing.request_stop("lost")
             self.close()
@@ -152,14 +156,15 @@ class CheckpointWriter:
     def _is_urgent(self) -> bool:
         return self._flushing or bool(self._waiters or self._to_prepare)
 
-    async def _store_wanted(self, is_urgent: bool) -> None:
+    async def _store_wanted(self, is_urgent: bool, *, at_tick: bool) -> None:
         """One attempt, with those of other shards where somebody does not wait for it. Raises LeaseLost."""
         target, rounds = self.wanted, self._scope.shared.rounds
         write = self._tenure.checkpoint(target) if is_urgent else rounds.store(self._tenure, target)
         if not await self._attempt(write, target):
             self._due_at = -math.inf  # again at once, when its pause is over
         else:
-            self._due_at = rounds.next_tick()
+            # Between ticks, the next one may be near: no two within an interval.
+            self._due_at = rounds.next_tick() + (0.0 if at_tick else rounds.interval_seconds)
             self.stored = target
             self._tell_of_inherited(target)
             self._scope.shared.hooks(CheckpointStored(self._scope.shard_id, target.sequence_number))

@@ -34,8 +34,8 @@ def test_checkpoints_are_coalesced_to_one_an_interval_and_the_last_is_stored_too
     stage = virtual_stage([records(n) for n in range(1, 36)], Paced, act, checkpoint_interval_seconds=1.0)
     times = [when for when, _ in stage.tenure.stored]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert gaps[0] < 1.0 + 0.01, "the next one goes at the worker's tick"
-    assert gaps[1:] == [pytest.approx(1.0)] * 3
+    assert 1.0 - 1e-9 <= gaps[0] < 2.0, "the next one goes at a tick of the worker, an interval later at the earliest"
+    assert gaps[1:] == [pytest.approx(1.0)] * len(gaps[1:])
     assert stage.rounds == stage.tenure.stored, "with whatever other shards store"
     assert stage.tenure.stored[0] == (pytest.approx(0.1, abs=0.02), "1"), "a quiet shard's first move is stored at once"
     assert stage.tenure.stored[-1][1] == "35", "and the last one when it falls silent again"
