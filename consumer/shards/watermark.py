@@ -69,7 +69,10 @@ class CheckpointWriter:
         self.is_closed = False
 
     def advance(self, to: Checkpoint) -> None:
-        """Everything up to ``to`` is done; stored within an interval, or two after a quiet time. A place below an earlier one changes nothing."""
+        """Everything up to ``to`` is done; stored within an interval, or two after a quiet time.
+
+        A place below an earlier one changes nothing.
+        """
         if to > self.wanted:
             self.wanted = to
             self._write_soon()
