@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from urllib.parse import urlsplit
 
+from aiohappyeyeballs import start_connection
 from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, SSLError
 
 from consumer.clock import Clock
@@ -91,7 +93,7 @@ class Connections:
         return None
 
     async def _connect(self, until: float) -> Connection:
-        """A new connection, in a task of its own: asyncio loses a socket where a race of addresses is cancelled."""
+        """A new connection, in a task of its own: ``close`` waits for it, also where its caller does not any more."""
         opening = asyncio.get_running_loop().create_task(self._open(until))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
@@ -106,13 +108,14 @@ class Connections:
         loop = asyncio.get_running_loop()
         try:
             async with self._clock.timeout(left_seconds):
+                addresses = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                # Not asyncio's own race of addresses: cancelled, it loses the socket that has just won.
+                connected = await start_connection(addresses, happy_eyeballs_delay=0.25)
                 _, connection = await loop.create_connection(
                     lambda: Connection(self._url, self._buffers, self._read_timeout_seconds, clock=self._clock),
-                    self._host,
-                    self._port,
+                    sock=connected,
                     ssl=self._tls,
                     server_hostname=self._host if self._tls is not None else None,
-                    happy_eyeballs_delay=0.25,
                 )
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=self._url, error=error) from error

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
+import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -201,6 +204,38 @@ async def test_a_call_cancelled_while_it_connects_leaves_no_connection(
         await task
     await server.until(lambda: server.ended == [0])
     assert server.asked == []
+
+
+def block() -> None:
+    """As user code does that forgets that it runs on a loop."""
+    time.sleep(0.04)
+
+
+async def test_a_connection_that_stands_when_its_time_is_up_is_closed_and_not_left_to_the_collector(
+    server: RawServer,
+) -> None:
+    """A loop that user code has blocked finds both at once: the socket is connected, and the time-out has passed."""
+    late = Connections(
+        server.url,
+        None,
+        clock=SystemClock(),
+        limit=2,
+        connect_timeout_seconds=0.03,
+        read_timeout_seconds=0.25,
+        kept_seconds=60.0,
+    )
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        # Which step the loop is late at is not known from here.
+        for steps in range(1, 12):
+            asking = asyncio.create_task(ask(late))
+            for _ in range(steps):
+                await asyncio.sleep(0.002)
+            block()
+            await asyncio.gather(asking, return_exceptions=True)
+        await late.close()
+        gc.collect()
+    assert [warning for warning in heard if warning.category is ResourceWarning] == []
 
 
 async def test_what_nobody_asked_for_ends_an_idle_connection(server: RawServer, connections: Connections) -> None:
