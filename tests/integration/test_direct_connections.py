@@ -208,7 +208,7 @@ async def test_a_call_cancelled_while_it_connects_leaves_no_connection(
 
 def block() -> None:
     """As user code does that forgets that it runs on a loop."""
-    time.sleep(0.04)
+    time.sleep(0.03)
 
 
 async def test_a_connection_that_stands_when_its_time_is_up_is_closed_and_not_left_to_the_collector(
@@ -219,20 +219,20 @@ async def test_a_connection_that_stands_when_its_time_is_up_is_closed_and_not_le
         server.url,
         None,
         clock=SystemClock(),
-        limit=2,
+        limit=20,
         connect_timeout_seconds=0.03,
         read_timeout_seconds=0.25,
         kept_seconds=60.0,
     )
+
+    async def block_again_and_again() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0.001)
+            block()
+
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
-        # Which step the loop is late at is not known from here.
-        for steps in range(1, 12):
-            asking = asyncio.create_task(ask(late))
-            for _ in range(steps):
-                await asyncio.sleep(0.002)
-            block()
-            await asyncio.gather(asking, return_exceptions=True)
+        await asyncio.gather(block_again_and_again(), *(ask(late) for _ in range(20)), return_exceptions=True)
         await late.close()
         gc.collect()
     assert [warning for warning in heard if warning.category is ResourceWarning] == []
