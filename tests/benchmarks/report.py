@@ -52,6 +52,7 @@ def contenders_table(course: Mapping[str, Any]) -> str:
             f"{each['records_per_cpu_second']:,} | {'' if ratio is None else f'{_text(ratio)} x'} | "
             f"{each['least_server_idle_share']:.0%} |"
         )
+    lines += [f"| {name} {why} | | | | | |" for name, why in course.get("left", {}).items()]
     lines += [f"| {name} | - | - | - | {reason} | - |" for name, reason in course["missing"].items()]
     return "\n".join(lines)
 

@@ -62,6 +62,7 @@ def measure(course: Course, pace: Pace, names: Sequence[str]) -> dict[str, Any]:
         },
         "ratios": ratios_to(OURS.name, figures),
         "missing": missing,
+        "left": race.left,
     }
 
 

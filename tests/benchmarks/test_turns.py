@@ -62,9 +62,22 @@ def test_a_turn_is_from_page_to_page_and_nobody_else_moves_in_it(canned: Canned,
         assert all(turn.records and turn.records % 1000 == 0 and turn.cpu_seconds > 0 for turn in turns)
 
 
-def test_a_doubled_record_ends_the_race(canned: Canned, tmp_path: Path):
-    with race(canned, tmp_path, contender("doubling", DOUBLING)) as running, pytest.raises(Inexact, match="doubling"):
+def test_a_doubled_record_of_ours_ends_the_race(canned: Canned, tmp_path: Path):
+    ours = replace(contender("doubling", DOUBLING), data_path="direct")
+    with race(canned, tmp_path, ours) as running:
+        running._runners[0].page = None  # it has none
+        with pytest.raises(Inexact, match="doubling"):
+            running.run()
+
+
+def test_another_that_doubles_a_record_leaves_the_race_with_the_turns_it_had(canned: Canned, tmp_path: Path):
+    limit = replace(LIMIT, warm_cpu_seconds=0.0)
+    with race(canned, tmp_path, contender("doubling", DOUBLING), limit) as running:
+        running.pace = Pace(rounds=8, window_seconds=0.02, settle_seconds=0.01)
         running.run()
+        assert [runner.contender.name for runner in running._runners] == ["limit"]
+    assert "left in round" in running.left["doubling"]
+    assert 0 < len(running.turns["doubling"]) < len(running.turns["limit"]) == 8
 
 
 def test_a_contender_that_ends_is_named_with_its_last_words(canned: Canned, tmp_path: Path):

@@ -86,7 +86,7 @@ class _Runner:
     def check(self) -> None:
         """Raises Inexact with what it was that came out of order."""
         if wrong := self.slots.wrong():
-            raise Inexact(f"{self.child.name}, shards {wrong[:5]}:\n{self.child.last_words()}")
+            raise Inexact(f"{self.child.name}: shards {wrong[:5]} are inexact.\n{self.child.last_words()}")
 
 
 @dataclass(slots=True)
@@ -101,6 +101,7 @@ class Race:
     pace: Pace
     turns: dict[str, list[Turn]] = field(default_factory=lambda: defaultdict(list))
     rejected: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    left: dict[str, str] = field(default_factory=dict)
     _stack: ExitStack = field(default_factory=ExitStack)
     _runners: list[_Runner] = field(default_factory=list)
 
@@ -121,14 +122,29 @@ class Race:
         self._stack.close()
 
     def run(self) -> None:
-        """All rounds; ``turns`` holds the valid ones. Raises Inexact, RuntimeError, TimeoutError."""
+        """All rounds; ``turns`` holds the valid ones. Raises Inexact, RuntimeError, TimeoutError.
+
+        A worker of ours that is inexact ends the race. Another contender leaves it, with the turns it has had: the KCL
+        repeats records, as it may, where being stopped has cost it a lease.
+        """
         for number in range(self.pace.rounds):
-            for runner in self._runners:
-                self._turn(runner)
+            for runner in tuple(self._runners):
+                try:
+                    self._turn(runner)
+                except Inexact as error:
+                    if runner.contender.data_path or not self.turns[runner.contender.name]:
+                        raise
+                    self._leave(runner, f"left in round {number + 1} with {error}")
             lasts = {name: turns[-1] for name, turns in self.turns.items()}
             costs = "  ".join(f"{name} {turn.microseconds:.2f}" for name, turn in lasts.items())
             idle = min(turn.server_idle_share for turn in lasts.values())
             progress(f"  round {number + 1} of {self.pace.rounds}, us a record: {costs}; server idle >= {idle:.0%}")
+
+    def _leave(self, runner: _Runner, why: str) -> None:
+        progress(f"  {runner.contender.name} {why}")
+        self.left[runner.contender.name] = why.splitlines()[0]
+        self._runners.remove(runner)
+        runner.child.end()
 
     def _turn(self, runner: _Runner) -> None:
         """A valid turn; what the server limited is made again."""
