@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -23,7 +24,9 @@ from consumer.errors import (
     StreamUnreachable,
 )
 
-__all__ = ["Backoff", "RateLimit", "is_transient", "retrying"]
+__all__ = ["Backoff", "RateLimit", "Trouble", "is_transient", "retrying"]
+
+_TOLD_EVERY_SECONDS: Final = 60.0
 
 ResultT = TypeVar("ResultT")
 
@@ -71,6 +74,33 @@ class Backoff:
     def reset(self) -> None:
         """Success: the next failure starts small again."""
         self._ceiling_seconds = self._first_seconds
+
+
+class Trouble:
+    """Attempts at one thing that fail one after the other, for hours where it must be; thrown away after a success.
+
+    ``retry_at`` (monotonic): no further attempt before.
+    """
+
+    __slots__ = ("_backoff", "_told_at", "retry_at")
+
+    def __init__(self, random: Random, first_seconds: float, limit_seconds: float) -> None:
+        self.retry_at = -math.inf
+        self._backoff = Backoff(random, first_seconds, limit_seconds)
+        self._told_at = -math.inf
+
+    def put_off(self, now: float, *, least_seconds: float = 0.0) -> float:
+        """The pause after a failure at the instant ``now``: longer and longer, and ``least_seconds`` in any case."""
+        pause = least_seconds + self._backoff.next_seconds()
+        self.retry_at = now + pause
+        return pause
+
+    def is_to_be_told(self, now: float) -> bool:
+        """Whether to log the failure of the instant ``now``: the first one, and then one a minute."""
+        is_due = now - self._told_at >= _TOLD_EVERY_SECONDS
+        if is_due:
+            self._told_at = now
+        return is_due
 
 
 async def retrying(

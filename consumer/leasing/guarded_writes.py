@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Final
 
 from consumer.errors import LeaseLost
 from consumer.leasing.leases import Leases
-from consumer.retry import Backoff
+from consumer.retry import Trouble
 from lease_store.errors import LeaseStoreError, LeaseTableAccessDenied, LeaseTableCredentials
 
 __all__ = ["GuardedWrites"]
@@ -22,7 +20,6 @@ _log = logging.getLogger("leasehold.leasing")
 _MOST_WRITES_AT_ONCE: Final = 16
 _SHORTEST_PAUSE_SECONDS: Final = 0.2
 _LONGEST_PAUSE_SECONDS: Final = 5.0
-_TOLD_EVERY_SECONDS: Final = 60.0
 
 
 class GuardedWrites:
@@ -32,18 +29,17 @@ class GuardedWrites:
         self._leases = leases
         self._places = asyncio.Semaphore(_MOST_WRITES_AT_ONCE)
         self._alone: set[tuple[str, str]] = set()
-        self._not_before: dict[str, float] = {}
-        self._troubles: dict[str, _Trouble] = {}
+        self._troubles: dict[str, Trouble] = {}
 
     def not_before(self, key: str) -> float:
         """From when on (my clock) a write for this lease may be tried again; 0 where none has failed."""
-        return self._not_before.get(key, 0.0)
+        trouble = self._troubles.get(key)
+        return 0.0 if trouble is None else trouble.retry_at
 
     def forget_all_but(self, keys: AbstractSet[str]) -> None:
         """Shards come and go for as long as a worker lives, and what it noted of each must go with it."""
-        for noted in (self._not_before, self._troubles):
-            for key in noted.keys() - keys:
-                del noted[key]
+        for key in self._troubles.keys() - keys:
+            del self._troubles[key]
 
     async def run(self, key: str, work: Callable[[], Awaitable[object]]) -> None:
         """Run one write among few at once; what fails is left to the next scan or expiry, after a pause."""
@@ -51,7 +47,6 @@ class GuardedWrites:
         try:
             async with self._places:
                 await work()
-            self._not_before.pop(key, None)
             self._troubles.pop(key, None)
         except LeaseLost:
             return
@@ -87,17 +82,7 @@ class GuardedWrites:
         """Try again later and later; say so once a minute, for a table may refuse for hours."""
         leases = self._leases
         now = leases.clock.monotonic()
-        trouble = self._troubles.setdefault(key, _Trouble(Backoff(leases.random, 0.4, _LONGEST_PAUSE_SECONDS)))
-        pause = _SHORTEST_PAUSE_SECONDS + trouble.backoff.next_seconds()
-        self._not_before[key] = now + pause
-        if now - trouble.told_at >= _TOLD_EVERY_SECONDS:
-            trouble.told_at = now
+        trouble = self._troubles.setdefault(key, Trouble(leases.random, 0.4, _LONGEST_PAUSE_SECONDS))
+        pause = trouble.put_off(now, least_seconds=_SHORTEST_PAUSE_SECONDS)
+        if trouble.is_to_be_told(now):
             _log.warning("A lease write for shard %s failed and is tried again in %.1f s: %s", key, pause, error)
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """Lease writes for one shard that fail one after the other."""
-
-    backoff: Backoff
-    told_at: float = -math.inf

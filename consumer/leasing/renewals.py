@@ -14,7 +14,6 @@ import logging
 import math
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -24,7 +23,7 @@ from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_calls import LeaseCalls, Writing
 from consumer.leasing.timing import LeaseTiming
 from consumer.leasing.waiting import wait_for
-from consumer.retry import Backoff
+from consumer.retry import Trouble
 from lease_store.errors import LeaseStoreError
 
 __all__ = ["Renewals"]
@@ -33,16 +32,6 @@ _log = logging.getLogger("leasehold.leasing")
 
 # With those of checkpoints, as many as the table's connections: a request's time-out runs while it waits for one.
 _MOST_REQUESTS: Final = 16
-_TOLD_EVERY_SECONDS: Final = 60.0
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """Renewals of one lease that fail one after the other."""
-
-    backoff: Backoff
-    retry_at: float = -math.inf
-    told_at: float = -math.inf
 
 
 class Renewals:
@@ -63,7 +52,7 @@ class Renewals:
         self._spawn = spawn
         self._due: list[tuple[float, int, HeldLease]] = []
         self._numbers = itertools.count()
-        self._troubles: dict[str, _Trouble] = {}
+        self._troubles: dict[str, Trouble] = {}
         self._requests = 0
         self._late_until = -math.inf
         self._sleeps_until = -math.inf
@@ -187,8 +176,7 @@ class Renewals:
         """Try again later and later; say so once a minute, for a table may refuse for long."""
         now = self._clock.monotonic()
         longest = min(1.0, self._timing.renew_seconds)
-        trouble = self._troubles.setdefault(held.key, _Trouble(Backoff(self._random, 0.05, longest)))
-        trouble.retry_at = now + trouble.backoff.next_seconds()
-        if now - trouble.told_at >= _TOLD_EVERY_SECONDS:
-            trouble.told_at = now
+        trouble = self._troubles.setdefault(held.key, Trouble(self._random, 0.05, longest))
+        trouble.put_off(now)
+        if trouble.is_to_be_told(now):
             _log.warning("Could not renew the lease of shard %s, trying again: %s", held.key, error)

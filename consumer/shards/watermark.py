@@ -11,7 +11,7 @@ from typing import Any
 from consumer.errors import LeaseLost, LeaseStoreError
 from consumer.hooks import CheckpointFailed, CheckpointStored
 from consumer.leasing.tenure import Tenure
-from consumer.retry import Backoff
+from consumer.retry import Trouble
 from consumer.shards.scope import Scope
 from consumer.shards.standing import Standing
 from lease_store.checkpoint import Checkpoint
@@ -36,7 +36,6 @@ class CheckpointWriter:
     """
 
     __slots__ = (
-        "_backoff",
         "_due_at",
         "_flushing",
         "_inherited",
@@ -45,6 +44,7 @@ class CheckpointWriter:
         "_standing",
         "_tenure",
         "_to_prepare",
+        "_trouble",
         "_waiters",
         "is_closed",
         "stored",
@@ -55,7 +55,7 @@ class CheckpointWriter:
         self._tenure = tenure
         self._scope = scope
         self._standing = standing
-        self._backoff: Backoff | None = None
+        self._trouble: Trouble | None = None
         self._waiters: list[tuple[Checkpoint, Future[None]]] = []
         self._to_prepare: list[tuple[Checkpoint, bytes | None, Future[None]]] = []
         self._inherited = tenure.lease.pending_checkpoint
@@ -206,9 +206,20 @@ class CheckpointWriter:
             self._scope.progress.end(_STAGE)
             raise
         except LeaseStoreError as error:
-            if self._backoff is None:
-                self._backoff = Backoff(self._scope.shared.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
-            pause = self._backoff.next_seconds()
+            await self._pause_after(error, target)
+            return False
+        self._trouble = None
+        self._scope.progress.end(_STAGE)
+        return True
+
+    async def _pause_after(self, error: LeaseStoreError, target: Checkpoint) -> None:
+        """A pause before the next attempt; says so once a minute, for a table may refuse for hours."""
+        shared = self._scope.shared
+        if self._trouble is None:
+            self._trouble = Trouble(shared.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
+        now = shared.clock.monotonic()
+        pause = self._trouble.put_off(now)
+        if self._trouble.is_to_be_told(now):
             _log.warning(
                 "Shard %s: checkpoint %s was not stored (%s); delivery goes on, the write is tried again in %.1f s. "
                 "Until it stands, a restart repeats the records after %s.",
@@ -218,12 +229,8 @@ class CheckpointWriter:
                 pause,
                 self.stored,
             )
-            self._scope.shared.hooks(CheckpointFailed(self._scope.shard_id, type(error).__name__))
-            await self._scope.shared.clock.sleep(pause)
-            return False
-        self._backoff = None
-        self._scope.progress.end(_STAGE)
-        return True
+        shared.hooks(CheckpointFailed(self._scope.shard_id, type(error).__name__))
+        await shared.clock.sleep(pause)
 
     def _settle_waiters(self) -> None:
         done = [future for to, future in self._waiters if to <= self.stored]

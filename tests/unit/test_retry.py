@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from consumer import errors
 from consumer.errors import LeaseholdError, StreamAccessDenied, StreamThrottled, StreamUnavailable
-from consumer.retry import Backoff, RateLimit, is_transient, retrying
+from consumer.retry import Backoff, RateLimit, Trouble, is_transient, retrying
 
 TRANSIENT = {
     "LeaseTableThrottled",
@@ -206,3 +207,19 @@ def test_no_window_ever_holds_more_calls_than_allowed(gaps: list[float], burst: 
 def test_a_rate_limit_out_of_range_is_refused(rate: float, burst: int) -> None:
     with pytest.raises(ValueError, match="rate limit"):
         RateLimit(StepClock(), rate, burst)
+
+
+def test_trouble_puts_off_longer_and_longer_and_is_told_once_a_minute() -> None:
+    trouble = Trouble(Random(1), 0.1, 5.0)
+    now, pauses, told = 0.0, [], []
+    while now < 200.0:
+        if trouble.is_to_be_told(now):
+            told.append(now)
+        pauses.append(trouble.put_off(now, least_seconds=0.5))
+        assert trouble.retry_at == now + pauses[-1]
+        now = trouble.retry_at
+    assert told[0] == 0.0
+    assert len(told) == 4
+    assert all(60.0 <= later - earlier < 66.0 for earlier, later in pairwise(told))
+    assert 0.5 <= pauses[0] <= 0.6
+    assert 2.0 < max(pauses) <= 5.5

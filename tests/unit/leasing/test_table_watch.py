@@ -56,11 +56,11 @@ async def test_what_was_noted_of_a_shard_goes_with_its_row(bench: Bench) -> None
     await watch.scan()
     watch.rules.apply_takes()  # half of them are the peer's by plan and get a grace, the other half is throttled
     await settle(spawned)
-    assert len(watch.rules._taking._grace) == len(watch.writes._not_before) == 2
+    assert len(watch.rules._taking._grace) == len(watch.writes._troubles) == 2
     for lease in bench.rows().leases[1:]:
         bench._tables["leases"].pop(lease.key)
     await watch.scan()
-    assert len(watch.rules._taking._grace) + len(watch.writes._not_before) == 1
+    assert len(watch.rules._taking._grace) + len(watch.writes._troubles) == 1
 
 
 @on_bench
