@@ -22,7 +22,7 @@ from tests.chaos.recording import Recording, Spoilt, Stopped
 from tests.chaos.streams import carry_out, stream_of
 from tests.integration.ledger import CLOCK, Ledger
 from tests.integration.process_stage import Process, Processes
-from tests.integration.table_history import is_refused, stored_by
+from tests.integration.table_history import refused, stored_by
 
 __all__ = ["FAILOVER_SECONDS", "ROUND_SECONDS", "Campaign"]
 
@@ -184,10 +184,8 @@ class Campaign:
         return proxy
 
     def _note(self, name: str, exchange: Exchange) -> None:
-        self.recording.refused += is_refused(exchange)
-        stored = stored_by(name, exchange)
-        if stored is not None:
-            self.recording.writes.append(stored)
+        self.recording.refused += refused(exchange)
+        self.recording.writes += stored_by(name, exchange)
 
     # -- a round
 

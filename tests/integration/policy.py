@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from consumer.testing.proxy import Exchange
 from tests.house.tree import ROOT
+from tests.integration.table_writes import table_of
 
 __all__ = ["Policy"]
 
@@ -36,14 +37,11 @@ class Policy:
 
         ``tables`` is the ARN that table names are put behind; ``otherwise`` what a call without one is about.
         """
-        operation, table = call.request.operation, call.fields.get("TableName")
+        operation, table = call.request.operation, table_of(call)
         if operation == "BatchExecuteStatement":
-            # What is allowed is a kind of statement; ours name one table each, between quotes.
+            # What is allowed is a kind of statement.
             operation = "PartiQLUpdate"
-            (table,) = {each["Statement"].split('"')[1] for each in call.fields["Statements"]}
             assert all(each["Statement"].startswith("UPDATE ") for each in call.fields["Statements"])
-        elif operation == "BatchGetItem":
-            (table,) = call.fields["RequestItems"]
         right = f"dynamodb:{operation}"
         of = otherwise if table is None else tables + table
         if "IndexName" in call.fields:

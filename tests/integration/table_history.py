@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,14 +10,15 @@ from math import inf
 from consumer.testing.proxy import Exchange, Proxy
 from lease_store.item import lease_of
 from lease_store.lease import Lease
+from tests.integration.table_writes import writes_of
 
 __all__ = [
     "Stored",
     "by_row",
     "early_ends",
     "is_named",
-    "is_refused",
     "is_take",
+    "refused",
     "stored_by",
     "table_history",
     "wrong_writes",
@@ -39,23 +39,16 @@ class Stored:
     answered_at: float = 0.0
 
 
-def stored_by(name: str, exchange: Exchange) -> Stored | None:
-    """What one exchange of the worker ``name`` left in the table; None where that is no lease row."""
-    if exchange.reply is None or exchange.reply.status != 200:
-        return None
-    if exchange.request.operation == "UpdateItem":
-        item = json.loads(exchange.reply.body).get("Attributes")
-    elif exchange.request.operation == "PutItem":
-        item = exchange.fields["Item"]
-    else:
-        return None
-    lease = lease_of(item) if item else None
-    return None if lease is None else Stored(name, lease, exchange.at, exchange.answered_at or exchange.at)
+def stored_by(name: str, exchange: Exchange) -> list[Stored]:
+    """The lease rows that one exchange of the worker ``name`` left in the table."""
+    leases = [lease_of(write.row) for write in writes_of(exchange) if write.error is None and write.row]
+    answered_at = exchange.answered_at or exchange.at
+    return [Stored(name, lease, exchange.at, answered_at) for lease in leases if lease is not None]
 
 
-def is_refused(exchange: Exchange) -> bool:
-    """Whether the table refused a write because its condition did not hold."""
-    return exchange.reply is not None and b"ConditionalCheckFailedException" in exchange.reply.body
+def refused(exchange: Exchange) -> int:
+    """How many writes the table refused because their conditions did not hold."""
+    return sum(write.is_refused for write in writes_of(exchange))
 
 
 def by_row(writes: Iterable[Stored]) -> dict[str, list[Stored]]:
@@ -74,8 +67,8 @@ def by_row(writes: Iterable[Stored]) -> dict[str, list[Stored]]:
 
 def table_history(proxies: Mapping[str, Proxy]) -> dict[str, list[Stored]]:
     """Every accepted write to each lease, in order; ``proxies`` stand before the table, one a worker, by its name."""
-    writes = [stored_by(name, exchange) for name, proxy in proxies.items() for exchange in proxy.exchanges]
-    rows = by_row(stored for stored in writes if stored is not None)
+    exchanges = ((name, exchange) for name, proxy in proxies.items() for exchange in proxy.exchanges)
+    rows = by_row(stored for name, exchange in exchanges for stored in stored_by(name, exchange))
     return {history[0].lease.key: history for history in rows.values()}
 
 

@@ -22,6 +22,7 @@ from consumer.worker import Outcome, Worker
 from lease_store.coordination import ClientVersion, coordination_to_item
 from lease_store.dynamodb import DynamoDBLeaseStore
 from tests.integration.policy import Policy
+from tests.integration.table_writes import table_of
 
 pytestmark = pytest.mark.integration
 
@@ -95,7 +96,7 @@ async def test_a_leader_and_its_follower_need_no_right_beyond_the_policy(
     policy = Policy({"REGION": "us-east-1", "ACCOUNT": "000000000000", "LEASE_TABLE": app, "APP": app})
     assert {policy.lacks(call, tables=TABLES) for call in calls} == {None}
     # The evidence is worth something: one led, where the layout says, and had the index made.
-    asked = {(call.request.operation, call.fields["TableName"]) for call in calls}
+    asked = {(call.request.operation, table_of(call)) for call in calls}
     locks, metrics = f"{app}-CoordinatorState", f"{app}-WorkerMetricStats"
     assert {("PutItem", locks), ("UpdateItem", locks), ("DeleteItem", locks), ("PutItem", metrics)} <= asked
     assert {("UpdateTable", app), ("Query", app)} <= asked

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from consumer.testing.proxy import Exchange
 from lease_store.checkpoint import Checkpoint
 from tests.integration.ledger import Note, records
+from tests.integration.table_writes import RowWrite, row_key, writes_of
 
-__all__ = ["LEGACY", "Passage", "Reign", "passages", "reigns", "row_key", "setbacks", "unexpected_errors"]
+__all__ = ["LEGACY", "Passage", "Reign", "passages", "reigns", "setbacks", "unexpected_errors"]
 
 _WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem"})
 _SHOWN: Final = 160
@@ -89,13 +89,6 @@ def _is_whole_scan(exchange: Exchange) -> bool:
     return fields.get("Segment") == 0 if is_java else not fields.get("Segment")
 
 
-def row_key(fields: Mapping[str, Any]) -> str | None:
-    """The key of the row that a write names, in whichever of the three tables."""
-    item = fields.get("Key") or fields.get("Item") or {}
-    named = item.get("leaseKey") or item.get("key") or item.get("wid") or {}
-    return named.get("S")
-
-
 def passages(notes: Iterable[Note]) -> list[Passage]:
     """Each change of who is given a shard's records, in the order of time."""
     last: dict[str, Note] = {}
@@ -112,11 +105,10 @@ def setbacks(told: Iterable[Told]) -> list[str]:
     """Accepted writes that put a lease's checkpoint below an earlier one, whoever wrote it."""
     stored: dict[str, list[tuple[str, Checkpoint]]] = {}
     for name, exchange in told:
-        if exchange.reply is None or exchange.reply.status != 200 or exchange.request.operation not in _WRITES:
-            continue
-        position, key = _checkpoint(exchange), row_key(exchange.fields)
-        if position is not None and key is not None:
-            stored.setdefault(key, []).append((name, position))
+        for write in writes_of(exchange):
+            position = _checkpoint(exchange, write)
+            if position is not None and write.key is not None:
+                stored.setdefault(write.key, []).append((name, position))
     return [
         f"{key}: {later} by {name} after {earlier}"
         for key, history in stored.items()
@@ -125,15 +117,18 @@ def setbacks(told: Iterable[Told]) -> list[str]:
     ]
 
 
-def _checkpoint(exchange: Exchange) -> Checkpoint | None:
-    """The checkpoint that a write stores: in the KCL's parameters, or as the row that a write of ours returns."""
+def _checkpoint(exchange: Exchange, write: RowWrite) -> Checkpoint | None:
+    """The checkpoint that a change of a row stores: in the KCL's parameters, or in the row that a write of ours tells.
+
+    A row's first one is none of these: a row that was deleted and made anew may begin earlier.
+    """
+    if write.error is not None or exchange.request.operation == "PutItem":
+        return None
     updates = exchange.fields.get("AttributeUpdates")
     if updates is not None:
         row = {name: each["Value"] for name, each in updates.items() if "Value" in each}
-    elif exchange.reply is not None and exchange.request.operation == "UpdateItem":
-        row = json.loads(exchange.reply.body).get("Attributes") or {}
     else:
-        row = {}
+        row = dict(write.row or {})
     if "checkpoint" not in row:
         return None
     return Checkpoint(row["checkpoint"]["S"], int(row.get("checkpointSubSequenceNumber", {}).get("N", 0)))

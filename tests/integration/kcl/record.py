@@ -20,12 +20,13 @@ from typing import Any, Final
 from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Exchange
 from tests.integration.kcl.aggregate import aggregate
-from tests.integration.kcl.evidence import LEGACY, row_key
+from tests.integration.kcl.evidence import LEGACY
 from tests.integration.kcl.happenings import leader_now
 from tests.integration.kcl.java import EDITIONS
 from tests.integration.kcl.mixed_stage import MixedFleet, Row, mixed_fleet
 from tests.integration.kcl.timers import QUICK
 from tests.integration.ledger import CLOCK
+from tests.integration.table_writes import row_key
 
 __all__ = ["kind_of", "main"]
 

@@ -89,6 +89,21 @@ def test_a_checkpoint_that_goes_back_is_found_whoever_wrote_it() -> None:
     assert len(setbacks([stored("ada", 1.0, "9", 3), stored("ada", 2.0, "9", 1)])) == 1
 
 
+def test_a_checkpoint_that_goes_back_in_a_batch_is_found_and_a_refused_one_did_not_go_anywhere() -> None:
+    row = {"leaseKey": {"S": "s0"}, "checkpoint": {"S": "8"}, "checkpointSubSequenceNumber": {"N": "0"}}
+    in_the_way = {"Error": {"Code": "ConditionalCheckFailed", "Message": "no", "Item": row}}
+
+    def batch(answer: dict[str, Any]) -> Told:
+        other = {"Item": row | {"leaseKey": {"S": "s1"}}}
+        reply = {"Responses": [other, answer]}
+        return told("bob", 2.0, "BatchExecuteStatement", java=False, Statements=[{}, {}], reply=reply)
+
+    (found,) = setbacks([stored("ada", 1.0, "9"), batch({"Item": row})])
+    assert found.startswith("s0: ")
+    assert "by bob" in found
+    assert setbacks([stored("ada", 1.0, "9"), batch(in_the_way)]) == []
+
+
 def test_only_error_lines_without_another_reason_are_left_and_each_once() -> None:
     log = "12:00:00.000 [main] INFO a - fine\n12:00:01.000 [main] ERROR b.C - bad\n12:00:02.000 [x] ERROR b.C - bad\n"
     assert error_lines(log) == ["b.C - bad", "b.C - bad"]
