@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from itertools import pairwise
 from typing import Final
 
 from tests.integration.kcl.evidence import passages, reigns
@@ -66,9 +67,8 @@ async def stopped(play: Play, leaving: Process, what: str) -> None:
     async with play.step(f"SIGTERM to {what}") as figures:
         told_at = leaving.send(signal.SIGTERM)
         await leaving.end(fleet.timers.patience_seconds)
-        if shards:  # a KCL 2.7.2 may have a finished one alone
-            took = await fleet.until_read_elsewhere(shards, leaving.name, told_at, fleet.timers.patience_seconds)
-            figures["takeover"] = round(max(took.values()), 2)
+        took = await fleet.until_read_elsewhere(shards, leaving.name, told_at, fleet.timers.patience_seconds)
+        figures["takeover"] = round(max(took.values(), default=0.0), 2)
         figures["silence"] = longest_silence(fleet, leaving.name, told_at)
 
 
@@ -78,16 +78,29 @@ def longest_silence(fleet: MixedFleet, giver: str, since: float) -> float:
     return round(max((each.silence_seconds for each in after), default=0.0), 2)
 
 
+def _to_reshard(fleet: MixedFleet) -> tuple[tuple[str, str], str]:
+    """Two neighbours to be merged, and another shard to be split; one more goes on.
+
+    With a KCL 2.7.2 it is one of that: it counts ended leases as load until they are cleaned up, wants no other while
+    it has such, and does not end by a SIGTERM while it has nothing else.
+    """
+    leases = {shard: held for shard, held in fleet.leases().items() if not held.is_finished}
+    java = set() if fleet.has_leader else {each.name for each in fleet.running("java")}
+    kept = min(leases, key=lambda shard: (leases[shard].owner not in java, shard))
+    merged = next(pair for pair in pairwise(sorted(leases)) if kept not in pair)
+    return merged, min(leases.keys() - {kept, *merged})
+
+
 async def resharded(play: Play) -> None:
     """A split and a merge, or where the service has no merges a rotation of all; until the children are read."""
     fleet = play.fleet
-    open_shards = sorted(shard for shard, held in fleet.leases().items() if not held.is_finished)
+    merged, split = _to_reshard(fleet)
 
     def act() -> set[str]:
         lineage = fleet.streams.server.log.stream(fleet.stream.table).lineage
         if fleet.edition == "adapter":
             return set(lineage.rotate())
-        return {lineage.merge(*open_shards[1:3]), *lineage.split(open_shards[0])}
+        return {lineage.merge(*merged), *lineage.split(split)}
 
     async with play.step("split and merge" if fleet.edition != "adapter" else "rotation") as figures:
         at = CLOCK.monotonic()

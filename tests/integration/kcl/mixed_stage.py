@@ -204,16 +204,11 @@ class MixedFleet:
         return value
 
     async def until_shared(self, within_seconds: float, *, least: int = 1) -> dict[str, set[str]]:
-        """Until each running member owns at least ``least`` shards and has been given a record of each it owns.
-
-        A KCL 2.7.2 counts finished leases as load until they are cleaned up, and wants no other while it has them.
-        """
+        """Until each running member owns at least ``least`` shards and has been given a record of each it owns."""
 
         def reached() -> dict[str, set[str]]:
             shares = self.shares()
-            ended = {held.owner for held in self.leases().values() if held.is_finished}
-            content = set() if self.has_leader else ended & {each.name for each in self.running("java")}
-            enough = all(len(shards) >= least or name in content for name, shards in shares.items())
+            enough = all(len(shards) >= least for shards in shares.values())
             read = {(note.worker, note.shard_id) for note in self.ledger.of("record")}
             at_work = all((name, shard) in read for name, shards in shares.items() for shard in shards)
             return shares if shares and enough and at_work else {}
