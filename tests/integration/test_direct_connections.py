@@ -32,17 +32,21 @@ async def server() -> AsyncIterator[RawServer]:
         yield running
 
 
-@pytest.fixture
-async def connections(server: RawServer) -> AsyncIterator[Connections]:
-    made = Connections(
+def connections_to(server: RawServer, *, limit: int, connect_timeout_seconds: float) -> Connections:
+    return Connections(
         server.url,
         None,
         clock=SystemClock(),
-        limit=2,
-        connect_timeout_seconds=3.0,
+        limit=limit,
+        connect_timeout_seconds=connect_timeout_seconds,
         read_timeout_seconds=0.25,
         kept_seconds=60.0,
     )
+
+
+@pytest.fixture
+async def connections(server: RawServer) -> AsyncIterator[Connections]:
+    made = connections_to(server, limit=2, connect_timeout_seconds=3.0)
     yield made
     await made.close()
 
@@ -215,15 +219,7 @@ async def test_a_connection_that_stands_when_its_time_is_up_is_closed_and_not_le
     server: RawServer,
 ) -> None:
     """A loop that user code has blocked finds both at once: the socket is connected, and the time-out has passed."""
-    late = Connections(
-        server.url,
-        None,
-        clock=SystemClock(),
-        limit=20,
-        connect_timeout_seconds=0.03,
-        read_timeout_seconds=0.25,
-        kept_seconds=60.0,
-    )
+    late = connections_to(server, limit=20, connect_timeout_seconds=0.03)
 
     async def block_again_and_again() -> None:
         for _ in range(20):
