@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -16,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from consumer.testing import tether
+
 __all__ = ["Canned", "Child", "free_port", "progress"]
 
 ROOT: Final = Path(__file__).parents[2]
-_PR_SET_PDEATHSIG: Final = 1
 _GRACE_SECONDS: Final = 5.0
 
 
@@ -34,12 +34,6 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _die_with_driver() -> None:
-    """Between fork and exec: should the driver be killed with -9, the kernel ends its children (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _environment(own: Mapping[str, str]) -> dict[str, str]:
@@ -58,14 +52,13 @@ class Child:
         self._log = folder / f"{name}.log"
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command,
+                tether.command(*command),
                 cwd=ROOT,
                 env=_environment(environment),
                 stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if piped else log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_driver,  # noqa: PLW1509 - the driver has no other thread
             )
 
     @property
