@@ -46,6 +46,26 @@ async def test_a_limit_is_kept_without_going_through_the_table_for_each_free_lea
 
 
 @on_bench
+async def test_rows_that_come_one_after_another_are_not_each_a_reason_to_plan_for_all(bench: Bench) -> None:
+    """Scale: while 10,000 rows were made, a third of the lease loop's time went into a plan of all for each of them."""
+    leases, watch = watch_on(bench, [])
+    shards_of_a(bench, range(1000))
+    await watch.scan()
+    plans: list[float] = []
+    watch.rules.apply_takes = lambda: plans.append(bench.clock.monotonic())  # type: ignore[method-assign]
+    bench.begin(watch.take_forever())
+    began = bench.clock.monotonic()
+    for _ in range(1000):
+        leases.moved.set()
+        await bench.clock.sleep(0.001)
+    assert plans[0] < began + 0.01
+    assert 20 <= len(plans) <= 50
+    leases.moved.set()
+    await bench.clock.sleep(0.05)
+    assert plans[-1] >= began + 1.0  # the last word is heard, too
+
+
+@on_bench
 async def test_what_was_noted_of_a_shard_goes_with_its_row(bench: Bench) -> None:
     spawned: list[Coroutine[Any, Any, None]] = []
     _, watch = watch_on(bench, spawned)
