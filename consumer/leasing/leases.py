@@ -19,7 +19,7 @@ from consumer.leasing.timing import LeaseTiming
 from lease_store import verbs
 from lease_store.attributes import Place
 from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable
-from lease_store.lease import Lease, WorkerRow
+from lease_store.lease import Lease, WorkerRow, share_values
 from lease_store.store import Applied, LeaseStore, Refused, WriteResult
 from lease_store.verbs import Write
 
@@ -72,6 +72,7 @@ class Leases(Sight):
         self._occupied: dict[str, HeldLease] = {}
         self._acquiring: set[str] = set()
         self._signalled: dict[str, StopReason] = {}
+        self._on_change = self._changed  # one for all tenures
 
     def claimed(self) -> set[str]:
         """The keys that count against this worker's limit: held, being won, or with a row that names it as next owner.
@@ -177,6 +178,8 @@ class Leases(Sight):
             sent = self.clock.monotonic()
             result = await self.write(verbs.create(lease))
             if isinstance(result, Applied):
+                if result.lease is not None:
+                    share_values(result.lease, lease)
                 if begins and result.lease is not None:
                     self._begin(result.lease, sent, "created", None)
                 return True
@@ -192,6 +195,8 @@ class Leases(Sight):
         if lease is None or lease.actual_owner != self.me or lease.is_finished or self.draining:
             return False
         sent = self.clock.monotonic()
+        if sent < self.sole_from(key):
+            return False  # who had it may process until then; each look asks again
         result = await self.write(verbs.renew(lease, self.me))
         if isinstance(result, Applied) and result.lease is not None:
             return self._begin(result.lease, sent, "accepted", None)
@@ -209,7 +214,7 @@ class Leases(Sight):
             timing=self.timing,
             clock=self.clock,
             hooks=self.hooks,
-            on_change=self._changed,
+            on_change=self._on_change,
         )
         self.has_held = True
         self.held[lease.key] = held

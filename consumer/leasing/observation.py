@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from lease_store.lease import Lease, WorkerRow, share_values
 
-__all__ = ["Observation", "Observations", "Peer", "Peers"]
+__all__ = ["Observation", "Observations", "Ousted", "Peer", "Peers"]
 
 
 _FIRST_BEATS: Final = 3
@@ -15,11 +15,22 @@ _KCL_SILENCE_SECONDS: Final = 60.0
 _LATEST_SCAN_SECONDS: Final = 120
 
 
+class Ousted(NamedTuple):
+    """An owner whose lease was given away though it had not let go, and when (my clock) it wrote last, at the latest.
+
+    ``owner`` is empty where nobody saw who it was.
+    """
+
+    owner: str
+    wrote_at: float
+
+
 class Observation(NamedTuple):
     """A row as last seen, and when (my monotonic clock) its counter and its take-back mark were seen to move.
 
     ``pending_since``: when the hand-off that is under way was first seen; None where none is. ``moved_by_owner``:
     whether its last move was its actual owner's, and not the one that made it its owner; None where no move was seen.
+    ``ousted``: the last of its owners that did not let go by itself; None where none is known.
     """
 
     lease: Lease
@@ -27,6 +38,7 @@ class Observation(NamedTuple):
     taken_back_at: float | None = None
     pending_since: float | None = None
     moved_by_owner: bool | None = None
+    ousted: Ousted | None = None
 
     def free_at(self, failover_seconds: float) -> float:
         """From when anyone may take it: at once without an actual owner, else a failover time after its last move."""
@@ -74,7 +86,9 @@ class Observations:
             if known is None:
                 self._keys = None
             taken_back_at = None if lease.taken_back is None else now
-            self._by_key[lease.key] = Observation(lease, now, taken_back_at, now if lease.is_pending else None)
+            pending_since = now if lease.is_pending else None
+            ousted = Ousted("", now) if lease.owner_switches_since_checkpoint else None
+            self._by_key[lease.key] = Observation(lease, now, taken_back_at, pending_since, None, ousted)
             return True
         if lease.counter < known.lease.counter:
             return False
@@ -86,7 +100,8 @@ class Observations:
         goes_on = lease.owner == known.lease.owner and known.pending_since is not None
         pending_since = (known.pending_since if goes_on else now) if lease.is_pending else None
         by_owner = lease.actual_owner == known.lease.actual_owner
-        self._by_key[lease.key] = Observation(lease, now, taken_back_at, pending_since, by_owner)
+        ousted = known.ousted if by_owner else _ousted(known, lease, now)
+        self._by_key[lease.key] = Observation(lease, now, taken_back_at, pending_since, by_owner, ousted)
         return True
 
     def see_scan(self, leases: Iterable[Lease], now: float, *, began: float) -> list[Lease]:
@@ -105,6 +120,20 @@ class Observations:
         """The row is gone."""
         if self._by_key.pop(key, None) is not None:
             self._keys = None
+
+
+def _ousted(known: Observation, lease: Lease, now: float) -> Ousted | None:
+    """Who has not let go, where a lease has passed from the owner that was ``known`` to that of ``lease``.
+
+    The count of switches tells: hand-offs leave it alone, a checkpoint sets it to zero. Where the counter has moved by
+    one, that was the ousting itself, and what the owner wrote last is what was known; else it may have written since.
+    """
+    before = known.lease
+    switches = lease.owner_switches_since_checkpoint
+    was_reset = lease.checkpoint != before.checkpoint
+    if switches <= (0 if was_reset else before.owner_switches_since_checkpoint):
+        return known.ousted
+    return Ousted(before.actual_owner or "", known.seen_at if lease.counter == before.counter + 1 else now)
 
 
 class Peer(NamedTuple):

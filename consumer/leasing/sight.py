@@ -149,6 +149,21 @@ class Sight:
         at = observation.free_at(failover)
         return at if owner is None or at <= self.looked_at + self.timing.look_seconds else math.inf
 
+    def sole_from(self, key: str) -> float:
+        """From when nobody of ours trusts a lease any more that was given to me while its owner had not let go of it.
+
+        A KCL's leader compares no counter: where a scan shows an old one, it gives away what was renewed just now, and
+        where its hand-offs are switched off, whatever it moves. A KCL that is ousted so is not waited for, nor does a
+        KCL wait. Our own leader gives away what I have seen stand still for as long. In the past where no KCL is there.
+        """
+        seen = self.observations.get(key)
+        ousted = None if seen is None or self.table.mode != "leader" else seen.ousted
+        if ousted is None or ousted.owner == self.me or self.is_kcl(ousted.owner):
+            return -math.inf
+        if not any(peer.is_kcl for peer in self.peers):
+            return -math.inf
+        return ousted.wrote_at + self.peers.failover_of(ousted.owner, self.timing.failover_seconds)
+
     def _unheeded_at(self, lease: Lease) -> float | None:
         counter, at = self.given.get(lease.key, (None, 0.0))
         return at if counter == lease.counter else None

@@ -9,11 +9,13 @@ from lease_store.lease import Lease, TableScan
 from lease_store.writes import Write
 from tests.simulation.mutants.mixes import on_mixed
 from tests.simulation.mutants.mutant import Function
+from tests.simulation.network import Calm
 
 __all__ = [
     "a_finish_that_does_not_count",
     "a_start_that_counts",
     "a_worker_row_among_2x_leases",
+    "begins_at_once_what_was_forced",
     "hand_offs_go_unheard",
     "keeps_planning_as_a_peer",
     "rubbish_is_believed",
@@ -109,6 +111,22 @@ def the_lock_lasts_as_long_as_mine(original: Function) -> Function:
         return bool(original(seen, me, now))
 
     return may_acquire
+
+
+@on_mixed(
+    "consumer.leasing.sight:Sight.sole_from",
+    rule="What a KCL's leader takes from a live worker of ours is begun when that one can trust it no more.",
+    caught_by=("one trusting worker", "one worker a record", "short slices do not overlap"),
+    faults="mild",
+    first="java",
+    network=Calm(stale_seconds=2.0),
+    happenings=("nothing",),
+)
+def begins_at_once_what_was_forced(original: Function) -> Function:
+    def sole_from(self: Any, key: str) -> float:
+        return float("-inf")
+
+    return sole_from
 
 
 @on_mixed(

@@ -43,6 +43,38 @@ async def test_what_a_kcl_assigns_is_begun_at_the_next_look(shared: Shared) -> N
 
 
 @in_shared_table
+async def test_what_a_kcl_takes_from_a_live_worker_of_ours_is_begun_when_that_one_can_trust_it_no_more(
+    shared: Shared,
+) -> None:
+    """It compares no counter: by a late scan, or with its hand-offs switched off, it gives away what moved just now."""
+    java = await led(shared)
+    one, other = await follower(shared, "py-0"), await follower(shared, "py-1")
+    java.assign("shard-00", one.name)
+    await shared.until(lambda: one.held == ["shard-00"], within=1.2)
+    counter = shared.row("shard-00").counter
+    await shared.until(lambda: shared.row("shard-00").counter > counter, within=F, every=0.01)
+    renewed_at = shared.clock.monotonic()
+    await shared.clock.sleep(2.0)
+    java.assign("shard-00", other.name)
+    await shared.until(lambda: other.held == ["shard-00"], within=2 * F, every=0.01)
+    assert renewed_at + F - 0.05 <= shared.clock.monotonic() <= renewed_at + F + 2.2
+    assert not one.held
+
+
+@in_shared_table
+async def test_what_a_kcl_takes_from_a_dead_worker_of_ours_is_begun_at_once(shared: Shared) -> None:
+    java = await led(shared)
+    dead, other = await follower(shared, "py-0"), await follower(shared, "py-1")
+    java.assign("shard-00", dead.name)
+    await shared.until(lambda: dead.held == ["shard-00"], within=1.2)
+    await shared.clock.sleep(F)
+    shared.kill(dead.name)
+    await shared.clock.sleep(F + 1.0)
+    java.assign("shard-00", other.name)
+    await shared.until(lambda: other.held == ["shard-00"], within=1.2)
+
+
+@in_shared_table
 async def test_in_a_table_that_is_looked_at_rarely_the_index_tells_of_it_as_soon(shared: Shared) -> None:
     """With a few thousand rows a fleet's looks are many seconds apart, by its budget of read units."""
     java = await led(shared)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.leasing.observation import Observations, Peer, Peers
+from consumer.leasing.observation import Observations, Ousted, Peer, Peers
+from lease_store.checkpoint import Checkpoint
 from lease_store.lease import Lease, WorkerRow
 
 ROW = Lease(key="s", counter=5, owner="a", created_at="1")
@@ -69,6 +70,33 @@ def test_a_lease_is_free_after_the_failover_time_or_at_once_without_an_owner() -
     assert seen((ROW, 3.0))["s"].free_at(10.0) == 13.0
     assert seen((replace(ROW, owner=None), 3.0))["s"].free_at(10.0) == 3.0
     assert seen((replace(ROW, owner="b", checkpoint_owner="a"), 3.0))["s"].free_at(10.0) == 13.0
+
+
+FORCED = replace(ROW, counter=6, owner="b", owner_switches_since_checkpoint=1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        pytest.param([(ROW, 1.0), (FORCED, 2.0)], Ousted("a", 1.0), id="one step: what was known is its last write"),
+        pytest.param([(ROW, 1.0), (replace(FORCED, counter=7), 2.0)], Ousted("a", 2.0), id="it may have written since"),
+        pytest.param([(FORCED, 1.0)], Ousted("", 1.0), id="first sight"),
+        pytest.param([(ROW, 1.0)], None, id="first sight, nobody ousted"),
+        pytest.param([(ROW, 1.0), (replace(ROW, counter=6, owner="b"), 2.0)], None, id="let go of"),
+        pytest.param(
+            [(ROW, 1.0), (FORCED, 2.0), (replace(FORCED, counter=8, owner="c"), 4.0)],
+            Ousted("a", 1.0),
+            id="let go of later, in the same count",
+        ),
+        pytest.param(
+            [(replace(FORCED, owner="a"), 1.0), (replace(FORCED, counter=9, checkpoint=Checkpoint("7")), 2.0)],
+            Ousted("a", 2.0),
+            id="a checkpoint has set the count to zero between two looks",
+        ),
+    ],
+)
+def test_who_was_ousted_is_told_by_the_count_of_switches(rows: list[tuple[Lease, float]], expected: Ousted) -> None:
+    assert seen(*rows)["s"].ousted == expected
 
 
 def test_a_take_back_is_noted_when_its_mark_changes() -> None:
