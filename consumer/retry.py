@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -77,7 +77,7 @@ class Backoff:
 
 
 class Trouble:
-    """Attempts at one thing that fail one after the other, for hours where it must be; thrown away after a success.
+    """Attempts at one thing that fail one after the other, for hours where it must be; thrown away after successes.
 
     ``retry_at`` (monotonic): no further attempt before.
     """
@@ -94,6 +94,15 @@ class Trouble:
         pause = least_seconds + self._backoff.next_seconds()
         self.retry_at = now + pause
         return pause
+
+    def after_success(self, now: float) -> Self | None:
+        """What is left of it at the instant ``now``: nothing, once it was not told for a minute.
+
+        Before, it stays and starts small again: what fails, succeeds and fails would else be told each time.
+        """
+        self.retry_at = -math.inf
+        self._backoff.reset()
+        return None if now - self._told_at >= _TOLD_EVERY_SECONDS else self
 
     def is_to_be_told(self, now: float) -> bool:
         """Whether to log the failure of the instant ``now``: the first one, and then one a minute."""

@@ -14,6 +14,8 @@ from lease_store.errors import InvalidRow
 from lease_store.lease import Lease
 
 __all__ = [
+    "EMPTY_PAGES_COUNTED",
+    "OLDEST",
     "Doubt",
     "after",
     "came_late",
@@ -28,7 +30,10 @@ __all__ = [
 
 EMPTY_PAUSE_SECONDS = 0.25
 EMPTY_PAGES_BEFORE_IDLE = 5
+_MOST_DOUBLINGS = 10
+EMPTY_PAGES_COUNTED = EMPTY_PAGES_BEFORE_IDLE + _MOST_DOUBLINGS  # after so many in a row nothing changes any more
 LEAST_RETENTION_SECONDS = 24 * 3600.0
+OLDEST = Position("TRIM_HORIZON")
 
 
 def start_position(lease: Lease, *, aggregates: bool) -> Position:
@@ -44,7 +49,7 @@ def start_position(lease: Lease, *, aggregates: bool) -> Position:
         return Position(kind, sequence_number=checkpoint.sequence_number)  # type: ignore[arg-type]  # one of two literals
     word = checkpoint.sequence_number
     if word == "TRIM_HORIZON":
-        return Position("TRIM_HORIZON")
+        return OLDEST
     if word in ("LATEST", "AT_TIMESTAMP") and lease.start_at is not None:
         return Position("AT_TIMESTAMP", timestamp=float(lease.start_at))
     if word == "LATEST":
@@ -142,7 +147,7 @@ def pause_seconds(page: Page, *, empty_in_a_row: int, idle_wait_seconds: float) 
     if page.records or page.millis_behind_latest:
         return 0.0
     doublings = empty_in_a_row if page.millis_behind_latest == 0 else empty_in_a_row - EMPTY_PAGES_BEFORE_IDLE
-    return min(EMPTY_PAUSE_SECONDS * 2.0 ** min(max(doublings, 0), 10), idle_wait_seconds)
+    return min(EMPTY_PAUSE_SECONDS * 2.0 ** min(max(doublings, 0), _MOST_DOUBLINGS), idle_wait_seconds)
 
 
 def lag_seconds(page: Page, now: float) -> float | None:
@@ -150,9 +155,9 @@ def lag_seconds(page: Page, now: float) -> float | None:
 
     ``now`` in epoch seconds. None where a record carries no time.
     """
+    if is_at_tip(page):
+        return 0.0
     if page.millis_behind_latest is not None:
         return page.millis_behind_latest / 1000.0
-    if not page.records:
-        return 0.0
     timestamp = page.records[-1].timestamp
     return None if timestamp is None else max(0.0, now - timestamp)

@@ -223,3 +223,16 @@ def test_trouble_puts_off_longer_and_longer_and_is_told_once_a_minute() -> None:
     assert all(60.0 <= later - earlier < 66.0 for earlier, later in pairwise(told))
     assert 0.5 <= pauses[0] <= 0.6
     assert 2.0 < max(pauses) <= 5.5
+
+
+def test_trouble_that_comes_and_goes_starts_small_and_is_still_told_once_a_minute() -> None:
+    trouble = Trouble(Random(1), 0.1, 60.0)
+    assert trouble.after_success(0.0) is None, "nobody was told"
+    for _ in range(12):
+        trouble.put_off(0.0)
+    assert trouble.is_to_be_told(0.0)
+    assert trouble.after_success(1.0) is trouble
+    assert trouble.retry_at < 0.0
+    assert not trouble.is_to_be_told(59.0)
+    assert trouble.put_off(59.0) <= 0.1
+    assert trouble.after_success(60.0) is None

@@ -96,7 +96,7 @@ def work_without_trust(_: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.prefetch:ShardReader._keep",
+    "consumer.shards.reader:ShardReader._keep",
     rule="The last page of a closed shard carries records.",
     caught_by=LOST,
     writes_per_second=15.0,
@@ -110,7 +110,7 @@ def last_page_is_only_an_end(original: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.prefetch:ShardReader.front",
+    "consumer.shards.reader:ShardReader.front",
     rule="SHARD_END is stored after every page that was read ahead is processed.",
     caught_by=LOST,
     writes_per_second=15.0,
@@ -138,24 +138,20 @@ def pages_without_end(_: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.prefetch:ShardReader._open",
+    "consumer.shards.read_place:ReadPlace.position",
     rule="A new iterator stands after the last record read, not where the tenure began.",
     caught_by=("nothing done with comes again",),
     stream_faults=(Fault.error("ExpiredIteratorException", "GetRecords", times=None, probability=0.05),),
 )
 def an_expired_iterator_begins_anew(original: Function) -> Function:
-    async def _open(self: Any) -> None:
-        last_read, self._last_read = self._last_read, None
-        try:
-            await original(self)
-        finally:
-            self._last_read = last_read
+    def position(self: Any) -> Position:
+        return self._pin  # type: ignore[no-any-return]  # its object is Any
 
-    return _open
+    return position
 
 
 @on_fleet(
-    "consumer.shards.prefetch:ShardReader._after",
+    "consumer.shards.read_place:ReadPlace._after",
     rule="A new iterator stands after the last record read, not at what comes next.",
     caught_by=LOST,
     writes_per_second=15.0,
@@ -169,7 +165,7 @@ def an_expired_iterator_goes_to_the_tip(original: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.prefetch:fresh",
+    "consumer.shards.read_place:fresh",
     rule="A Kinesis shard is opened at its checkpoint, and what is done there is dropped.",
     caught_by=("nothing done with comes again",),
     service="kinesis",
@@ -200,26 +196,22 @@ def a_missing_iterator_is_an_end(_: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.prefetch:ShardReader._trimmed",
+    "consumer.shards.reader:tell_trimmed",
     rule="Records that were trimmed before they were read are reported as a gap.",
     caught_by=LOST,
     days=(1.1, 2.5),
     happenings=("blackout", "nothing", "nothing"),
     safety_only=False,
 )
-def gaps_are_kept_quiet(original: Function) -> Function:
-    def _trimmed(self: Any) -> None:
-        shared, self._shared = self._shared, replace(self._shared, hooks=lambda fact: None)
-        try:
-            original(self)
-        finally:
-            self._shared = shared
+def gaps_are_kept_quiet(_: Function) -> Function:
+    def tell_trimmed(scope: Any, place: Any, *, stopped: Any) -> None:
+        pass
 
-    return _trimmed
+    return tell_trimmed
 
 
 @on_fleet(
-    "consumer.shards.prefetch:ShardReader._gone",
+    "consumer.shards.reader:ShardReader._gone",
     rule="A shard that is gone before its end was read is a reported gap.",
     caught_by=LOST,
     days=(1.1, 2.5),

@@ -85,7 +85,7 @@ def finished_rows_go_at_once(_: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.prefetch:start_position",
+    "consumer.shards.read_place:start_position",
     rule="LATEST is one instant for the whole group, until the first checkpoint of each shard.",
     caught_by=LOST,
     position="LATEST",

@@ -7,7 +7,14 @@ import logging
 
 import pytest
 
-from consumer.errors import DataTrimmed, ShardNotFound, StreamAccessDenied, StreamThrottled, StreamUnavailable
+from consumer.errors import (
+    DataTrimmed,
+    IteratorExpired,
+    ShardNotFound,
+    StreamAccessDenied,
+    StreamThrottled,
+    StreamUnavailable,
+)
 from consumer.hooks import GapFound, RecordsSkipped, Stuck, Throttled
 from consumer.shards.lifecycle import Event, State
 from consumer.shards.wheel import PollWheel
@@ -82,6 +89,61 @@ def test_a_service_that_fails_for_hours_is_tried_for_ever_and_shows_as_stuck(cap
     assert 60 < len([line for line in caplog.messages if "can't be read" in line]) <= 125, "loud, but not a flood"
 
 
+def cant_be_read(caplog):
+    return [(line.levelno, line.args[2]) for line in caplog.records if "can't be read" in line.message]
+
+
+def test_what_fails_again_and_again_between_successes_is_told_once_a_minute(caplog):
+    rounds = [step for n in range(1, 101) for step in (*([StreamUnavailable()] * 3), records(n))]
+    src = source(*rounds, StreamUnavailable(), StreamUnavailable(), records(101))
+    _, sink = run_for(400.0, src)
+    assert sink.seen == list(range(1, 102))
+    lasted = src.reads[400]
+    assert lasted > 50, "long enough to tell more than once"
+    assert cant_be_read(caplog) == [(logging.WARNING, 3)] * (1 + int(lasted // 61))
+
+
+def test_two_failures_that_pass_are_not_told_a_refusal_is_at_once(caplog):
+    run_for(100.0, source(StreamUnavailable(), StreamUnavailable(), records(1)))
+    assert cant_be_read(caplog) == []
+    run_for(100.0, source(StreamUnavailable(), StreamUnavailable(), StreamUnavailable(), records(1)))
+    assert cant_be_read(caplog) == [(logging.WARNING, 3)]
+    caplog.clear()
+    run_for(10.0, source(records(1), StreamAccessDenied("no"), records(2)))
+    assert cant_be_read(caplog) == [(logging.ERROR, 1)]
+
+
+def test_a_refusal_is_told_also_right_after_a_failure_that_passes_was(caplog):
+    denied = StreamAccessDenied("no")
+    run_for(30.0, source(records(1), *([StreamUnavailable()] * 4), denied, denied, records(2)))
+    assert cant_be_read(caplog) == [(logging.WARNING, 3), (logging.ERROR, 5)]
+
+
+def test_refused_reads_are_paused_for_up_to_a_minute_and_failed_ones_for_seconds():
+    denied = StreamAccessDenied("no")
+    src = source(records(1), *([denied] * 40), *([StreamUnavailable()] * 40), records(2))
+    run_for(3_600.0, src)
+    pauses = gaps(src.reads)
+    assert 30 < max(pauses[1:41]) <= 60
+    assert 2.5 < max(pauses[41:80]) <= 5
+
+
+@pytest.mark.parametrize(
+    ("failures", "seconds", "is_kept"),
+    [
+        ([IteratorExpired()], 5.0, False),
+        ([StreamUnavailable()] * 2, 5.0, False),
+        ([StreamAccessDenied("no")], 5.0, True),
+        ([StreamAccessDenied("no")], 90.0, False),
+    ],
+)
+def test_trouble_that_is_over_costs_nothing_a_minute_after_it_was_told(failures, seconds, is_kept):
+    def check(stage):
+        assert (stage.consumer._reader._trouble is not None) == is_kept
+
+    run_for(seconds, source(records(1), *failures, records(2)), check=check)
+
+
 def test_reading_goes_on_when_the_service_comes_back():
     src = source(*([StreamUnavailable()] * 40), records(1))
     stage, sink = run_for(400.0, src)
@@ -98,13 +160,24 @@ def test_a_permission_that_is_taken_away_is_loud_and_tried_slowly(caplog):
     assert 0 < len([line for line in caplog.records if line.levelno == logging.ERROR]) <= 50
 
 
+def test_a_refusal_before_anything_was_read_is_for_whoever_starts_the_worker():
+    async def main():
+        source = FakeSource()
+        source.open_script.append(StreamAccessDenied("no"))
+        stage = Stage(FakeTenure(), source, Sink)
+        with pytest.raises(StreamAccessDenied):
+            await stage.start()
+
+    virtual(main)
+
+
 def test_a_defect_in_a_source_is_survived():
     src = source(records(1), KeyError("Records"), records(2))
     _, sink = run_for(10.0, src)
     assert sink.seen == [1, 2]
 
 
-def test_a_call_that_hangs_is_given_up_and_made_again():
+def test_a_call_that_hangs_is_given_up_and_made_again(caplog):
     src = source(records(1))
 
     async def hang_once(*_):
@@ -114,15 +187,25 @@ def test_a_call_that_hangs_is_given_up_and_made_again():
     src.read = hang_once
     _, sink = run_for(100.0, src)
     assert sink.seen == [1]
+    assert cant_be_read(caplog) == [], "a hang may pass, like any other time-out"
 
 
 def test_trimmed_records_are_reported_and_skipped(caplog):
-    src = source(records(1, 2), DataTrimmed(), records(8, 9))
+    src = source(records(1, 2), DataTrimmed(), records(2), records(8, 9), records(10))
     stage, sink = run_for(5.0, src)
     assert stage.of(GapFound) == [GapFound("shard-1", "2", "TRIM_HORIZON", stopped=False)]
-    assert sink.seen == [1, 2, 8, 9]
+    assert sink.seen == [1, 2, 8, 9, 10], "what was read comes no second time"
     assert src.opened[1] == Position("TRIM_HORIZON")
-    assert "after the gap from 2, reading goes on at 8" in caplog.text
+    assert [line for line in caplog.messages if "after the gap" in line] == [
+        "Shard shard-1: after the gap from 2, reading goes on at 8."
+    ]
+
+
+def test_a_shard_of_which_nothing_was_read_is_not_stopped_for_what_was_trimmed():
+    src = source(DataTrimmed(), records(8))
+    stage, sink = run_for(5.0, src, on_trimmed="stop")
+    assert stage.of(GapFound) == [GapFound("shard-1", "TRIM_HORIZON", "TRIM_HORIZON", stopped=False)]
+    assert sink.seen == [8]
 
 
 def test_a_checkpoint_that_was_trimmed_is_reported_when_its_iterator_is_made():
@@ -184,6 +267,20 @@ def test_a_shard_that_vanishes_after_its_tip_was_seen_just_ends():
         assert stage.of(GapFound) == []
 
     virtual(main)
+
+
+@pytest.mark.parametrize(("hours", "told"), [(22.9, 0), (23.1, 1)])
+def test_a_tip_seen_almost_a_day_ago_proves_nothing(hours, told):
+    """DynamoDB keeps what came after it for 24 h; nobody could read it meanwhile."""
+
+    class Refused(FakeSource):
+        async def read(self, *rest):
+            if self.reads and asyncio.get_running_loop().time() - self.reads[0] < hours * 3600:
+                raise StreamUnavailable
+            return await super().read(*rest)
+
+    stage, _ = run_for(hours * 3600 + 60, Refused(page(), ShardNotFound()), child_wait_seconds=0.0)
+    assert len(stage.of(GapFound)) == told
 
 
 def test_a_listed_shard_that_is_dead_at_the_first_contact_ends_under_either_policy():

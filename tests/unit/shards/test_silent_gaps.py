@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.errors import IteratorExpired, ShardNotFound
+from consumer.errors import DataTrimmed, IteratorExpired, ShardNotFound
 from consumer.hooks import GapFound
-from consumer.processor import RecordProcessor
 from consumer.shards.lifecycle import Event
 from consumer.streams.source import Page, Position, Shard
 from lease_store.checkpoint import LATEST, TRIM_HORIZON, Checkpoint
+from tests.unit.shards.reader_stage import Sink, run_for
 from tests.unit.shards.shard_fakes import DYNAMODB, KINESIS, FakeSource, FakeTenure, Stage, at, page, records, virtual
 
 DAY = 86_400_000
 NOW = 1_800_000_000_000
-
-
-class Sink(RecordProcessor):
-    async def process_records(self, records, checkpointer):
-        pass
 
 
 def facts_of(source, *, stream=KINESIS, seconds=5.0, **lease):
@@ -63,6 +58,16 @@ def test_kinesis_is_asked_for_the_last_record_again_when_an_iterator_expired():
     source = FakeSource(records(6, 7), IteratorExpired(), records(7, 8), IteratorExpired(), records(11))
     assert facts_of(source) == [GapFound("shard-1", "8", "11", stopped=False)]
     assert source.opened[1:] == [Position("AT_SEQUENCE_NUMBER", "7"), Position("AT_SEQUENCE_NUMBER", "8")]
+
+
+def test_what_kinesis_is_asked_for_again_is_not_delivered_again():
+    _, sink = run_for(5.0, FakeSource(records(6, 7), IteratorExpired(), records(7, 8)), stream=KINESIS)
+    assert sink.seen == [6, 7, 8]
+
+
+def test_a_gap_that_the_service_names_leaves_no_doubt():
+    source = FakeSource(DataTrimmed(), records(9))
+    assert facts_of(source, **BEGUN) == [GapFound("shard-1", "5", "TRIM_HORIZON", stopped=False)]
 
 
 @pytest.mark.parametrize("stream", [DYNAMODB, KINESIS])

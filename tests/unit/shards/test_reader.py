@@ -242,6 +242,16 @@ def test_lag_comes_from_the_service_or_from_the_last_record():
     assert [fact.lag_seconds for fact in stage.of(PageRead)][:2] == [pytest.approx(40, abs=0.1), 0.0]
 
 
+def test_a_page_says_how_long_it_took():
+    class Slow(FakeSource):
+        async def read(self, *rest):
+            await asyncio.sleep(0.5)
+            return await super().read(*rest)
+
+    stage, _ = run_for(3.0, Slow(records(1)))
+    assert [fact.seconds for fact in stage.of(PageRead)][:2] == [pytest.approx(0.5), pytest.approx(0.5)]
+
+
 def test_lag_rises_while_user_code_hangs_and_while_reads_fail():
     def hanging(stage):
         assert stage.consumer.status().lag_seconds == pytest.approx(500 + 3, abs=0.1)
