@@ -43,15 +43,21 @@ class Ledger:
     """The records 1, 2, 3 ... of every shard.
 
     ``row_of`` is the table as it is, ``breach`` is told what must not be. ``is_wild``: clocks drift so much that two
-    workers may process at once; then only loss is judged.
+    workers may process at once; then only loss is judged. ``is_cut_short``: whether this worker's tenure of this lease
+    was ended by another, without its knowing and without a trace for the next owner.
     """
 
     def __init__(
-        self, row_of: Callable[[str], Lease | None], breach: Callable[[str], None], is_wild: Callable[[], bool]
+        self,
+        row_of: Callable[[str], Lease | None],
+        breach: Callable[[str], None],
+        is_wild: Callable[[], bool],
+        is_cut_short: Callable[[str, str], bool] = lambda worker, key: False,
     ) -> None:
         self._row_of = row_of
         self._breach = breach
         self._is_wild = is_wild
+        self._is_cut_short = is_cut_short
         self._returned: dict[str, dict[int, tuple[Owner, Tenure]]] = {}
         self._slices: dict[str, dict[Tenure, tuple[Owner, float]]] = {}
 
@@ -92,13 +98,14 @@ class Ledger:
         who, before = self._returned.get(held.key, {}).get(record, (None, None))
         if before is held:
             self._breach(f"{worker.name} gets record {record} of {held.key} twice in one tenure")
-        elif who is not None and before is not None and who.trusts(before):
+        elif who is not None and who.trusts(before) and not self._is_cut_short(who.name, held.key):
             self._breach(f"{worker.name} gets record {record} of {held.key}, while {who.name} trusts its tenure")
 
     def _check_overlap(self, worker: Owner, key: str) -> None:
         """A slice begun under trust and shorter than the margin, less 1 % of F, overlaps with no other owner's."""
         for other, since in self._slices.get(key, {}).values():
-            if other.is_up and other.clock.monotonic() - since <= other.sure_slice_seconds:
+            is_short = other.is_up and other.clock.monotonic() - since <= other.sure_slice_seconds
+            if is_short and not self._is_cut_short(other.name, key):
                 self._breach(f"a short slice of {key} in {other.name} overlaps with one in {worker.name}")
 
     def ended(self, worker: Owner, held: Tenure, record: int, *, returned: bool) -> None:
