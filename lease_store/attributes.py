@@ -8,7 +8,7 @@ from functools import lru_cache
 from sys import intern
 from typing import Any, Final, Literal
 
-from lease_store.checkpoint import Checkpoint, is_sequence_number
+from lease_store.checkpoint import Checkpoint, checkpoint_of, is_sequence_number
 from lease_store.errors import InvalidRow
 
 __all__ = [
@@ -149,7 +149,7 @@ class Fields:
             return None
         sequence_number = self.text(name) or ""
         try:
-            return Checkpoint(sequence_number, self.integer(sub_name) or 0)
+            return checkpoint_of(sequence_number, self.integer(sub_name) or 0)
         except InvalidRow as error:
             raise self.wrong(name, str(error)) from None
 

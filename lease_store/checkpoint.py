@@ -8,7 +8,16 @@ from typing import Any, Final, TypeGuard
 
 from lease_store.errors import InvalidRow
 
-__all__ = ["AT_TIMESTAMP", "LATEST", "MOST_DIGITS", "SHARD_END", "TRIM_HORIZON", "Checkpoint", "is_sequence_number"]
+__all__ = [
+    "AT_TIMESTAMP",
+    "LATEST",
+    "MOST_DIGITS",
+    "SHARD_END",
+    "TRIM_HORIZON",
+    "Checkpoint",
+    "checkpoint_of",
+    "is_sequence_number",
+]
 
 # The words sort around the numbers as the KCL's do: AT_TIMESTAMP < TRIM_HORIZON < LATEST < digits < SHARD_END.
 _WORDS: Final = {"AT_TIMESTAMP": -3, "TRIM_HORIZON": -2, "LATEST": -1}
@@ -76,3 +85,10 @@ TRIM_HORIZON: Final = Checkpoint("TRIM_HORIZON")
 LATEST: Final = Checkpoint("LATEST")
 AT_TIMESTAMP: Final = Checkpoint("AT_TIMESTAMP")
 SHARD_END: Final = Checkpoint(_END)
+_MADE: Final = {each.sequence_number: each for each in (TRIM_HORIZON, LATEST, AT_TIMESTAMP, SHARD_END)}
+
+
+def checkpoint_of(sequence_number: str, sub_sequence_number: int = 0) -> Checkpoint:
+    """The place; each of the four words is one object, however many rows have it. Raises InvalidRow."""
+    made = None if sub_sequence_number else _MADE.get(sequence_number)
+    return Checkpoint(sequence_number, sub_sequence_number) if made is None else made

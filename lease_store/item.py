@@ -232,7 +232,7 @@ def _lease(key: str, fields: Fields) -> Lease:
         throughput_kbps=fields.number("throughputKBps"),
         stream=fields.shared_text("leaseholdStream"),
         start_at=fields.number("leaseholdStartAt"),
-        created_at=fields.shared_text("leaseholdCreatedAt"),
+        created_at=fields.text("leaseholdCreatedAt"),
         taken_back=fields.integer("leaseholdTakenBack"),
         app=fields.shared_text("leaseholdApp"),
         rules=fields.shared_text("leaseholdRules"),

@@ -14,8 +14,9 @@ from msgspec import UNSET, DecodeError, Meta, Struct, UnsetType
 from msgspec.json import Decoder
 
 from lease_store.attributes import NOTHING, decimal_of
-from lease_store.checkpoint import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Checkpoint, is_sequence_number
+from lease_store.checkpoint import Checkpoint, checkpoint_of, is_sequence_number
 from lease_store.coordination import COORDINATION_KEYS
+from lease_store.errors import InvalidRow
 from lease_store.item import LEASE_ENTITY
 from lease_store.lease import Lease
 
@@ -24,7 +25,6 @@ __all__ = ["plain_lease"]
 _Said = Annotated[str, Meta(min_length=1)]
 # What a program counts has fewer digits; more are for Decimal to judge.
 _MOST_DIGITS: Final = 18
-_WORDS: Final = {each.sequence_number: each for each in (AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON)}
 
 
 class _Text(Struct, forbid_unknown_fields=True, gc=False):
@@ -75,7 +75,7 @@ def plain_lease(body: bytes) -> Lease | None:
     """The lease in the JSON of a row of the lease table; None where ``item.from_item`` must look at it.
 
     Texts that many rows have in common (owners, the stream, the app) are one object in all of them; so are those that
-    are a shard's own in every copy of its row (its key, its hash keys, the mark of its creation).
+    the stream's listing has as well, in every copy of a shard's row (its key, its hash keys).
     """
     try:
         return _lease(_ROWS.decode(body))
@@ -100,7 +100,7 @@ def _lease(row: _Row) -> Lease:
         throughput_kbps=_decimal(row.throughputKBps),
         stream=_shared(row.leaseholdStream),
         start_at=_decimal(row.leaseholdStartAt),
-        created_at=_shared(row.leaseholdCreatedAt),
+        created_at=None if row.leaseholdCreatedAt is UNSET else row.leaseholdCreatedAt.S,
         taken_back=_count(row.leaseholdTakenBack),
         app=_shared(row.leaseholdApp),
         rules=_shared(row.leaseholdRules),
@@ -135,11 +135,12 @@ def _decimal(number: _Number | UnsetType) -> Decimal | None:
 
 def _checkpoint(text: str, sub_sequence_number: _Number | UnsetType) -> Checkpoint:
     number = _count(sub_sequence_number) or 0
-    if text in _WORDS and not number:
-        return _WORDS[text]
-    if not is_sequence_number(text):
+    if number and not is_sequence_number(text):
         raise _OutOfTheOrdinary
-    return Checkpoint(text, number)
+    try:
+        return checkpoint_of(text, number)
+    except InvalidRow:
+        raise _OutOfTheOrdinary from None
 
 
 def _hash_range(start: _Text | UnsetType, end: _Text | UnsetType) -> tuple[str, str] | None:

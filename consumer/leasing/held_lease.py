@@ -29,7 +29,8 @@ class HeldLease(HeldRow):
     """One tenure. Every method runs on the lease loop; other threads read attributes that are set once or are values.
 
     Those are ``key``, ``first_lease``, ``fencing_token``, ``trusted_until`` and, once the tenure is over, ``over`` and
-    ``lease``. The other way, ``throughput.delivered_bytes`` is what another thread writes and this one reads.
+    ``lease``. The other way, ``throughput.delivered_bytes`` is what another thread writes and this one reads, and
+    ``started`` what it calls.
 
     ``pending_since``: when this worker learnt of the hand-off that is under way; None where none is.
     ``on_change`` is called after every reply, with this object: the place to notice a pending hand-off or the end.
@@ -51,7 +52,7 @@ class HeldLease(HeldRow):
     ) -> None:
         super().__init__(lease, me=me, sent_at=sent_at, timing=timing, clock=clock, hooks=hooks, on_change=on_change)
         stored = lease.throughput_kbps
-        self.throughput = Throughput(None if stored is None else float(stored), sent_at, timing.kcl_renew_seconds)
+        self.throughput = Throughput(None if stored is None else float(stored), sent_at)
         self._calls = calls
         self._turn = Turn()
 
@@ -100,7 +101,7 @@ class HeldLease(HeldRow):
 
     def _kbps(self) -> float | None:
         """Taken once a write: one that is sent again after a lost reply must be known for the same."""
-        return self.throughput.kbps_at(self._clock.monotonic())
+        return self.throughput.kbps_at(self._clock.monotonic(), self._timing.kcl_renew_seconds)
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store progress, never going back. Raises as ``renew``."""

@@ -70,6 +70,9 @@ class HeldTenure:
     def delivered(self, size_bytes: int) -> None:
         self.held.throughput.delivered_bytes += size_bytes
 
+    def started(self) -> None:
+        self.held.started()
+
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         await self._door.seam.call(self._door.loop.checkpoint(self.held, checkpoint))
 

@@ -21,8 +21,8 @@ The lease goes to a peer, or to whoever comes (beside a KCL 2.x), the worker sto
 class Tenure(Protocol):
     """One worker's time as owner of one lease, seen from the worker's own loop; thrown away when over, never revived.
 
-    ``lease`` is the row as it was when the tenure began: the position to start from. ``fencing_token`` is its counter
-    then.
+    ``lease`` is the row as it was when the tenure began: the position to start from. After ``started`` it is any later
+    one. ``fencing_token`` is its counter when it began.
     """
 
     @property
@@ -37,6 +37,10 @@ class Tenure(Protocol):
 
     def delivered(self, size_bytes: int) -> None:
         """Note what is given to user code: the lease's row tells a leader how much its shard carries."""
+        ...
+
+    def started(self) -> None:
+        """The position to start from was used, and is not asked for again."""
         ...
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:

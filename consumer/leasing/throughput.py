@@ -30,23 +30,22 @@ class Throughput:
     ``delivered_bytes`` only grows, and is the one thing that the worker's loop writes and the lease loop reads.
     """
 
-    __slots__ = ("_counted_at", "_counted_bytes", "_interval_seconds", "_kbps", "delivered_bytes")
+    __slots__ = ("_counted_at", "_counted_bytes", "_kbps", "delivered_bytes")
 
-    def __init__(self, stored_kbps: float | None, now: float, interval_seconds: float) -> None:
+    def __init__(self, stored_kbps: float | None, now: float) -> None:
         self.delivered_bytes = 0
         self._kbps = stored_kbps
-        self._interval_seconds = interval_seconds
         self._counted_bytes = 0
         self._counted_at = now
 
-    def kbps_at(self, now: float) -> float | None:
-        """The average by ``now``."""
+    def kbps_at(self, now: float, interval_seconds: float) -> float | None:
+        """The average by ``now``; see ``smoothed_kbps`` for the interval."""
         delivered = self.delivered_bytes
         if self._kbps is None and delivered == 0:
             self._counted_at = now
             return None
         if now > self._counted_at:
             new = delivered - self._counted_bytes
-            self._kbps = smoothed_kbps(self._kbps, new, now - self._counted_at, self._interval_seconds)
+            self._kbps = smoothed_kbps(self._kbps, new, now - self._counted_at, interval_seconds)
             self._counted_bytes, self._counted_at = delivered, now
         return self._kbps

@@ -56,12 +56,11 @@ class PrometheusHook:
         self._clock = clock or SystemClock()
         self._coordination = CoordinationHook(self._clock)
         self._lock = threading.Lock()
-        self._lags: dict[str, float] = {}
+        self._lags: dict[str, float] = {}  # of shards that lag
         self._lag_now: Callable[[], float | None] = lambda: None
         self._path_now: Callable[[], str | None] = lambda: None
-        self._read_at: dict[str, float] = {}
+        self._read_at: dict[str, float] = {}  # of all that are held; infinity before the first read
         self._failing_since: dict[str, float] = {}
-        self._held: set[str] = set()
         self._cpu_ratio = math.nan
         self._make_delivery_metrics()
         self._make_path_metric()
@@ -191,7 +190,8 @@ class PrometheusHook:
 
     def _oldest_read(self) -> float:
         with self._lock:
-            return self._clock.monotonic() - min(self._read_at.values()) if self._read_at else 0.0
+            oldest = min(self._read_at.values(), default=math.inf)
+            return self._clock.monotonic() - oldest if oldest < math.inf else 0.0
 
     def _oldest_failure(self) -> float:
         with self._lock:
@@ -199,20 +199,19 @@ class PrometheusHook:
 
     def _leases_held(self) -> float:
         with self._lock:
-            return len(self._held)
+            return len(self._read_at)
 
     _on: ClassVar[ByFact] = ByFact()
 
     @_on.of(hooks.LeaseTaken)
     def _(self, fact: hooks.LeaseTaken) -> None:
         with self._lock:
-            self._held.add(fact.shard_id)
+            self._read_at[fact.shard_id] = math.inf
         self._takes.labels(fact.how).inc()
 
     @_on.of(hooks.TenureEnded)
     def _(self, fact: hooks.TenureEnded) -> None:
         with self._lock:
-            self._held.discard(fact.shard_id)
             self._lags.pop(fact.shard_id, None)
             self._read_at.pop(fact.shard_id, None)
             self._failing_since.pop(fact.shard_id, None)
@@ -240,12 +239,12 @@ class PrometheusHook:
     def _(self, fact: hooks.PageRead) -> None:
         with self._lock:
             # A reply may arrive after the tenure has ended: it must not bring back a lag that nobody would take away.
-            if fact.shard_id in self._held:
+            if fact.shard_id in self._read_at:
                 self._read_at[fact.shard_id] = self._clock.monotonic()
-                if fact.lag_seconds is None:
-                    self._lags.pop(fact.shard_id, None)
-                else:
+                if fact.lag_seconds:
                     self._lags[fact.shard_id] = fact.lag_seconds
+                else:
+                    self._lags.pop(fact.shard_id, None)
         self._reads.observe(fact.seconds)
         self._records_read.inc(fact.records)
         self._bytes_read.inc(fact.size_bytes)
@@ -265,7 +264,7 @@ class PrometheusHook:
     @_on.of(hooks.BatchFailed)
     def _(self, fact: hooks.BatchFailed) -> None:
         with self._lock:
-            if fact.callback == "process_records" and fact.shard_id in self._held:
+            if fact.callback == "process_records" and fact.shard_id in self._read_at:
                 self._failing_since.setdefault(fact.shard_id, self._clock.monotonic())
         self._failures.labels(fact.callback).inc()
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["MOVES", "Event", "IllegalMove", "Lifecycle", "State", "mermaid"]
+__all__ = ["MOVES", "Event", "IllegalMove", "State", "mermaid", "moved"]
 
 
 class State(StrEnum):
@@ -82,28 +82,12 @@ class IllegalMove(RuntimeError):
     """A state does not know an event: a fault in Leasehold itself."""
 
 
-class Lifecycle:
-    """The state of one shard consumer. An illegal move raises IllegalMove and changes nothing."""
-
-    __slots__ = ("_shard_id", "_state")
-
-    def __init__(self, shard_id: str) -> None:
-        self._shard_id = shard_id
-        self._state = State.WAITING_FOR_PARENTS
-
-    @property
-    def state(self) -> State:
-        return self._state
-
-    def move(self, event: Event) -> State:
-        """Take ``event``; returns the new state."""
-        target = MOVES[self._state].get(event)
-        if target is None:
-            raise IllegalMove(
-                f"Shard {self._shard_id}: {event.name} in state {self._state.name} is no move of the lifecycle."
-            )
-        self._state = target
-        return target
+def moved(shard_id: str, state: State, event: Event) -> State:
+    """The state that ``event`` leads to. Raises IllegalMove where it leads nowhere."""
+    target = MOVES[state].get(event)
+    if target is None:
+        raise IllegalMove(f"Shard {shard_id}: {event.name} in state {state.name} is no move of the lifecycle.")
+    return target
 
 
 def mermaid() -> str:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final
 from consumer.leasing.tenure import StopReason, Tenure
 from consumer.operate.status import ShardStage, ShardStatus
 from consumer.shards.ends import EndOfShard
-from consumer.shards.lifecycle import Event, Lifecycle, State
+from consumer.shards.lifecycle import Event, State, moved
 from consumer.shards.reader import ShardReader
 from consumer.shards.scope import Scope, Shared
 from consumer.shards.shard_end import ShardEnd
@@ -49,11 +49,9 @@ class ShardConsumer:
         "_is_closed",
         "_is_over",
         "_life",
-        "_lifecycle",
         "_on_end",
         "_reader",
         "_scope",
-        "_shared",
         "_standing",
         "_stream",
         "_tasks",
@@ -61,7 +59,7 @@ class ShardConsumer:
         "_user",
         "_writer",
         "ended_by",
-        "shard_id",
+        "state",
     )
 
     def __init__(
@@ -72,14 +70,13 @@ class ShardConsumer:
         *,
         on_end: Callable[[Tenure, Event | None, BaseException | None], None],
     ) -> None:
-        self.shard_id = shard_id = tenure.lease.key
+        self.state = State.WAITING_FOR_PARENTS
+        """Where in its lifecycle it is."""
         self.ended_by: Event | None = None
         self._tenure = tenure
         self._stream = stream
-        self._shared = shared
         self._on_end = on_end
-        self._lifecycle = Lifecycle(shard_id)
-        self._scope = scope = Scope(shard_id, shared, self)
+        self._scope = scope = Scope(tenure.lease.key, shared, self)
         self._standing = Standing(tenure, scope)
         self._writer = CheckpointWriter(tenure, scope, self._standing)
         self._reader = ShardReader(stream, tenure.lease, scope)
@@ -91,9 +88,8 @@ class ShardConsumer:
         self._error: BaseException | None = None
 
     @property
-    def state(self) -> State:
-        """Where the lifecycle is."""
-        return self._lifecycle.state
+    def shard_id(self) -> str:
+        return self._scope.shard_id
 
     @property
     def user_code_running(self) -> bool:
@@ -113,7 +109,7 @@ class ShardConsumer:
             stage=self._stage(),
             lag_seconds=self._reader.lag_seconds(),
             last_record_at=self._user.last_record_at,
-            oldest_failing_batch_seconds=None if failing is None else self._shared.clock.monotonic() - failing,
+            oldest_failing_batch_seconds=None if failing is None else self._scope.shared.clock.monotonic() - failing,
             stuck_seconds=self._scope.progress.oldest_seconds(),
         )
 
@@ -155,7 +151,7 @@ class ShardConsumer:
                 event = await self._steps[self.state](self)
                 if event is None:
                     break
-                self._lifecycle.move(event)
+                self.state = moved(self.shard_id, self.state, event)
                 self.ended_by = event
                 self._scope.notify()
         finally:
@@ -164,7 +160,7 @@ class ShardConsumer:
 
     def start(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]:
         """For its parts: see ``Owner``."""
-        context = self._shared.context
+        context = self._scope.shared.context
         task = asyncio.get_running_loop().create_task(work, name=f"{self.shard_id} {part}", context=context)
         self._tasks = (*self._tasks, task)
         task.add_done_callback(self._task_ended, context=context)
@@ -220,13 +216,14 @@ class ShardConsumer:
             if (event := await self._leave_early()) is not None:
                 return event
             if await self._user.initialize():
+                self._tenure.started()
                 return Event.INITIALIZED
 
     async def _process(self) -> Event | None:
         while not self._standing.must_stop():
             page = self._reader.front
             if page is not None:
-                batch = page.batch(self._shared.config.max_records)
+                batch = page.batch(self._scope.shared.config.max_records)
                 if await self._user.deliver(batch, page.millis_behind_latest):
                     self._reader.done_with(len(batch))
             elif self._reader.finished is None:

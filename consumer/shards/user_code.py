@@ -37,7 +37,6 @@ class UserCode:
         "_callbacks",
         "_checkpointer",
         "_end_told",
-        "_is_manual",
         "_processor",
         "_scope",
         "_standing",
@@ -56,7 +55,6 @@ class UserCode:
         self._scope = scope
         self._standing = standing
         self._writer = writer
-        self._is_manual = scope.shared.config.checkpointing == "manual"
         self._callbacks: Callbacks | None = None
         self._checkpointer: ShardCheckpointer | None = None
         self._processor: RecordProcessor | None = None
@@ -64,6 +62,10 @@ class UserCode:
         self.records_processed = 0
         """Records whose ``process_records`` returned in this tenure."""
         self.last_record_at: float | None = None
+
+    @property
+    def _is_manual(self) -> bool:
+        return self._scope.shared.config.checkpointing == "manual"
 
     @property
     def is_running(self) -> bool:

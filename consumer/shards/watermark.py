@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Coroutine
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final
 
 from consumer.errors import LeaseLost, LeaseStoreError
 from consumer.hooks import CheckpointFailed, CheckpointStored
@@ -24,6 +24,7 @@ _RETRY_LIMIT_SECONDS = 5.0
 _TRUST_POLL_SECONDS = 0.1
 _STAGE = "checkpointing"
 _QUIET_TICKS = 5
+_NEVER: Final = -math.inf  # one object for ten thousand shards
 
 
 class CheckpointWriter:
@@ -56,12 +57,12 @@ class CheckpointWriter:
         self._scope = scope
         self._standing = standing
         self._trouble: Trouble | None = None
-        self._waiters: list[tuple[Checkpoint, Future[None]]] = []
-        self._to_prepare: list[tuple[Checkpoint, bytes | None, Future[None]]] = []
+        self._waiters: list[tuple[Checkpoint, Future[None]]] | None = None
+        self._to_prepare: tuple[tuple[Checkpoint, bytes | None, Future[None]], ...] = ()
         self._inherited = tenure.lease.pending_checkpoint
         self._flushing = False
         self._is_writing = False
-        self._due_at = -math.inf
+        self._due_at = _NEVER
         self.stored = tenure.lease.checkpoint
         """What the lease row says, as far as this tenure knows."""
         self.wanted = tenure.lease.checkpoint
@@ -86,6 +87,8 @@ class CheckpointWriter:
         elif to <= self.stored:
             done.set_result(None)
         else:
+            if self._waiters is None:
+                self._waiters = []
             self._waiters.append((to, done))
             self.wanted = max(self.wanted, to)
             self._write_soon()
@@ -98,7 +101,7 @@ class CheckpointWriter:
         if self.is_closed:
             done.set_exception(self._over())
         else:
-            self._to_prepare.append((to, state, done))
+            self._to_prepare = (*self._to_prepare, (to, state, done))
             self._write_soon()
         return done
 
@@ -116,8 +119,8 @@ class CheckpointWriter:
     def close(self) -> None:
         """Nothing is stored any more; whoever waits hears LeaseLost."""
         self.is_closed = True
-        waiting = [done for _, done in self._waiters] + [done for _, _, done in self._to_prepare]
-        self._waiters, self._to_prepare = [], []
+        waiting = [done for _, done in self._waiters or ()] + [done for _, _, done in self._to_prepare]
+        self._waiters, self._to_prepare = None, ()
         for done in waiting:
             done.set_exception(self._over())
         self._scope.notify()
@@ -164,7 +167,7 @@ class CheckpointWriter:
         target, rounds = self.wanted, self._scope.shared.rounds
         write = self._tenure.checkpoint(target) if is_urgent else rounds.store(self._tenure, target)
         if not await self._attempt(write, target):
-            self._due_at = -math.inf  # again at once, when its pause is over
+            self._due_at = _NEVER  # again at once, when its pause is over
         else:
             # Between ticks, the next one may be near: no two within an interval.
             self._due_at = rounds.next_tick() + (0.0 if at_tick else rounds.interval_seconds)
@@ -181,7 +184,7 @@ class CheckpointWriter:
             if not await self._attempt(self._tenure.prepare(to, state), to):
                 return
             self._inherited = None  # replaced
-        del self._to_prepare[0]
+        self._to_prepare = self._to_prepare[1:]
         done.set_result(None)
         self._scope.notify()
 
@@ -233,8 +236,9 @@ class CheckpointWriter:
         await shared.clock.sleep(pause)
 
     def _settle_waiters(self) -> None:
-        done = [future for to, future in self._waiters if to <= self.stored]
-        self._waiters = [(to, future) for to, future in self._waiters if to > self.stored]
+        waiters = self._waiters or ()
+        done = [future for to, future in waiters if to <= self.stored]
+        self._waiters = [each for each in waiters if each[0] > self.stored] or None
         for future in done:
             future.set_result(None)
 

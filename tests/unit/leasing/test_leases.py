@@ -14,6 +14,7 @@ from consumer.leasing.timing import LeaseTiming, scan_period_seconds
 from lease_store import verbs
 from lease_store.checkpoint import SHARD_END, Checkpoint
 from lease_store.lease import Lease, WorkerRow
+from lease_store.store import Applied
 from tests.unit.leasing.loop_stage import leases_on
 from tests.unit.leasing.scripted_store import ME, Bench, Step, on_bench, stand_still
 
@@ -119,6 +120,33 @@ async def test_the_position_comes_from_the_reply_and_not_from_a_scan(bench: Benc
     bench.other(lambda lease: verbs.finish_hand_off(lease, "a"))
     assert await leases.accept("s")
     assert leases.held["s"].first_lease.checkpoint == Checkpoint("9")
+
+
+@on_bench
+async def test_the_row_that_began_a_tenure_is_kept_until_it_was_started_from(bench: Bench) -> None:
+    """Scale: ten thousand rows as they once were."""
+    leases = with_row(bench, ROW)
+    await stand_still(leases, 10.0)
+    assert await leases.take("s")
+    held = leases.held["s"]
+    await held.checkpoint(Checkpoint("9"))
+    assert held.first_lease.checkpoint == ROW.checkpoint
+    held.started()
+    assert held.first_lease is held.lease
+    assert held.fencing_token == 8
+
+
+@on_bench
+async def test_a_row_that_was_made_has_its_texts_in_common_with_what_it_was_made_from(bench: Bench) -> None:
+    leases = leases_on(bench)
+    reply = replace(ROW, created_at="".join(["1795-", "a"]), hash_range=("0", str(2**127)))
+    assert reply.created_at is not (made := replace(reply, created_at="".join(["1795", "-a"]))).created_at
+    bench.apply = lambda write: Applied(reply)  # type: ignore[method-assign]
+    assert await leases.create(made)
+    known = leases.observations["s"].lease
+    assert known is reply
+    assert known.created_at is made.created_at
+    assert known.hash_range is made.hash_range
 
 
 @on_bench

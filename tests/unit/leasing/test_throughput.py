@@ -36,11 +36,11 @@ def test_a_steady_rate_gives_the_same_average_however_often_it_is_asked_for(part
 
 
 def test_one_large_batch_right_after_the_start_is_no_high_rate() -> None:
-    throughput = Throughput(None, 100.0, INTERVAL)
-    assert throughput.kbps_at(160.0) is None
+    throughput = Throughput(None, 100.0)
+    assert throughput.kbps_at(160.0, INTERVAL) is None
     throughput.delivered_bytes += MB
-    assert throughput.kbps_at(160.05) == pytest.approx(1024 / INTERVAL)
-    assert throughput.kbps_at(160.05) == pytest.approx(1024 / INTERVAL)
+    assert throughput.kbps_at(160.05, INTERVAL) == pytest.approx(1024 / INTERVAL)
+    assert throughput.kbps_at(160.05, INTERVAL) == pytest.approx(1024 / INTERVAL)
 
 
 @on_bench
@@ -91,13 +91,13 @@ async def test_a_renewal_that_is_sent_again_is_the_same_renewal(bench: Bench) ->
 
 
 def test_it_never_falls_below_zero_and_a_clock_that_stands_still_changes_nothing() -> None:
-    throughput = Throughput(5.0, 10.0, INTERVAL)
+    throughput = Throughput(5.0, 10.0)
     throughput.delivered_bytes += MB
-    assert throughput.kbps_at(10.0) == 5.0
-    assert throughput.kbps_at(9.0) == 5.0
-    later = throughput.kbps_at(11.0)
+    assert throughput.kbps_at(10.0, INTERVAL) == 5.0
+    assert throughput.kbps_at(9.0, INTERVAL) == 5.0
+    later = throughput.kbps_at(11.0, INTERVAL)
     assert later is not None
     assert later > 5.0, "what came meanwhile is counted once time moves"
-    quiet = throughput.kbps_at(100_000.0)
+    quiet = throughput.kbps_at(100_000.0, INTERVAL)
     assert quiet is not None
     assert 0.0 <= quiet < 1e-6

@@ -85,6 +85,7 @@ class FakeTenure:
         self.lease = Lease(**({"key": "shard-1", "owner": "me", "counter": 7} | lease))
         self.fencing_token = self.lease.counter
         self.delivered_bytes = 0
+        self.has_started = False
         self.is_trusted = True
         self.stop_requested: Any = None
         self.calls: list[tuple[Any, ...]] = []
@@ -142,6 +143,9 @@ class FakeTenure:
 
     def delivered(self, size_bytes: int) -> None:
         self.delivered_bytes += size_bytes
+
+    def started(self) -> None:
+        self.has_started = True
 
     async def parents_done(self) -> None:
         if self.parent_errors:

@@ -27,6 +27,26 @@ from tests.unit.shards.shard_fakes import (
 )
 
 
+def test_the_row_to_start_from_is_needed_until_initialize_has_returned():
+    async def main():
+        started = []
+
+        class Asking(Recorder):
+            async def initialize(self, shard):
+                started.append(tenure.has_started)
+                if len(started) == 1:
+                    raise ValueError
+                await super().initialize(shard)
+
+        tenure = FakeTenure()
+        stage = Stage(tenure, FakeSource(records(1), page(records(2), last=True, children=(CHILD,))), Asking)
+        assert await stage.start() is Event.END_STORED
+        assert started == [False, False]
+        assert tenure.has_started
+
+    virtual(main)
+
+
 def test_a_whole_life_from_initialize_to_shard_end():
     async def main():
         user = Recorder()
