@@ -20,6 +20,7 @@ from consumer.clock import Clock
 from consumer.config import DataPath
 from consumer.errors import ConfigError, StreamUnavailable
 from consumer.streams.aws_errors import Call, translate
+from consumer.streams.decode_line import DecodeLine
 from consumer.streams.direct import DirectCalls
 from consumer.streams.direct_route import Route
 from consumer.streams.source import OPENINGS_AT_ONCE, READS_AT_ONCE
@@ -55,6 +56,7 @@ class _LoopClients:
         self.stack = AsyncExitStack()
         self.clients: dict[str, Any] = {}
         self.route: Route | None = None
+        self.line = DecodeLine()
         self.is_plain = False
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -148,7 +150,7 @@ class AwsClients:
         try:
             body = await direct.get_records(request)
             route.answered()
-            return _DECODERS[service](body)
+            return await mine.line.decoded(body, _DECODERS[service])
         except Exception as error:
             route.failed(error)
             call = Call(service, "GetRecords", resource, mine.clients[service].meta.endpoint_url, shard_id)
