@@ -117,12 +117,19 @@ class Drain:
         self._settling.discard(key)
 
     def _has_company(self) -> bool:
-        """Whether anybody is there who could name me: a live peer, or the owner of a lease that still moves."""
+        """Whether anybody is there who could name me: a live peer, or the owner of a lease that still moves.
+
+        A peer that drains as well takes nothing on: once a look since my mark shows that it has nothing left to give,
+        it names nobody any more.
+        """
         leases = self._leases
-        others = any(
+        if any(
             lease.actual_owner not in (None, leases.me) for lease in leases.current_leases() if not lease.is_finished
-        )
-        return others or bool(leases.peers.alive(leases.witnessed_until, leases.timing.failover_seconds))
+        ):
+            return True
+        has_looked = self._marked_at is not None and leases.looked_at >= self._marked_at
+        alive = leases.peers.alive(leases.witnessed_until, leases.timing.failover_seconds)
+        return not all(has_looked and peer.row.draining for peer in alive)
 
     def _start_leaving(self) -> None:
         leases = self._leases

@@ -185,6 +185,33 @@ async def test_nobody_is_named_who_has_marked_that_it_leaves(stage: Stage) -> No
     assert named == {third.name}
 
 
+@pytest.mark.parametrize("workers", [2, 5])
+def test_a_fleet_that_drains_together_is_gone_by_the_look_that_shows_it(workers: int) -> None:
+    """Nobody is left to name anybody: the two scan periods that a worker waits for that are waited for nothing."""
+
+    @directed(keys=6, work=BUSY)
+    async def play(stage: Stage) -> None:
+        leaving = [stage.start() for _ in range(workers)]
+        await asyncio.sleep(60.0)
+        for each in leaving:
+            each.drain()
+        await stage.until(lambda: all(each.state == "gone" for each in leaving), 1.6)
+        assert {row.owner for row in map(stage.row, stage.keys)} == {None}
+
+    play()
+
+
+@directed(keys=6, work=BUSY)
+async def test_beside_one_that_stays_who_drains_waits_until_nobody_can_name_it(stage: Stage) -> None:
+    leaving, other, _ = [stage.start() for _ in range(3)]
+    await asyncio.sleep(60.0)
+    leaving.drain()
+    other.drain()
+    await asyncio.sleep(1.6)
+    assert (leaving.state, other.state) == ("draining", "draining")
+    await stage.until(lambda: leaving.state == other.state == "gone", 3.0)
+
+
 @pytest.mark.parametrize("busy", range(4))
 def test_one_long_batch_does_not_keep_the_fleet_uneven(busy: int) -> None:
     """The receiver soon asks for another lease, and the owner keeps the busy one; it was for its time-out to end it."""
