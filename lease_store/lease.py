@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from lease_store.attributes import AttributeValue
+from lease_store.attributes import NOTHING, AttributeValue
 from lease_store.checkpoint import TRIM_HORIZON, Checkpoint
 from lease_store.coordination import ClientVersion, LeaderLock, TableMigration
 
@@ -23,6 +23,11 @@ __all__ = [
 ]
 
 WORKER_ENTITY: Final = "WORKER_METRIC_STATS"
+
+
+def _nothing() -> Mapping[str, AttributeValue]:
+    """One object for all rows that hold nothing unknown, which are nearly all."""
+    return NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ class Lease:
     rules: str | None = None
     newcomer: str | None = None
     entity_type: str | None = "LEASE"
-    extra: Mapping[str, AttributeValue] = field(default_factory=dict)
+    extra: Mapping[str, AttributeValue] = field(default_factory=_nothing)
 
     @property
     def actual_owner(self) -> str | None:
@@ -142,7 +147,7 @@ class WorkerRow:
     support: int | None = 1
     support_updated_at: int | None = None
     entity_type: str | None = WORKER_ENTITY
-    extra: Mapping[str, AttributeValue] = field(default_factory=dict)
+    extra: Mapping[str, AttributeValue] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Listings:
                 return listing
             began = self._clock.monotonic()
             try:
-                listing = await self._source.list_shards(stream)
+                listing = _lean(await self._source.list_shards(stream))
             except StreamMissing:
                 if stream is self.stream:
                     raise
@@ -82,3 +82,10 @@ class Listings:
         except (DataTrimmed, ShardNotFound, StreamMissing, PositionRefused):
             return False  # trimmed: nothing of it is left; refused: what a row names as a parent is no shard's id
         return True
+
+
+def _lean(listing: ShardListing) -> ShardListing:
+    """What is kept of a listing, which is as long as the table: where shards begin is asked of a fresh one alone."""
+    if all(shard.first_sequence_number is None for shard in listing.shards):
+        return listing
+    return replace(listing, shards=tuple(replace(shard, first_sequence_number=None) for shard in listing.shards))

@@ -220,3 +220,18 @@ def test_a_parent_of_which_nothing_is_left_holds_no_child_back() -> None:
             await stage.sync.wait_for_lineage(tenure(child))
 
     virtual(main())
+
+
+def test_of_a_listing_nothing_is_kept_that_nobody_asks_for() -> None:
+    """Scale: the sequence numbers at which 10,000 shards begin, in the memory of the worker that lists them."""
+
+    async def main() -> None:
+        stage = Stage(Shard("a", hash_range=("0", "9"), first_sequence_number="4" * 56))
+        await stage.sync.once()
+        kept = stage.sync._listings.last(None)
+        assert kept is not None
+        assert kept.shards == stage.shards
+        assert kept.shards[0].first_sequence_number is None
+        assert kept.server_time == 1_800_000_000.0
+
+    virtual(main())
