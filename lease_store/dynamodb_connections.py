@@ -11,6 +11,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
 from botocore import xform_name
 
+from lease_store.store import MOST_AT_ONCE
 from lease_store.strict_parser import reading_with
 from lease_store.table_parser import TableParser
 
@@ -20,8 +21,6 @@ __all__ = ["Connections"]
 _CONNECT_TIMEOUT_SECONDS: Final = 2.0
 _READ_TIMEOUT_SECONDS: Final = 4.0
 _READ_ATTEMPTS: Final = 3
-# Renewals of some hundred leases go out together; each holds a connection for one round trip.
-_POOL_CONNECTIONS: Final = 32
 
 
 class Connections:
@@ -45,7 +44,7 @@ class Connections:
                 connect_timeout=_CONNECT_TIMEOUT_SECONDS,
                 read_timeout=_READ_TIMEOUT_SECONDS,
                 retries={"total_max_attempts": attempts, "mode": "standard"},
-                max_pool_connections=_POOL_CONNECTIONS,
+                max_pool_connections=MOST_AT_ONCE,
                 # Requests are rendered in one place and held to the model by tests: half a batch's cost of sending.
                 parameter_validation=False,
             )

@@ -14,10 +14,26 @@ from lease_store.layout import LegacyRows
 from lease_store.lease import ForeignRow, Lease, TableScan, WorkerRow
 from lease_store.writes import Write
 
-__all__ = ["MOST_TOGETHER", "Applied", "LeaseStore", "Refused", "Unknown", "WriteResult", "applied", "check_together"]
+__all__ = [
+    "MOST_AT_ONCE",
+    "MOST_TOGETHER",
+    "Applied",
+    "LeaseStore",
+    "Refused",
+    "Unknown",
+    "WriteResult",
+    "applied",
+    "check_together",
+]
 
 MOST_TOGETHER: Final = 25
 """How many writes one request may carry: DynamoDB's limit for BatchExecuteStatement."""
+
+MOST_AT_ONCE: Final = 32
+"""How many calls to change rows, and how many to read them, one loop may have under way: a store's connections.
+
+One more waits for another's reply, and its time-out runs meanwhile.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
 from consumer.errors import LeaseLost
 from consumer.leasing.held_lease import HeldLease
@@ -14,9 +13,6 @@ from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseStoreError
 
 __all__ = ["Checkpoints", "Told", "Wanted"]
-
-# With those of renewals, as many as the table's connections: a request's time-out runs while it waits for one.
-_MOST_REQUESTS: Final = 16
 
 Wanted = tuple[HeldLease, Checkpoint]
 Told = Callable[[HeldLease, LeaseLost | LeaseStoreError | None], None]
@@ -27,7 +23,6 @@ class Checkpoints:
 
     def __init__(self, calls: LeaseCalls) -> None:
         self._calls = calls
-        self._requests = asyncio.Semaphore(_MOST_REQUESTS)
 
     async def store(self, wanted: Sequence[Wanted], told: Told) -> None:
         """Until each is stored or has failed; ``told`` hears of each at once, with what went wrong (None: it stands).
@@ -43,7 +38,8 @@ class Checkpoints:
         )
 
     async def _group(self, group: Sequence[Wanted], told: Told) -> None:
-        async with asyncio.TaskGroup() as alone, self._requests:
+        async with asyncio.TaskGroup() as alone:
+            await self._calls.places.take()
             begun = list[Writing]()
             for held, checkpoint in group:
                 ended = partial(_tell, told, held)

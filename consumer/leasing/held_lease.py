@@ -133,7 +133,7 @@ class HeldLease(HeldRow):
         def make(lease: Lease) -> Write | None:
             return None if lease.is_pending else verbs.start_hand_off(lease, to)
 
-        await self._write(self._steps(make, extends_trust=False))
+        await self._write(self._steps(make, extends_trust=False, together=True))
 
     async def take_back(self, to: str) -> bool:
         """End the hand-off to ``to`` and stay the owner; False, and nothing written, where it is not pending."""
@@ -152,7 +152,7 @@ class HeldLease(HeldRow):
         def make(lease: Lease) -> Write | None:
             return verbs.finish_hand_off(lease, self._me) if lease.is_pending else None
 
-        await self._write(self._steps(make, ends=True))
+        await self._write(self._steps(make, ends=True, together=True))
 
     async def release(self) -> None:
         """Let go in favour of the next owner or of whoever comes first.
@@ -163,7 +163,7 @@ class HeldLease(HeldRow):
         def make(lease: Lease) -> Write:
             return verbs.finish_hand_off(lease, self._me) if lease.is_pending else verbs.release(lease, self._me)
 
-        await self._write(self._steps(make, ends=True))
+        await self._write(self._steps(make, ends=True, together=True))
 
     async def end_shard(self, children: tuple[str, ...]) -> None:
         """Store SHARD_END; the rows of ``children`` exist by now."""
@@ -180,7 +180,10 @@ class HeldLease(HeldRow):
         """Carry one write to its end, when it is its turn. False where there was nothing to write."""
         await self._turn.take()
         writing = Writing(steps, self._give_turn_back)
-        await self._calls.carry([writing])
+        try:
+            await self._calls.join(lambda: writing)
+        finally:
+            writing.abandon()
         return writing.outcome()
 
     def _give_turn_back(self, _: Writing) -> None:

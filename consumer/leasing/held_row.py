@@ -16,7 +16,6 @@ from consumer.errors import LeaseLost
 from consumer.hooks import Hooks, LeaseRefused, LeaseRenewed, Throttled
 from consumer.leasing.lease_calls import Answer, Look, Send, Steps
 from consumer.leasing.timing import LeaseTiming
-from lease_store import verbs
 from lease_store.errors import LeaseStoreError, LeaseTableThrottled
 from lease_store.item import to_item
 from lease_store.lease import Lease, share_values
@@ -128,9 +127,8 @@ class HeldRow:
             sent = self._clock.monotonic()
             if sent >= deadline:
                 self._expire("its write was not known to stand before trust ran out")
-            write = verbs.as_seen(write, self.lease) if together else write
             try:
-                result = yield from self._attempt(write, deadline, ends)
+                result = yield from self._attempt(write, deadline, ends, together)
             except GeneratorExit:  # whoever carried it has gone: it may have been applied, or may yet be
                 self._leave_unsettled(sent)
                 raise
@@ -154,11 +152,13 @@ class HeldRow:
             self.end("released" if write.verb == "release" else "handed_off")
         return True
 
-    def _attempt(self, write: Write, deadline: float, ends: bool) -> Generator[Send, Answer, WriteResult]:
+    def _attempt(
+        self, write: Write, deadline: float, ends: bool, together: bool
+    ) -> Generator[Send, Answer, WriteResult]:
         if ends:
             self.trusted_until = _NEVER
         try:
-            result = yield Send(write, deadline)
+            result = yield Send(write, deadline, self.lease if together else None)
         except LeaseStoreError as error:
             if isinstance(error, LeaseTableThrottled):
                 self._hooks(Throttled(self.key, write.verb))
@@ -186,14 +186,14 @@ class HeldRow:
 
     def _read_row(self, deadline: float) -> Generator[Look, Answer, Lease | None]:
         """The row by a consistent read, asked for until it is told or trust has run out."""
-        look = Look(self.key)
+        look = Look(self.key, deadline)
         while True:
             try:
                 row = yield look
             except LeaseStoreError:
                 if self._clock.monotonic() + _SETTLE_PAUSE_SECONDS >= deadline:
                     self._expire("a write's reply was lost and the row could not be read before trust ran out")
-                look = Look(self.key, _SETTLE_PAUSE_SECONDS)
+                look = Look(self.key, deadline, _SETTLE_PAUSE_SECONDS)
                 continue
             assert row is None or isinstance(row, Lease)
             return row

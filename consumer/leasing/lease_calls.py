@@ -1,7 +1,8 @@
 """Writes of tenures on their way: what each asks of the table, and the calls that answer one of them or many.
 
-What a reply means for a tenure is decided by its ``HeldLease`` alone, step by step in a generator that asks to send or
-to look and is told what came of it. Here are the calls: those who ask for the same at the same moment share one.
+What a reply means is decided step by step in a generator that asks to send or to look and is told what came of it: a
+tenure's by its ``HeldLease``, one that may begin a tenure by ``Leases``. Here are the calls: those who ask for the same
+at the same moment share one.
 """
 
 from __future__ import annotations
@@ -11,36 +12,52 @@ import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Final, Protocol, TypeVar
 
 from consumer.clock import Clock
 from consumer.errors import LeaseLost
+from consumer.leasing.places import Places
 from consumer.leasing.timing import LeaseTiming
+from lease_store import verbs
 from lease_store.errors import LeaseStoreError, LeaseTableUnavailable
 from lease_store.lease import Lease
-from lease_store.store import LeaseStore, WriteResult
+from lease_store.store import MOST_AT_ONCE, LeaseStore, Unknown, WriteResult
 from lease_store.writes import Write
 
-__all__ = ["Answer", "LeaseCalls", "Look", "OnEnd", "Send", "Steps", "Writing"]
+__all__ = ["Answer", "Ask", "Begin", "LeaseCalls", "Look", "OnEnd", "Send", "Steps", "Writing"]
+
+# For what is about no lease: this worker's row, a leader's lock.
+_BESIDES: Final = 4
+_FOR_RENEWALS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Please send ``write``; a reply after ``until`` (monotonic) is worth nothing. Answered by a WriteResult."""
+    """Please send ``write``; a reply after ``until`` (monotonic) is worth nothing. Answered by a WriteResult.
+
+    ``seen`` is the row that it goes by, for one that may go with others (``verbs.as_seen``); None: it goes alone.
+    """
 
     write: Write
-    until: float
+    until: float = math.inf
+    seen: Lease | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Please read the row of ``key`` consistently, after a pause. Answered by the lease, or None."""
+    """Please read the row of ``key`` consistently, after a pause; an answer after ``until`` is worth nothing.
+
+    Answered by the lease, or None.
+    """
 
     key: str
+    until: float = math.inf
     after_seconds: float = 0.0
 
 
+Ask = Send | Look
 Answer = WriteResult | Lease | None
-Steps = Generator[Send | Look, Answer, bool]
+Steps = Generator[Ask, Answer, bool]
 """A write's way; whether anything was written. A LeaseStoreError thrown in is an answer, too: not applied, not read."""
 
 
@@ -56,7 +73,7 @@ class Writing:
     __slots__ = ("_has_written", "_on_end", "_steps", "ask", "error", "was_abandoned")
 
     def __init__(self, steps: Steps, on_end: OnEnd) -> None:
-        self.ask: Send | Look | None = None
+        self.ask: Ask | None = None
         self._steps = steps
         self._on_end = on_end
         self.error: LeaseLost | LeaseStoreError | None = None
@@ -69,7 +86,7 @@ class Writing:
         raised = isinstance(answer, LeaseStoreError)
         self._go_on(partial(self._steps.throw if raised else self._steps.send, answer))  # type: ignore[arg-type]
 
-    def _go_on(self, step: Callable[[], Send | Look]) -> None:
+    def _go_on(self, step: Callable[[], Ask]) -> None:
         self.ask = None
         try:
             self.ask = step()
@@ -95,55 +112,212 @@ class Writing:
         return self._has_written
 
 
+Begin = Callable[[], Writing | None]
+"""Begins a write whose turn to be sent has come; None: not now, after all."""
+
+
+class _Asking(Protocol):
+    """Who asks for something, or has asked and is at its end."""
+
+    @property
+    def ask(self) -> Ask | None: ...
+
+
+AskingT = TypeVar("AskingT", bound=_Asking)
+
+
+class _Waiting:
+    """One who waits for a place. ``turn`` ends with the group to lead, or with nobody: it was led, or did not begin."""
+
+    __slots__ = ("begin", "error", "turn", "writing")
+
+    def __init__(self, begin: Begin) -> None:
+        self.begin = begin
+        self.turn: asyncio.Future[Sequence[_Waiting]] = asyncio.get_running_loop().create_future()
+        self.writing: Writing | None = None
+        self.error: Exception | None = None
+
+    @property
+    def ask(self) -> Ask | None:
+        return None if self.writing is None else self.writing.ask
+
+    def begins(self) -> bool:
+        """Whether it asks for anything now; what goes wrong is for its own caller to hear."""
+        try:
+            self.writing = self.writing or self.begin()
+        except Exception as error:
+            self.error = error
+        return self.ask is not None
+
+    def is_too_late(self, now: float) -> bool:
+        return self.ask is not None and self.ask.until <= now
+
+    def answer(self, ask: Ask | None, answer: Answer | LeaseStoreError) -> None:
+        """What came of ``ask``, unless whoever asked has gone."""
+        try:
+            if self.writing is not None and self.writing.ask is ask:
+                self.writing.answer(answer)
+        except Exception as error:
+            self.error = error
+        self.end()
+
+    def end(self) -> None:
+        if not self.turn.done():
+            self.turn.set_result(())
+
+
 class LeaseCalls:
-    """Carries writes to their ends. Lives on the lease loop."""
+    """Carries writes to their ends. Lives on the lease loop.
+
+    ``places`` bounds all requests of the worker that are about leases. Nobody waits for company: who finds a place goes
+    at once, and those who find none meanwhile go together by the next. So few are as quick as ever, and many are few
+    requests.
+    """
 
     def __init__(self, store: LeaseStore, timing: LeaseTiming, clock: Clock) -> None:
+        self.places = Places(MOST_AT_ONCE - _BESIDES, _FOR_RENEWALS)
         self._store = store
         self._timing = timing
         self._clock = clock
+        self._waiting: list[_Waiting] = []
+        self._going_on: list[_Waiting] = []
+        self._is_gathering = False
 
     @property
     def most_together(self) -> int:
         """How many writes one request may carry now."""
         return self._store.most_together
 
-    async def carry(self, writings: Sequence[Writing]) -> None:
-        """Until all have ended. They are to other leases each; those that may share a call do."""
-        group = [each for each in writings if each.ask is not None]
+    async def write(self, write: Write) -> WriteResult:
+        """One write by itself, as the store does it, when there is a place."""
+        await self.places.take()
         try:
-            while group:
-                if len(parts := self._parts(group)) > 1:
-                    await asyncio.gather(*map(self.carry, parts))
-                    return
-                await self._answer(group)
-                group = [each for each in group if each.ask is not None]
+            return await self._store.write(write, timeout_seconds=self._timing.call_seconds)
         finally:
-            for each in group:
+            self.places.give_back()
+
+    async def carry(self, writings: Sequence[Writing]) -> None:
+        """Until all have ended, which are to other leases each. The caller has a place, and gives it up by this.
+
+        The first request is theirs; who has to go on after it waits for places as anybody does, ahead of those who have
+        not begun: what is to be settled keeps no place from others.
+        """
+        going = [each for each in writings if each.ask is not None]
+        try:
+            try:
+                for part in self._parts(going)[:1]:
+                    for each, answer in zip(part, await self._asked([each.ask for each in part]), strict=True):
+                        each.answer(answer)
+            finally:
+                self.places.give_back()
+            await asyncio.gather(*(self._go_on(each) for each in going if each.ask is not None))
+        finally:
+            for each in going:
                 each.abandon()
 
-    def _parts(self, group: Sequence[Writing]) -> list[list[Writing]]:
+    async def join(self, begin: Begin) -> Writing | None:
+        """Begin a write once there is a place, beside others that wait for one; it has ended when this returns.
+
+        None where ``begin`` did not begin any.
+        """
+        writing = await self._one_request(_Waiting(begin), self._waiting)
+        if writing is not None:
+            await self._go_on(writing)
+        return writing
+
+    async def _go_on(self, writing: Writing) -> None:
+        try:
+            while writing.ask is not None:
+                await self._one_request(_Waiting(lambda: writing), self._going_on)
+        finally:
+            writing.abandon()
+
+    async def _one_request(self, mine: _Waiting, line: list[_Waiting]) -> Writing | None:
+        """Wait for a place in ``line``, and for one reply; the first of those who go together sends for all."""
+        line.append(mine)
+        self._gather()
+        is_led = False
+        try:
+            if group := await mine.turn:
+                is_led = True
+                await self._lead(group)
+        except asyncio.CancelledError:
+            if not is_led and not mine.turn.cancelled():
+                self._give_up_the_lead(mine.turn.result())
+            if mine.writing is not None:
+                mine.writing.abandon()
+            raise
+        if mine.error is not None:
+            raise mine.error
+        return mine.writing
+
+    def _gather(self) -> None:
+        """Have all that wait by the loop's next turn go by the next place that is free."""
+        if not self._is_gathering and (self._going_on or self._waiting):
+            self._is_gathering = True
+            when_free = partial(self.places.when_free, self._form, first=bool(self._going_on))
+            asyncio.get_running_loop().call_soon(when_free)
+
+    def _form(self) -> bool:
+        """There is a place: begin those that one request may carry, and have the first of them send it."""
+        self._is_gathering = False
+        group: list[_Waiting] = []
+        while len(group) < self.most_together and (line := self._going_on or self._waiting):
+            mine = line.pop(0)
+            if mine.turn.done():
+                continue
+            if not mine.begins():
+                mine.end()
+            elif mine.is_too_late(self._clock.monotonic()):
+                mine.answer(mine.ask, _not_made())
+            else:
+                group.append(mine)
+        first, *others = self._parts(group) or [[]]
+        self._going_on[:0] = [each for part in others for each in part]
+        self._gather()
+        if first:
+            first[0].turn.set_result(first)
+        return bool(first)
+
+    def _give_up_the_lead(self, group: Sequence[_Waiting]) -> None:
+        """Who was to send for all was cancelled: nothing was sent."""
+        if group:
+            self._going_on[:0] = group[1:]
+            self.places.give_back()
+            self._gather()
+
+    async def _lead(self, group: Sequence[_Waiting]) -> None:
+        asks = [each.ask for each in group]
+        answers: Sequence[Answer | LeaseStoreError] = [_unheard(each) for each in asks]
+        try:
+            answers = await self._asked(asks)
+        finally:
+            self.places.give_back()
+            for each, ask, answer in zip(group, asks, answers, strict=True):
+                each.answer(ask, answer)
+
+    def _parts(self, group: Sequence[AskingT]) -> list[list[AskingT]]:
         """Who may share a call: looks, and sends that may wait about as long for a reply: no time-out is cut."""
         in_time = self._clock.monotonic() + self._timing.call_seconds
-        sends = {each: min(each.ask.until, in_time) for each in group if isinstance(each.ask, Send)}
-        looks = [each for each in group if each not in sends]
+        looks = [each for each in group if isinstance(each.ask, Look)]
+        sends = [(each, each.ask) for each in group if isinstance(each.ask, Send)]
         parts = [looks] if looks else []
+        parts += [[each] for each, ask in sends if ask.seen is None]
         until = -math.inf
-        for each in sorted(sends, key=sends.__getitem__):
-            if sends[each] > until:
+        for each, ask in sorted(sends, key=lambda send: min(send[1].until, in_time)):
+            if ask.seen is None:
+                continue
+            if min(ask.until, in_time) > until:
                 parts.append([])
-                until = sends[each] + self._timing.gather_seconds
+                until = min(ask.until, in_time) + self._timing.gather_seconds
             parts[-1].append(each)
         return parts
 
-    async def _answer(self, group: Sequence[Writing]) -> None:
-        sends = [each.ask for each in group if isinstance(each.ask, Send)]
-        if sends:
-            answers: Sequence[Answer | LeaseStoreError] = await self._send(sends)
-        else:
-            answers = await self._look([each.ask for each in group if isinstance(each.ask, Look)])
-        for each, answer in zip(group, answers, strict=True):
-            each.answer(answer)
+    async def _asked(self, asks: Sequence[Ask | None]) -> Sequence[Answer | LeaseStoreError]:
+        """What came of asks that share a call."""
+        if sends := [each for each in asks if isinstance(each, Send)]:
+            return await self._send(sends)
+        return await self._look([each for each in asks if isinstance(each, Look)])
 
     async def _send(self, sends: Sequence[Send]) -> Sequence[WriteResult | LeaseStoreError]:
         left = min(each.until for each in sends) - self._clock.monotonic()
@@ -151,7 +325,7 @@ class LeaseCalls:
         try:
             if len(sends) == 1:
                 return [await self._store.write(sends[0].write, timeout_seconds=seconds)]
-            return await self._store.write_many([each.write for each in sends], timeout_seconds=seconds)
+            return await self._store.write_many([_in_company(each) for each in sends], timeout_seconds=seconds)
         except LeaseStoreError as error:
             return [error] * len(sends)
 
@@ -167,3 +341,18 @@ class LeaseCalls:
             return [LeaseTableUnavailable("No reply to a read of a lease in time.")] * len(looks)
         except LeaseStoreError as error:
             return [error] * len(looks)
+
+
+def _in_company(send: Send) -> Write:
+    return send.write if send.seen is None else verbs.as_seen(send.write, send.seen)
+
+
+def _not_made() -> LeaseTableUnavailable:
+    return LeaseTableUnavailable("A call about a lease waited too long for others, and was not made.")
+
+
+def _unheard(ask: Ask | None) -> Answer | LeaseStoreError:
+    """What is known of a call whose sender was cancelled."""
+    if isinstance(ask, Send):
+        return Unknown(f"who sent {ask.write.verb} of {ask.write.key} along with others was cancelled")
+    return LeaseTableUnavailable("Who read a lease along with others was cancelled.")

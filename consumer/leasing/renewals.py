@@ -15,7 +15,7 @@ import math
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from consumer.clock import Clock
 from consumer.errors import LeaseLost
@@ -29,9 +29,6 @@ from lease_store.errors import LeaseStoreError
 __all__ = ["Renewals"]
 
 _log = logging.getLogger("leasehold.leasing")
-
-# With those of checkpoints, as many as the table's connections: a request's time-out runs while it waits for one.
-_MOST_REQUESTS: Final = 16
 
 
 class Renewals:
@@ -53,7 +50,7 @@ class Renewals:
         self._due: list[tuple[float, int, HeldLease]] = []
         self._numbers = itertools.count()
         self._troubles: dict[str, Trouble] = {}
-        self._requests = 0
+        self._under_way = 0
         self._late_until = -math.inf
         self._sleeps_until = -math.inf
         self._woken = asyncio.Event()
@@ -68,7 +65,7 @@ class Renewals:
         A worker that wins leases faster than it can keep them loses those it has; one that has lost all begins anew.
         """
         if not self._due:
-            return self._requests > 0 and self._was_late()
+            return self._under_way > 0 and self._was_late()
         at, _, held = self._due[0]
         return self._was_late() or self._is_late(max(at, self._due_at(held)))
 
@@ -89,12 +86,14 @@ class Renewals:
 
     def _start_due(self) -> float:
         """Begin what is due; when to be asked again, infinity where only an event can tell."""
-        while self._requests < _MOST_REQUESTS:
+        places = self._calls.places
+        while places.take_for_renewals(self._woken.set):
             group, at = self._next()
             if not group:
+                places.give_back()
                 return at
             self._late_until = self._clock.monotonic() + self._timing.renew_seconds if self._is_late(at) else -math.inf
-            self._requests += 1
+            self._under_way += 1
             self._spawn(self._renew(group))
         return math.inf
 
@@ -138,8 +137,7 @@ class Renewals:
         try:
             await self._calls.carry(self._begun(group))
         finally:
-            self._requests -= 1
-            self._woken.set()
+            self._under_way -= 1
 
     def _begun(self, group: Sequence[HeldLease]) -> list[Writing]:
         """The heartbeats of those whose turn to write is free; none of the others is waited for."""

@@ -13,7 +13,6 @@ from lease_store.item import lease_of, to_item
 from lease_store.lease import Lease
 from lease_store.store import Applied, Refused, Unknown
 from lease_store.verbs import Write
-from lease_store.writes import ActualOwner
 from tests.simulation.leases.draw import CALM_WORK
 from tests.simulation.mutants.mixes import NO_RENEWALS, on_leases
 from tests.simulation.mutants.mutant import Function
@@ -30,12 +29,9 @@ __all__ = [
 ]
 
 
-def _went_together(write: Write) -> bool:
-    return write.verb == "renew" and not any(isinstance(each, ActualOwner) for each in write.expects)
-
-
 def _as_written(lease: Lease, write: Write) -> Lease:
-    row = lease_of({**to_item(lease), **(write.sets or {})})
+    item = {**to_item(lease), **(write.sets or {})}
+    row = lease_of({name: value for name, value in item.items() if name not in write.removes})
     assert row is not None
     return row
 
@@ -64,14 +60,13 @@ def a_batch_waits_for_turns(_: Function) -> Function:
             await held._turn.take()
             begun.append(Writing(held._renewal_if_due(together=True), partial(ended, held)))
         await self._calls.carry(begun)
-        self._requests -= 1
-        self._woken.set()
+        self._under_way -= 1
 
     return _renew
 
 
 @on_leases(
-    "consumer.leasing.held_row:HeldRow._attempt",
+    "consumer.leasing.lease_calls:LeaseCalls._send",
     rule="A batch without a reply leaves its leases unknown; a read settles them.",
     caught_by=("a renewal is a write that stands",),
     network=NO_RENEWALS,
@@ -79,13 +74,18 @@ def a_batch_waits_for_turns(_: Function) -> Function:
     happenings=("nothing",),
 )
 def a_lost_batch_stands(original: Function) -> Function:
-    def _attempt(self: Any, write: Write, deadline: float, ends: bool) -> Any:
-        result = yield from original(self, write, deadline, ends)
-        if isinstance(result, Unknown) and _went_together(write):
-            return Applied(_as_written(self.lease, write))
-        return result
+    async def _send(self: Any, sends: Sequence[Send]) -> Any:
+        results = await original(self, sends)
+        if len(sends) == 1:
+            return results
+        return [
+            Applied(_as_written(send.seen, send.write))
+            if isinstance(result, Unknown) and send.write.verb == "renew" and send.seen is not None
+            else result
+            for send, result in zip(sends, results, strict=True)
+        ]
 
-    return _attempt
+    return _send
 
 
 @on_leases(

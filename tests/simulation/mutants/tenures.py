@@ -91,8 +91,8 @@ def the_position_as_seen_before(original: Function) -> Function:
     happenings=("nothing",),
 )
 def an_unknown_write_stands(original: Function) -> Function:
-    def _attempt(self: Any, write: Write, deadline: float, ends: bool) -> Any:
-        result = yield from original(self, write, deadline, ends)
+    def _attempt(self: Any, write: Write, deadline: float, ends: bool, together: bool) -> Any:
+        result = yield from original(self, write, deadline, ends, together)
         return Applied(_as_written(self.lease, write)) if isinstance(result, Unknown) else result
 
     return _attempt
@@ -123,8 +123,8 @@ def an_unknown_take_stands(original: Function) -> Function:
     happenings=("start", "drain"),
 )
 def trust_lasts_beyond_the_finish(original: Function) -> Function:
-    def _attempt(self: Any, write: Write, deadline: float, ends: bool) -> Any:
-        return (yield from original(self, write, deadline, False))
+    def _attempt(self: Any, write: Write, deadline: float, ends: bool, together: bool) -> Any:
+        return (yield from original(self, write, deadline, False, together))
 
     return _attempt
 

@@ -21,6 +21,8 @@ from tests.unit.leasing.scripted_store import ME, Bench, on_bench, stand_still
 
 R, TRUST = TIMING.renew_seconds, TIMING.trust_seconds
 A, B, C, D = "a", "b", "c", "d"
+# More than twice as many as may be under way.
+_TWO_WAVES = 2 * 28 * 25 + 2
 
 
 @on_round
@@ -249,10 +251,10 @@ async def test_no_lease_costs_a_task(play: Round) -> None:
 @on_round
 async def test_renewals_are_late_once_they_go_later_than_a_call_may_take(play: Round) -> None:
     """So many hang that others have to wait for a place: then nothing more is taken on, until all go in time again."""
-    play.fates = ["lost"] * 32
-    play.hold(*(f"{number:03d}" for number in range(401)))
+    play.fates = ["lost"] * 112
+    play.hold(*(f"{number:04d}" for number in range(_TWO_WAVES)))
     await play.until(R + 1.0)
-    assert len(play.sent) == 16
+    assert len(play.sent) == 28
     await play.until(R + TIMING.gather_seconds + TIMING.call_seconds - 0.1)
     assert not play.renewals.are_late()
     await play.until(R + TIMING.gather_seconds + TIMING.call_seconds + 0.1)
@@ -271,7 +273,7 @@ async def test_nothing_is_late_where_nothing_is_held_any_more(play: Round) -> No
         return []
 
     play.bench.read_many = silent  # type: ignore[method-assign]
-    leases = play.hold(*(f"{number:03d}" for number in range(401)))
+    leases = play.hold(*(f"{number:04d}" for number in range(_TWO_WAVES)))
     await play.until(TRUST - 0.1)
     assert play.renewals.are_late()
     await play.until(TRUST + 2 * TIMING.call_seconds)
@@ -289,7 +291,7 @@ async def test_being_late_passes_where_checkpoints_stand_for_all_renewals(play: 
         return []
 
     play.bench.read_many = silent  # type: ignore[method-assign]
-    play.hold(*(f"{number:03d}" for number in range(401)))
+    play.hold(*(f"{number:04d}" for number in range(_TWO_WAVES)))
     await play.until(TRUST - 1.0)
     (held,) = play.hold("new")
     assert play.renewals.are_late()
