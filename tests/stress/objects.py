@@ -38,6 +38,7 @@ from consumer.worker import Worker
 from lease_store.dynamodb import DynamoDBLeaseStore
 from lease_store.memory import MemoryLeaseStore
 from lease_store.store import LeaseStore
+from tests.stress.process_objects import OneProcess, PageOfProcesses, ProcessesDrained, ProcessesLeft
 
 __all__ = ["CONTEXTS", "OBJECTS", "LongLived", "Make", "Surroundings"]
 
@@ -319,6 +320,10 @@ OBJECTS: Final[dict[str, Make]] = {
     "direct connections": DirectConnections,
     "stream server in a process": lambda near: Blocking(StreamServerProcess.start),
     "the demo's stage": DemoStage,
+    "worker process": lambda near: OneProcess(),
+    "supervisor, cancelled": lambda near: ProcessesLeft(),
+    "supervisor, drained": lambda near: ProcessesDrained(),
+    "page of several processes": lambda near: PageOfProcesses(),
 }
 
 # Contexts and no more: there is nothing to call before they are entered, or twice.

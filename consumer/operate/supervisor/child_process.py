@@ -53,6 +53,12 @@ class ChildProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
+                # Before the process: there must be nothing left to wait for between its birth and whoever has it.
+                reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
+            except BaseException:
+                ours.close()
+                raise
+            try:
                 process = await asyncio.create_subprocess_exec(
                     *command,
                     env={**environment, VARIABLE: f"{number}:{theirs.fileno()}"},
@@ -60,9 +66,8 @@ class ChildProcess:
                     pass_fds=(theirs.fileno(),),
                 )
             except BaseException:
-                ours.close()
+                writer.close()
                 raise
-        reader, writer = await asyncio.open_connection(sock=ours, limit=LINE_BYTES)
         return cls(process, reader, writer, hear, clock)
 
     @property
@@ -81,13 +86,18 @@ class ChildProcess:
             self._process.kill()
 
     async def ended(self) -> int:
-        """Its exit code, negative where a signal ended it. All that it said was heard by then."""
-        code = await self._process.wait()
-        with suppress(TimeoutError):
-            async with self._clock.timeout(_LAST_WORDS_SECONDS):
-                await asyncio.wait([self._hearing])
-        self._hearing.cancel()
-        self._writer.close()
+        """Its exit code, negative where a signal ended it. All that it said was heard by then.
+
+        Where nobody waits any more, its line is let go: it drains.
+        """
+        try:
+            code = await self._process.wait()
+            with suppress(TimeoutError):
+                async with self._clock.timeout(_LAST_WORDS_SECONDS):
+                    await asyncio.wait([self._hearing])
+        finally:
+            self._hearing.cancel()
+            self._writer.close()
         return code
 
 

@@ -101,6 +101,7 @@ class Supervisor:
         self._leaving = asyncio.Event()
         self._given_up: GiveUp | None = None
         self._worst_end = CLEAN
+        self._is_late = False
         self._killed: set[int] = set()
         self._last_told: tuple[str, ...] = ()
         self.restarts = 0
@@ -186,6 +187,8 @@ class Supervisor:
         _log.info("%s starts.", place.named())
         if self.is_draining:  # asked while it was being started
             place.child.ask("leave" if self._leaving.is_set() else "drain")
+        if self._is_late:
+            self._kill(place, place.child)
         return await place.child.ended()
 
     def _hear(self, place: _Place, told: Told) -> None:
@@ -258,13 +261,17 @@ class Supervisor:
                 await self._leaving.wait()
         self.leave()
         await self._clock.sleep(LEAVE_SECONDS)
+        self._is_late = True
         for place in self._places:
             if place.child:
-                self._killed.add(place.number)
-                _log.error(
-                    "%s does not end; it is killed. The leases it holds expire in at most %g s, and their next owners "
-                    "begin at the last checkpoint stored: records after it come again.",
-                    place.named(),
-                    self._failover_seconds,
-                )
-                place.child.kill()
+                self._kill(place, place.child)
+
+    def _kill(self, place: _Place, child: Child) -> None:
+        self._killed.add(place.number)
+        _log.error(
+            "%s does not end; it is killed. The leases it holds expire in at most %g s, and their next owners begin at "
+            "the last checkpoint stored: records after it come again.",
+            place.named(),
+            self._failover_seconds,
+        )
+        child.kill()

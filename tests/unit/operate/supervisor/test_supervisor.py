@@ -4,97 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from itertools import count
-from typing import Any
 
 import pytest
 
-from consumer.operate.supervisor.lifeline import Asked, AtWork, Failed, Told
+from consumer.operate.supervisor.lifeline import Told
 from consumer.operate.supervisor.supervisor import Supervisor
-from consumer.testing.virtual_time import VirtualClock, run_virtual
+from consumer.testing.virtual_time import run_virtual
 from tests.stress.stepping import cancelled_at
-
-DRAIN_SECONDS = 25.0
-
-
-class FakeProcess:
-    """A process that does what ``obeys`` says of requests, and ends when the test says so."""
-
-    def __init__(self, number: int, pid: int, hear: Callable[[Told], None], obeys: dict[Asked, int]) -> None:
-        self.number = number
-        self.pid = pid
-        self.hear = hear
-        self.asked: list[Asked] = []
-        self._obeys = obeys
-        self._code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-
-    def ask(self, request: Asked) -> None:
-        self.asked.append(request)
-        if request in self._obeys:
-            self.end(self._obeys[request])
-
-    def kill(self) -> None:
-        self.end(-9)
-
-    def end(self, code: int) -> None:
-        if not self._code.done():
-            self._code.set_result(code)
-
-    async def ended(self) -> int:
-        return await self._code
-
-
-class Machine:
-    """Starts processes; each is at work after a second, unless ``at_start`` has an exit code for it."""
-
-    def __init__(self) -> None:
-        self.started: list[FakeProcess] = []
-        self.at_start: dict[int, int] = {}
-        self.obeys: dict[Asked, int] = {"drain": 0, "leave": 4}
-        self.refuses: list[OSError] = []
-        self.sentences: tuple[str, ...] = ()
-        self.clock = VirtualClock()
-
-    async def start(self, number: int, hear: Callable[[Told], None]) -> FakeProcess:
-        if self.refuses:
-            raise self.refuses.pop()
-        process = FakeProcess(number, 100 + len(self.started), hear, self.obeys)
-        self.started.append(process)
-        asyncio.get_running_loop().call_later(1.0, self._begin, process)
-        return process
-
-    def _begin(self, process: FakeProcess) -> None:
-        if process.number in self.at_start:
-            if self.sentences:
-                process.hear(Failed(self.sentences))
-            process.end(self.at_start[process.number])
-        elif not process._code.done():
-            process.hear(AtWork(f"host-{process.number}", 9000 + process.number))
-
-    def newest(self, number: int) -> FakeProcess:
-        return [each for each in self.started if each.number == number][-1]
-
-
-def play(scene: Callable[[Machine, Supervisor], Coroutine[Any, Any, Any]], processes: int = 2, **made: Any) -> int:
-    """The exit code of a supervisor to which ``scene`` happens."""
-
-    async def run() -> int:
-        machine = Machine()
-        for name, value in made.items():
-            setattr(machine, name, value)
-        supervisor = Supervisor(
-            processes,
-            machine.start,
-            drain_timeout_seconds=DRAIN_SECONDS,
-            failover_seconds=10.0,
-            clock=machine.clock,
-        )
-        running = asyncio.create_task(supervisor.run())
-        await scene(machine, supervisor)
-        return await running
-
-    return run_virtual(run())
+from tests.unit.operate.supervisor.machine import DRAIN_SECONDS, FakeProcess, Machine, play, supervisor_of
 
 
 @pytest.fixture(autouse=True)
@@ -279,9 +198,7 @@ def test_what_was_being_started_when_the_drain_began_is_told_of_it():
 
     async def run() -> int:
         machine = Slow()
-        supervisor = Supervisor(
-            1, machine.start, drain_timeout_seconds=DRAIN_SECONDS, failover_seconds=10.0, clock=machine.clock
-        )
+        supervisor = supervisor_of(machine, 1)
         running = asyncio.create_task(supervisor.run())
         await machine.clock.sleep(0.5)
         supervisor.drain()
@@ -292,12 +209,29 @@ def test_what_was_being_started_when_the_drain_began_is_told_of_it():
     assert run_virtual(run()) == 0
 
 
+def test_what_is_started_only_after_the_drains_deadline_is_killed_too():
+    class Slow(Machine):
+        async def start(self, number: int, hear: Callable[[Told], None]) -> FakeProcess:
+            await self.clock.sleep(DRAIN_SECONDS + 10.0)
+            return await super().start(number, hear)
+
+    async def run() -> int:
+        machine = Slow()
+        machine.obeys = {}
+        supervisor = supervisor_of(machine, 1)
+        running = asyncio.create_task(supervisor.run())
+        await machine.clock.sleep(1.0)
+        supervisor.drain()
+        async with machine.clock.timeout(DRAIN_SECONDS + 20.0):
+            return await running
+
+    assert run_virtual(run()) == 4
+
+
 def test_cancelled_at_each_await_it_leaves_no_task():
     async def life(place: int) -> bool:
         machine = Machine()
-        supervisor = Supervisor(
-            2, machine.start, drain_timeout_seconds=DRAIN_SECONDS, failover_seconds=10.0, clock=machine.clock
-        )
+        supervisor = supervisor_of(machine, 2)
         loop = asyncio.get_running_loop()
         loop.call_later(5.0, lambda: machine.newest(1).end(-9))
         loop.call_later(10.0, supervisor.drain)
