@@ -40,16 +40,17 @@ class RawRows:
 class KnownRows:
     """The leases of the last scan of a table, by the hash of their rows' bytes.
 
-    A row that comes again as it was is the same object: it costs no reading, and whoever kept it keeps one row and not
-    two. Bounded by the table, since what a scan does not show is forgotten.
+    A row that comes again as it was for the second time is the same object: it costs no reading, and whoever kept it
+    keeps one row and not two. Of a row that moves between any two scans, as all do that their owners renew, nothing but
+    the hash is kept. Bounded by the table, since what a scan does not show is forgotten.
     """
 
     def __init__(self) -> None:
-        self._leases: dict[int, Lease] = {}
+        self._leases: dict[int, Lease | None] = {}
 
     async def scan(self, pages: AsyncIterable[RawRows]) -> TableScan:
         """Every row of ``pages``, each page read as it comes. Raises ValueError, and then forgets nothing."""
-        leases: dict[int, Lease] = {}
+        leases: dict[int, Lease | None] = {}
         rows: list[Row | tuple[str, str]] = []
         async for page in pages:
             for body in page:
@@ -61,7 +62,7 @@ class KnownRows:
                 else:
                     row = plain_lease(body) or row_of(page.read(body))
                 if isinstance(row, Lease):
-                    leases[mark] = row
+                    leases[mark] = row if mark in self._leases else None
                 rows.append(row)
         self._leases = leases
         return scan_of(rows)

@@ -87,6 +87,10 @@ class HeldRow:
         """The place to start from was used. Ten thousand rows as they once were would be a fifth of what is kept."""
         self._first = None
 
+    def __lt__(self, other: HeldRow) -> bool:
+        """Among several with a renewal due at one instant."""
+        return self.key < other.key
+
     @property
     def key(self) -> str:
         return self.lease.key

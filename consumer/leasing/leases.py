@@ -238,6 +238,7 @@ class Leases(Sight):
                 if held.over in ("lost", "expired"):
                     self._listener.stop_changed(held, "lost")
             return
+        self.observations.see(held.lease, self.clock.monotonic())  # and one row is kept of it, not two
         # A draining worker hands its leases over in its own order (drain.py).
         if held.hand_off_to is not None and key not in self._signalled and not self.draining:
             self.signal(held, "hand_off")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 import logging
 import math
 import random
@@ -47,8 +46,7 @@ class Renewals:
         self._clock = clock
         self._random = random
         self._spawn = spawn
-        self._due: list[tuple[float, int, HeldLease]] = []
-        self._numbers = itertools.count()
+        self._due: list[tuple[float, HeldLease]] = []
         self._troubles: dict[str, Trouble] = {}
         self._under_way = 0
         self._late_until = -math.inf
@@ -66,7 +64,7 @@ class Renewals:
         """
         if not self._due:
             return self._under_way > 0 and self._was_late()
-        at, _, held = self._due[0]
+        at, held = self._due[0]
         return self._was_late() or self._is_late(max(at, self._due_at(held)))
 
     def _is_late(self, due_at: float) -> bool:
@@ -99,19 +97,19 @@ class Renewals:
 
     def _next(self) -> tuple[Sequence[HeldLease], float]:
         """Whom to renew by one request now, or nobody and when the next are due."""
-        group: list[tuple[float, int, HeldLease]] = []
-        aside: list[tuple[float, int, HeldLease]] = []
+        group: list[tuple[float, HeldLease]] = []
+        aside: list[tuple[float, HeldLease]] = []
         while self._due and len(group) < self._calls.most_together:
-            at, number, held = self._due[0]
+            at, held = self._due[0]
             if held.over is not None:
                 heapq.heappop(self._due)
                 self._troubles.pop(held.key, None)
             elif (later := self._due_at(held)) > at:  # a checkpoint was a heartbeat, or the last attempt failed
-                heapq.heapreplace(self._due, (later, number, held))
+                heapq.heapreplace(self._due, (later, held))
             elif group and at > group[0][0] + self._timing.gather_seconds:
                 break
             else:
-                fits = not group or (held.goes_together and group[0][2].goes_together)
+                fits = not group or (held.goes_together and group[0][1].goes_together)
                 (group if fits else aside).append(heapq.heappop(self._due))
         at = group[-1][0] if group else math.inf
         if at > self._clock.monotonic():
@@ -119,7 +117,7 @@ class Renewals:
             group = []
         for each in aside:
             heapq.heappush(self._due, each)
-        return [held for _, _, held in group], at
+        return [held for _, held in group], at
 
     def _due_at(self, held: HeldLease) -> float:
         """When to write for it: also when its trust runs out, to see that it ends."""
@@ -129,7 +127,7 @@ class Renewals:
 
     def _put(self, held: HeldLease) -> None:
         at = max(self._due_at(held), self._clock.monotonic())  # what was settled from an old send has not waited here
-        heapq.heappush(self._due, (at, next(self._numbers), held))
+        heapq.heappush(self._due, (at, held))
         if at < self._sleeps_until:
             self._woken.set()
 

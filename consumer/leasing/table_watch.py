@@ -183,6 +183,7 @@ class TableWatch:
         leases.peers.see_scan(leases.table.layout.workers, now)
         moved = leases.observations.see_scan(scan.leases, now, began=began)
         leases.note_moved(moved, now)
+        leases.share_rows()
         self._tell_workers()
         if self._own_row is not None:
             self._own_row.look(scan, legacy)

@@ -10,7 +10,7 @@ from typing import Final
 
 from consumer.clock import Clock
 from consumer.errors import DataTrimmed, PositionRefused, ShardNotFound, StreamMissing
-from consumer.streams.source import Position, RecordSource, ShardListing, StreamIdentity
+from consumer.streams.source import Position, RecordSource, Shard, ShardListing, StreamIdentity
 
 __all__ = ["Listings"]
 
@@ -42,12 +42,13 @@ class Listings:
         """
         stream = self.identity_of(label)
         async with self._lock:
-            listed_at, listing = self._by_label.get(stream.label, _UNLISTED)
+            listed_at, known = self._by_label.get(stream.label, _UNLISTED)
             if listed_at >= since:
-                return listing
+                return known
             began = self._clock.monotonic()
+            listing: ShardListing | None
             try:
-                listing = _lean(await self._source.list_shards(stream))
+                listing = _kept(await self._source.list_shards(stream), known)
             except StreamMissing:
                 if stream is self.stream:
                     raise
@@ -84,8 +85,17 @@ class Listings:
         return True
 
 
-def _lean(listing: ShardListing) -> ShardListing:
-    """What is kept of a listing, which is as long as the table: where shards begin is asked of a fresh one alone."""
-    if all(shard.first_sequence_number is None for shard in listing.shards):
-        return listing
-    return replace(listing, shards=tuple(replace(shard, first_sequence_number=None) for shard in listing.shards))
+def _kept(listing: ShardListing, known: ShardListing | None) -> ShardListing:
+    """What is kept of a listing, which is as long as the table.
+
+    A shard that is as it was is the same object, whose texts its row has, too; where it begins is asked of a fresh
+    listing alone.
+    """
+    before = {} if known is None else {shard.id: shard for shard in known.shards}
+    return replace(listing, shards=tuple(_shard_kept(shard, before.get(shard.id)) for shard in listing.shards))
+
+
+def _shard_kept(shard: Shard, known: Shard | None) -> Shard:
+    if known == shard:
+        return known
+    return shard if shard.first_sequence_number is None else replace(shard, first_sequence_number=None)

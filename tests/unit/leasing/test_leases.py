@@ -137,6 +137,26 @@ async def test_the_row_that_began_a_tenure_is_kept_until_it_was_started_from(ben
 
 
 @on_bench
+async def test_of_a_lease_that_is_held_one_row_is_kept(bench: Bench) -> None:
+    """Scale: ten thousand rows as the tenure knew them, and ten thousand as they had been seen in the last scan."""
+    leases = with_row(bench, ROW)
+    await stand_still(leases, 10.0)
+    assert await leases.take("s")
+    held = leases.held["s"]
+    await bench.clock.sleep(3.0)
+    await held.renew()
+    assert leases.observations["s"].lease is held.lease
+    assert leases.observations["s"].seen_at == bench.clock.monotonic()
+    scanned = replace(held.lease)
+    leases.observations.see_scan([scanned], bench.clock.monotonic(), began=bench.clock.monotonic())
+    leases.share_rows()
+    assert leases.observations["s"].lease is held.lease is scanned
+    leases.observations.see_scan([replace(scanned, owner="a")], bench.clock.monotonic(), began=0.0)
+    leases.share_rows()
+    assert held.lease is scanned
+
+
+@on_bench
 async def test_a_row_that_was_made_has_its_texts_in_common_with_what_it_was_made_from(bench: Bench) -> None:
     leases = leases_on(bench)
     reply = replace(ROW, created_at="".join(["1795-", "a"]), hash_range=("0", str(2**127)))

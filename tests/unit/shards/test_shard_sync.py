@@ -233,5 +233,17 @@ def test_of_a_listing_nothing_is_kept_that_nobody_asks_for() -> None:
         assert kept.shards == stage.shards
         assert kept.shards[0].first_sequence_number is None
         assert kept.server_time == 1_800_000_000.0
+        stage.shards = (replace(stage.shards[0]), Shard("b"))
+        await stage.clock.sleep(1.0)
+        await stage.sync.once()
+        again = stage.sync._listings.last(None)
+        assert again is not None
+        assert again.shards == stage.shards
+        assert again.shards[0] is kept.shards[0]
+        stage.shards = (replace(stage.shards[0], is_open=False), Shard("b"))
+        await stage.clock.sleep(1.0)
+        await stage.sync.once()
+        assert (ended := stage.sync._listings.last(None)) is not None
+        assert ended.shards == stage.shards
 
     virtual(main())
