@@ -43,10 +43,18 @@ class GuardedWrites:
 
     async def run(self, key: str, work: Callable[[], Awaitable[object]]) -> None:
         """Run one write among few at once; what fails is left to the next scan or expiry, after a pause."""
-        leases = self._leases
-        try:
+
+        async def among_few() -> None:
             async with self._places:
                 await work()
+
+        await self.run_together(key, among_few)
+
+    async def run_together(self, key: str, work: Callable[[], Awaitable[object]]) -> None:
+        """As ``run``, for one of many writes that go together: they wait for others of their own kind only."""
+        leases = self._leases
+        try:
+            await work()
             self._troubles.pop(key, None)
         except LeaseLost:
             return

@@ -72,7 +72,7 @@ class Writing:
 
     __slots__ = ("_has_written", "_on_end", "_steps", "ask", "error", "was_abandoned")
 
-    def __init__(self, steps: Steps, on_end: OnEnd) -> None:
+    def __init__(self, steps: Steps, on_end: OnEnd = lambda _: None) -> None:
         self.ask: Ask | None = None
         self._steps = steps
         self._on_end = on_end

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from consumer.clock import Clock
 from consumer.hooks import Hooks, LeaseRefused, LeaseTaken, TenureEnded, Throttled
 from consumer.leasing.held_lease import HeldLease
-from consumer.leasing.lease_calls import LeaseCalls
+from consumer.leasing.held_row import Terms
+from consumer.leasing.lease_calls import Answer, Ask, LeaseCalls, Look, Send, Steps, Writing
 from consumer.leasing.sight import Sight
 from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
@@ -20,7 +24,7 @@ from lease_store import verbs
 from lease_store.attributes import Place
 from lease_store.errors import LeaseTableThrottled, LeaseTableUnavailable
 from lease_store.lease import Lease, WorkerRow, share_values
-from lease_store.store import Applied, LeaseStore, Refused, WriteResult
+from lease_store.store import Applied, LeaseStore, Refused, Unknown, WriteResult
 from lease_store.verbs import Write
 
 __all__ = ["Leases", "TenureListener"]
@@ -71,8 +75,11 @@ class Leases(Sight):
         self._listener = listener
         self._occupied: dict[str, HeldLease] = {}
         self._acquiring: set[str] = set()
+        self._asking_for_more = asyncio.Lock()
         self._signalled: dict[str, StopReason] = {}
-        self._on_change = self._changed  # one for all tenures
+        self._terms = Terms(
+            me=me, calls=self.calls, timing=timing, clock=clock, hooks=hooks, on_change=self._changed
+        )
 
     def claimed(self) -> set[str]:
         """The keys that count against this worker's limit: held, being won, or with a row that names it as next owner.
@@ -110,23 +117,34 @@ class Leases(Sight):
         return key not in self.held and key not in self._occupied and key not in self._acquiring
 
     async def _take_on(self) -> None:
-        """Before a tenure more: while renewals are late, what is held comes first."""
-        while self.renewals_are_late():
-            await self.clock.sleep(self.timing.gather_seconds)
+        """Before a tenure more: while renewals are late, what is held comes first; one of all that wait asks."""
+        async with self._asking_for_more:
+            while self.renewals_are_late():
+                await self.clock.sleep(self.timing.gather_seconds)
 
-    async def take(self, key: str) -> bool:
-        """Win an idle or expired lease; False where somebody else did, or where the reply was lost."""
-        await self._take_on()
+    async def take(self, key: str, is_wanted: Callable[[], bool] = lambda: True) -> bool:
+        """Win an idle or expired lease; False where somebody else did, or where the reply was lost.
+
+        Those that wait for a place go together; ``is_wanted`` is asked when it is this one's turn.
+        """
+        while True:
+            await self._take_on()
+            writing = await self.calls.join(partial(self._begin_to_take, key, is_wanted))
+            if writing is not None:
+                return writing.outcome()
+
+    def _begin_to_take(self, key: str, is_wanted: Callable[[], bool]) -> Writing | None:
+        """None where renewals have become late while it waited."""
+        return None if self.renewals_are_late() else Writing(self._taking(key, is_wanted))
+
+    def _taking(self, key: str, is_wanted: Callable[[], bool]) -> Steps:
         observation = self.observations.get(key)
-        if observation is None or self.draining or not self.may_acquire(key) or not self.may_hold_more:
+        if observation is None or not is_wanted() or not self._may_begin(key):
             return False
         if self.clock.monotonic() < self.free_at(observation):
             return False  # it moved while this waited for its turn: the counter known now is a live owner's
-        self._acquiring.add(key)
-        try:
-            return await self._win(observation.lease)
-        finally:
-            self._acquiring.discard(key)
+        with self._acquires(key):
+            return (yield from self._winning(observation.lease))
 
     async def rob(self, key: str, owner: str) -> bool:
         """Take a live worker's lease by its counter, as it is now: workers of a KCL 2.x ask nobody.
@@ -134,25 +152,29 @@ class Leases(Sight):
         False where it is not ``owner``'s any more, or it moved in the same moment.
         """
         await self._take_on()
-        if self.draining or not self.may_acquire(key) or not self.may_hold_more:
+        return await self._carried(self._robbing(key, owner))
+
+    def _robbing(self, key: str, owner: str) -> Steps:
+        if not self._may_begin(key):
             return False
-        self._acquiring.add(key)
-        try:
-            lease = await self.read(key)
+        with self._acquires(key):
+            lease = yield from self._looking(key)
             if lease is None or lease.is_finished or lease.actual_owner != owner:
                 return False
-            return await self._win(lease)
-        finally:
-            self._acquiring.discard(key)
+            return (yield from self._winning(lease))
 
-    async def _win(self, lease: Lease) -> bool:
+    def _winning(self, lease: Lease) -> Steps:
         sent = self.clock.monotonic()
-        result = await self.write(verbs.take(lease, self.me))
+        result = yield from self._sending(verbs.take(lease, self.me), lease)
+        if isinstance(result, Refused) and (row := result.lease) is not None and _is_as_old(row, lease):
+            # Among others it asked that the row was as seen; a take by itself asks for the counter alone.
+            sent = self.clock.monotonic()
+            result = yield from self._sending(verbs.take(row, self.me))
         if isinstance(result, Applied) and result.lease is not None:
             return self._begin(result.lease, sent, "taken", lease.actual_owner)
         if isinstance(result, Refused) and (result.lease is None or result.lease.actual_owner != self.me):
             return False
-        return await self._accept_read(lease.key)
+        return (yield from self._accept_read(lease.key))
 
     async def accept(self, key: str) -> bool:
         """Begin, by a counter write, a tenure of a row that names me as actual owner and that I do not hold.
@@ -160,13 +182,28 @@ class Leases(Sight):
         False where that did not come about, also because this worker drains or is at its limit.
         """
         await self._take_on()
-        if self.draining or not self.may_acquire(key) or not self.may_hold_more:
+        return await self._carried(self._accepting(key))
+
+    def _accepting(self, key: str) -> Steps:
+        if not self._may_begin(key):
             return False
+        with self._acquires(key):
+            return (yield from self._accept_read(key))
+
+    def _may_begin(self, key: str) -> bool:
+        return not self.draining and self.may_acquire(key) and self.may_hold_more
+
+    @contextmanager
+    def _acquires(self, key: str) -> Iterator[None]:
         self._acquiring.add(key)
         try:
-            return await self._accept_read(key)
+            yield
         finally:
             self._acquiring.discard(key)
+
+    async def _carried(self, steps: Steps) -> bool:
+        writing = await self.calls.join(lambda: Writing(steps))
+        return writing is not None and writing.outcome()
 
     async def create(self, lease: Lease) -> bool:
         """Create a row; where it names me as owner, a tenure begins. True where the row exists now, whoever made it."""
@@ -183,21 +220,21 @@ class Leases(Sight):
                 if begins and result.lease is not None:
                     self._begin(result.lease, sent, "created", None)
                 return True
-            if isinstance(result, Refused) or (begins and await self._accept_read(lease.key)):
+            if isinstance(result, Refused) or (begins and await self._carried(self._accept_read(lease.key))):
                 return True
             return await self.read(lease.key) is not None
         finally:
             if begins:
                 self._acquiring.discard(lease.key)
 
-    async def _accept_read(self, key: str) -> bool:
-        lease = await self.read(key)
+    def _accept_read(self, key: str) -> Steps:
+        lease = yield from self._looking(key)
         if lease is None or lease.actual_owner != self.me or lease.is_finished or self.draining:
             return False
         sent = self.clock.monotonic()
         if sent < self.sole_from(key):
             return False  # who had it may process until then; each look asks again
-        result = await self.write(verbs.renew(lease, self.me))
+        result = yield from self._sending(verbs.renew(lease, self.me), lease)
         if isinstance(result, Applied) and result.lease is not None:
             return self._begin(result.lease, sent, "accepted", None)
         return False  # an unknown reply leaves the row as it is for the next scan or poll to see
@@ -206,16 +243,7 @@ class Leases(Sight):
         self.see(lease)
         if self.clock.monotonic() >= sent + self.timing.trust_seconds:
             return False  # the reply came after its own trust: it begins nothing; the row names me and is accepted anew
-        held = HeldLease(
-            lease,
-            me=self.me,
-            sent_at=sent,
-            calls=self.calls,
-            timing=self.timing,
-            clock=self.clock,
-            hooks=self.hooks,
-            on_change=self._on_change,
-        )
+        held = HeldLease(lease, self._terms, sent_at=sent)
         self.has_held = True
         self.held[lease.key] = held
         self._occupied[lease.key] = held
@@ -269,10 +297,22 @@ class Leases(Sight):
     async def write(self, write: Write) -> WriteResult:
         """One write to a row that is not held; a refusal is an observation. Raises LeaseStoreError: not applied."""
         try:
-            result = await self.store.write(write, timeout_seconds=self.timing.call_seconds)
+            return self._heard(write, await self.calls.write(write))
         except LeaseTableThrottled:
             self.hooks(Throttled(write.key, write.verb))
             raise
+
+    def _sending(self, write: Write, seen: Lease | None = None) -> Generator[Ask, Answer, WriteResult]:
+        """As ``write``; with others, where the row is said that it goes by."""
+        try:
+            answer = yield Send(write, seen=seen)
+        except LeaseTableThrottled:
+            self.hooks(Throttled(write.key, write.verb))
+            raise
+        assert isinstance(answer, Applied | Refused | Unknown)
+        return self._heard(write, answer)
+
+    def _heard(self, write: Write, result: WriteResult) -> WriteResult:
         if isinstance(result, Refused):
             if not write.puts:
                 self.hooks(LeaseRefused(write.key, write.verb))
@@ -294,6 +334,15 @@ class Leases(Sight):
             raise LeaseTableUnavailable(
                 f"No reply to a read of the lease of {key} within {self.timing.call_seconds:.1f} s."
             ) from None
+        return self._shown(key, lease)
+
+    def _looking(self, key: str) -> Generator[Ask, Answer, Lease | None]:
+        """As ``read``, with others."""
+        answer = yield Look(key)
+        assert answer is None or isinstance(answer, Lease)
+        return self._shown(key, answer)
+
+    def _shown(self, key: str, lease: Lease | None) -> Lease | None:
         if lease is None:
             self.observations.forget(key)
             return None
@@ -325,3 +374,8 @@ class Leases(Sight):
         if layout.status == "COMPLETE":
             return (layout.workers_at,)
         return ("leases", "metrics") if layout.workers_at == "leases" else ("metrics", "leases")
+
+
+def _is_as_old(row: Lease, seen: Lease) -> bool:
+    """Whether a row has not moved since it was seen, though it may name others now."""
+    return row.counter == seen.counter and row.created_at == seen.created_at and not row.is_finished

@@ -94,7 +94,8 @@ class Taking:
 
     async def _take(self, key: str) -> None:
         try:
-            await self._means.writes.run_if(lambda: not self._is_over, key, partial(self._leases.take, key))
+            take = partial(self._leases.take, key, lambda: not self._is_over)
+            await self._means.writes.run_together(key, take)
         finally:
             self.keys.discard(key)
 

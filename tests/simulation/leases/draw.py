@@ -46,7 +46,8 @@ class LeaseDraw:
     ``drift``: clocks run at most so much faster or slower than time does; beyond 0.5 % (1 % against each other) nothing
     is promised but that nothing is lost, and only that is judged. ``happenings``: what may happen, the more often named
     the likelier. ``ends``: once at rest, all shards end and are followed to the last. ``safety_only``: stop before the
-    faults do.
+    faults do. ``places``: how many requests a worker may have under way, besides one for renewals; where these are few,
+    writes wait and go together.
     """
 
     faults: Faults
@@ -66,6 +67,7 @@ class LeaseDraw:
     drift: float
     ends: bool
     safety_only: bool = False
+    places: int = 20
 
     @property
     def is_wild(self) -> bool:
@@ -148,4 +150,5 @@ def drawn(seed: int) -> LeaseDraw:
         skew=draw.choice((0.0, 500.0)),
         drift=draw.choice((0.0, 0.005, 0.005, 0.005, draw.choice((0.1, 0.3)))),
         ends=keys <= 3 and draw.random() < 0.5,
+        places=draw.choice((20, 20, 3, 1)),
     )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from consumer.leasing.lease_loop import LeaseSettings
+from consumer.leasing.places import Places
 from consumer.testing.virtual_time import Stalled
 from lease_store.lease import Lease
 from tests.simulation.leases.draw import CALM_WORK, LeaseDraw, Work, drawn
@@ -137,6 +138,7 @@ class LeaseWorld:
         clock = SimClock(skew_seconds=chance.uniform(-draw.skew, draw.skew), rate=rate)
         draws = random.Random(f"{self.seed}:{settings.worker_id}")
         worker = self.worker_type(host, settings, self, clock=clock, draw=draws)
+        worker.loop.leases.calls.places = Places(self.draw.places + 1, 1)
         self.workers.append(worker)
         self.judge.knows(worker)
         self.judge.note(f"{worker.name} starts")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -14,17 +15,19 @@ from lease_store.lease import Lease
 from lease_store.store import Applied, Refused, Unknown
 from lease_store.verbs import Write
 from tests.simulation.leases.draw import CALM_WORK
-from tests.simulation.mutants.mixes import NO_RENEWALS, on_leases
+from tests.simulation.mutants.mixes import LOSSY, NO_RENEWALS, on_leases, whatever_the_counter
 from tests.simulation.mutants.mutant import Function
 from tests.simulation.network import Calm
 
 __all__ = [
     "a_batch_waits_for_turns",
+    "a_lost_batch_of_takes_wins",
     "a_lost_batch_stands",
     "a_refused_statement_stands",
     "one_lease_twice_in_a_batch",
     "renewals_before_they_are_due",
     "renewals_when_trust_is_out",
+    "take_many_whatever_the_counter",
     "trust_from_the_reply_of_a_batch",
 ]
 
@@ -74,18 +77,51 @@ def a_batch_waits_for_turns(_: Function) -> Function:
     happenings=("nothing",),
 )
 def a_lost_batch_stands(original: Function) -> Function:
+    return _unknown_stands(original, "renew", lambda send: send.until < math.inf)  # no acceptance, but a tenure's own
+
+
+def _unknown_stands(original: Function, verb: str, is_of: Callable[[Send], bool] = lambda _: True) -> Function:
     async def _send(self: Any, sends: Sequence[Send]) -> Any:
         results = await original(self, sends)
         if len(sends) == 1:
             return results
         return [
             Applied(_as_written(send.seen, send.write))
-            if isinstance(result, Unknown) and send.write.verb == "renew" and send.seen is not None
+            if isinstance(result, Unknown) and send.write.verb == verb and send.seen is not None and is_of(send)
             else result
             for send, result in zip(sends, results, strict=True)
         ]
 
     return _send
+
+
+@on_leases(
+    "lease_store.verbs:as_seen",
+    rule="Many leases are taken under the conditions of one: none has moved since it was seen.",
+    caught_by=("one trusting worker", "each write moves the counter by one", "takes only after the failover time"),
+    keys=12,
+    places=1,
+    network=replace(LOSSY, late=0.2),
+)
+def take_many_whatever_the_counter(original: Function) -> Function:
+    def as_seen(write: Write, lease: Lease) -> Write:
+        seen: Write = original(write, lease)
+        return whatever_the_counter(seen) if write.verb == "take" else seen
+
+    return as_seen
+
+
+@on_leases(
+    "consumer.leasing.lease_calls:LeaseCalls._send",
+    rule="A batch of takes without a reply wins nothing: who owns the rows is read.",
+    caught_by=("one trusting worker", "a tenure starts at the stored checkpoint", "nothing done with comes again"),
+    keys=12,
+    places=1,
+    network=replace(LOSSY, lost_request=0.3),
+    happenings=("crash", "start"),
+)
+def a_lost_batch_of_takes_wins(original: Function) -> Function:
+    return _unknown_stands(original, "take")
 
 
 @on_leases(
@@ -128,7 +164,7 @@ def trust_from_the_reply_of_a_batch(original: Function) -> Function:
     def begin_renewal(self: Any, on_end: Any, *, together: bool) -> Any:
         def ended(writing: Writing) -> None:
             if together and self.over is None and writing.error is None:
-                self.trusted_until = self._clock.monotonic() + self._timing.trust_seconds
+                self.trusted_until = self._terms.clock.monotonic() + self._terms.timing.trust_seconds
             on_end(writing)
 
         return original(self, ended, together=together)
@@ -161,7 +197,7 @@ def one_lease_twice_in_a_batch(original: Function) -> Function:
 )
 def renewals_before_they_are_due(original: Function) -> Function:
     def renew_due_at(self: Any) -> float:
-        return float(original(self)) - 0.05 * float(self._timing.renew_seconds)
+        return float(original(self)) - 0.05 * float(self._terms.timing.renew_seconds)
 
     return renew_due_at
 

@@ -49,9 +49,9 @@ def _as_written(lease: Lease, write: Write) -> Lease:
     happenings=("start", "drain", "freeze"),
 )
 def a_row_that_names_me_is_mine(_: Function) -> Function:
-    async def _accept_read(self: Any, key: str) -> bool:
+    def _accept_read(self: Any, key: str) -> Any:
         sent = self.clock.monotonic()
-        lease = await self.read(key)
+        lease = yield from self._looking(key)
         if lease is None or lease.actual_owner != self.me or lease.is_finished or self.draining:
             return False
         return bool(self._begin(lease, sent, "accepted", None))
@@ -68,13 +68,13 @@ def a_row_that_names_me_is_mine(_: Function) -> Function:
     work=replace(CALM_WORK, checkpoint=1.0),
 )
 def the_position_as_seen_before(original: Function) -> Function:
-    async def _accept_read(self: Any, key: str) -> bool:
+    def _accept_read(self: Any, key: str) -> Any:
         seen = self.observations.get(key)
-        lease = await self.read(key)
+        lease = yield from self._looking(key)
         if lease is None or lease.actual_owner != self.me or lease.is_finished or self.draining:
             return False
         sent = self.clock.monotonic()
-        result = await self.write(verbs.renew(lease, self.me))
+        result = yield from self._sending(verbs.renew(lease, self.me))
         if not isinstance(result, Applied) or result.lease is None:
             return False
         position = result.lease.checkpoint if seen is None else seen.lease.checkpoint
@@ -99,20 +99,20 @@ def an_unknown_write_stands(original: Function) -> Function:
 
 
 @on_leases(
-    "consumer.leasing.leases:Leases.write",
+    "consumer.leasing.leases:Leases._heard",
     rule="An unknown take is never counted as a success.",
     caught_by=("one trusting worker", "a tenure starts at the stored checkpoint", "nothing done with comes again"),
     network=replace(LOSSY, lost_request=0.3),
     happenings=("crash", "start"),
 )
 def an_unknown_take_stands(original: Function) -> Function:
-    async def write(self: Any, write: Write) -> Any:
-        result = await original(self, write)
+    def _heard(self: Any, write: Write, result: Any) -> Any:
+        result = original(self, write, result)
         if isinstance(result, Unknown) and write.verb == "take":
             return Applied(_as_written(self.observations[write.key].lease, write))
         return result
 
-    return write
+    return _heard
 
 
 @on_leases(
@@ -138,7 +138,7 @@ def trust_lasts_beyond_the_finish(original: Function) -> Function:
 )
 def trust_from_the_reply(original: Function) -> Function:
     def _settled(self: Any, lease: Lease, trust_from: float, extends_trust: bool) -> None:
-        original(self, lease, self._clock.monotonic(), extends_trust)
+        original(self, lease, self._terms.clock.monotonic(), extends_trust)
 
     return _settled
 
