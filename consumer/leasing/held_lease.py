@@ -7,15 +7,10 @@ when it may be trusted: the *send* of its last successful write, plus the failov
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from consumer.clock import Clock
 from consumer.errors import LeaseLost
-from consumer.hooks import Hooks
-from consumer.leasing.held_row import EndReason, HeldRow
-from consumer.leasing.lease_calls import LeaseCalls, OnEnd, Steps, Writing
+from consumer.leasing.held_row import EndReason, HeldRow, Terms
+from consumer.leasing.lease_calls import OnEnd, Steps, Writing
 from consumer.leasing.throughput import Throughput
-from consumer.leasing.timing import LeaseTiming
 from consumer.leasing.turn import Turn
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
@@ -33,27 +28,16 @@ class HeldLease(HeldRow):
     ``started`` what it calls.
 
     ``pending_since``: when this worker learnt of the hand-off that is under way; None where none is.
-    ``on_change`` is called after every reply, with this object: the place to notice a pending hand-off or the end.
+    ``on_change`` of its terms is called after every reply, with this object: the place to notice a pending hand-off or
+    the end.
     """
 
-    __slots__ = ("_calls", "_turn", "throughput")
+    __slots__ = ("_turn", "throughput")
 
-    def __init__(
-        self,
-        lease: Lease,
-        *,
-        me: str,
-        sent_at: float,
-        calls: LeaseCalls,
-        timing: LeaseTiming,
-        clock: Clock,
-        hooks: Hooks,
-        on_change: Callable[[HeldLease], None],
-    ) -> None:
-        super().__init__(lease, me=me, sent_at=sent_at, timing=timing, clock=clock, hooks=hooks, on_change=on_change)
+    def __init__(self, lease: Lease, terms: Terms, *, sent_at: float) -> None:
+        super().__init__(lease, terms, sent_at=sent_at)
         stored = lease.throughput_kbps
         self.throughput = Throughput(None if stored is None else float(stored), sent_at)
-        self._calls = calls
         self._turn = Turn()
 
     async def renew(self) -> None:
@@ -91,17 +75,17 @@ class HeldLease(HeldRow):
         return Writing(steps, ended)
 
     def _renewal_if_due(self, together: bool = False) -> Steps:
-        if self.over is None and self._clock.monotonic() < min(self.renew_due_at, self.trusted_until):
+        if self.over is None and self._terms.clock.monotonic() < min(self.renew_due_at, self.trusted_until):
             return False
         return (yield from self._renewal(together))
 
     def _renewal(self, together: bool = False) -> Steps:
         kbps = self._kbps()
-        return (yield from self._steps(lambda lease: verbs.renew(lease, self._me, kbps), together=together))
+        return (yield from self._steps(lambda lease: verbs.renew(lease, self._terms.me, kbps), together=together))
 
     def _kbps(self) -> float | None:
         """Taken once a write: one that is sent again after a lost reply must be known for the same."""
-        return self.throughput.kbps_at(self._clock.monotonic(), self._timing.kcl_renew_seconds)
+        return self.throughput.kbps_at(self._terms.clock.monotonic(), self._terms.timing.kcl_renew_seconds)
 
     async def checkpoint(self, checkpoint: Checkpoint) -> None:
         """Store progress, never going back. Raises as ``renew``."""
@@ -119,13 +103,13 @@ class HeldLease(HeldRow):
         kbps = self._kbps()
 
         def make(lease: Lease) -> Write:
-            return verbs.set_checkpoint(lease, self._me, checkpoint, kbps)
+            return verbs.set_checkpoint(lease, self._terms.me, checkpoint, kbps)
 
         return (yield from self._steps(make, together=together))
 
     async def prepare(self, checkpoint: Checkpoint, state: bytes | None) -> None:
         """Lay down a checkpoint that is not meant yet, beside the one that is. Raises as ``renew``."""
-        await self._write(self._steps(lambda lease: verbs.prepare_checkpoint(lease, self._me, checkpoint, state)))
+        await self._write(self._steps(lambda lease: verbs.prepare_checkpoint(lease, self._terms.me, checkpoint, state)))
 
     async def start_hand_off(self, to: str) -> None:
         """Name the next owner, going on as the actual one; nothing where a hand-off is pending already."""
@@ -139,7 +123,7 @@ class HeldLease(HeldRow):
         """End the hand-off to ``to`` and stay the owner; False, and nothing written, where it is not pending."""
 
         def make(lease: Lease) -> Write | None:
-            return verbs.take_back(lease, self._me) if lease.is_pending and lease.owner == to else None
+            return verbs.take_back(lease, self._terms.me) if lease.is_pending and lease.owner == to else None
 
         return await self._write(self._steps(make))
 
@@ -150,7 +134,7 @@ class HeldLease(HeldRow):
         """
 
         def make(lease: Lease) -> Write | None:
-            return verbs.finish_hand_off(lease, self._me) if lease.is_pending else None
+            return verbs.finish_hand_off(lease, self._terms.me) if lease.is_pending else None
 
         await self._write(self._steps(make, ends=True, together=True))
 
@@ -161,14 +145,15 @@ class HeldLease(HeldRow):
         """
 
         def make(lease: Lease) -> Write:
-            return verbs.finish_hand_off(lease, self._me) if lease.is_pending else verbs.release(lease, self._me)
+            let_go = verbs.finish_hand_off if lease.is_pending else verbs.release
+            return let_go(lease, self._terms.me)
 
         await self._write(self._steps(make, ends=True, together=True))
 
     async def end_shard(self, children: tuple[str, ...]) -> None:
         """Store SHARD_END; the rows of ``children`` exist by now."""
         try:
-            await self._write(self._steps(lambda lease: verbs.end_shard(lease, self._me, children)))
+            await self._write(self._steps(lambda lease: verbs.end_shard(lease, self._terms.me, children)))
         except LeaseLost:
             if self.over != "ended":  # an earlier sending of it has arrived, as a renewal found
                 raise
@@ -181,7 +166,7 @@ class HeldLease(HeldRow):
         await self._turn.take()
         writing = Writing(steps, self._give_turn_back)
         try:
-            await self._calls.join(lambda: writing)
+            await self._terms.calls.join(lambda: writing)
         finally:
             writing.abandon()
         return writing.outcome()

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import Any, Final, Literal, NoReturn, TypeGuard
 
 from consumer.clock import Clock
 from consumer.errors import LeaseLost
 from consumer.hooks import Hooks, LeaseRefused, LeaseRenewed, Throttled
-from consumer.leasing.lease_calls import Answer, Look, Send, Steps
+from consumer.leasing.lease_calls import Answer, LeaseCalls, Look, Send, Steps
 from consumer.leasing.timing import LeaseTiming
 from lease_store.errors import LeaseStoreError, LeaseTableThrottled
 from lease_store.item import to_item
@@ -22,7 +23,7 @@ from lease_store.lease import Lease, share_values
 from lease_store.store import Applied, Refused, Unknown, WriteResult
 from lease_store.verbs import Write
 
-__all__ = ["EndReason", "HeldRow", "Make"]
+__all__ = ["EndReason", "HeldRow", "Make", "Terms"]
 
 _log = logging.getLogger("leasehold.leasing")
 
@@ -34,37 +35,35 @@ _SETTLE_PAUSE_SECONDS: Final = 0.1
 _MOST_ATTEMPTS: Final = 20
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What all tenures of a worker share; ``on_change`` is told of each after every reply."""
+
+    me: str
+    calls: LeaseCalls
+    timing: LeaseTiming
+    clock: Clock
+    hooks: Hooks
+    on_change: Callable[[Any], None]
+
+
 class HeldRow:
     """What one tenure knows and may believe; ``HeldLease`` has the writes. There may be ten thousand: it is small."""
 
     __slots__ = (
-        *("_clock", "_ended", "_first", "_hooks", "_me", "_on_change", "_timing", "_unsettled_since", "fencing_token"),
-        *("lease", "over", "pending_since", "renewed_at", "trusted_until"),
+        *("_ended", "_first", "_terms", "_unsettled_since", "fencing_token", "lease", "over", "pending_since"),
+        *("renewed_at", "trusted_until"),
     )
 
-    def __init__(
-        self,
-        lease: Lease,
-        *,
-        me: str,
-        sent_at: float,
-        timing: LeaseTiming,
-        clock: Clock,
-        hooks: Hooks,
-        on_change: Callable[[Any], None],
-    ) -> None:
+    def __init__(self, lease: Lease, terms: Terms, *, sent_at: float) -> None:
         self.lease = lease
-        self.pending_since = clock.monotonic() if lease.is_pending else None
+        self.pending_since = terms.clock.monotonic() if lease.is_pending else None
         self._first: Lease | None = lease
         self.fencing_token = lease.counter
-        self.trusted_until = sent_at + timing.trust_seconds
+        self.trusted_until = sent_at + terms.timing.trust_seconds
         self.renewed_at = sent_at
         self.over: EndReason | None = None
-        self._me = me
-        self._timing = timing
-        self._clock = clock
-        self._hooks = hooks
-        self._on_change = on_change
+        self._terms = terms
         self._unsettled_since: float | None = None
         self._ended: asyncio.Event | None = None
 
@@ -98,12 +97,12 @@ class HeldRow:
     @property
     def hand_off_to(self) -> str | None:
         """The worker that waits for this lease, as the last reply told."""
-        return self.lease.owner if self.lease.is_pending and self.lease.owner != self._me else None
+        return self.lease.owner if self.lease.is_pending and self.lease.owner != self._terms.me else None
 
     @property
     def renew_due_at(self) -> float:
         """When the next heartbeat is due; every successful write is one."""
-        return self.renewed_at + self._timing.renew_seconds
+        return self.renewed_at + self._terms.timing.renew_seconds
 
     def end(self, reason: EndReason) -> None:
         """The tenure is over: no trust, no further write."""
@@ -112,7 +111,7 @@ class HeldRow:
             self.trusted_until = _NEVER
             if self._ended is not None:
                 self._ended.set()
-            self._on_change(self)
+            self._terms.on_change(self)
 
     def _steps(self, make: Make, *, ends: bool = False, extends_trust: bool = True, together: bool = False) -> Steps:
         """Write until it stands. False where there was nothing to write from the beginning.
@@ -126,9 +125,9 @@ class HeldRow:
             if write is None:
                 # Nothing is left to end: a tenure whose last write was refused goes on with the trust it had.
                 self.trusted_until = deadline
-                self._on_change(self)
+                self._terms.on_change(self)
                 return attempt > 0
-            sent = self._clock.monotonic()
+            sent = self._terms.clock.monotonic()
             if sent >= deadline:
                 self._expire("its write was not known to stand before trust ran out")
             try:
@@ -165,7 +164,7 @@ class HeldRow:
             result = yield Send(write, deadline, self.lease if together else None)
         except LeaseStoreError as error:
             if isinstance(error, LeaseTableThrottled):
-                self._hooks(Throttled(self.key, write.verb))
+                self._terms.hooks(Throttled(self.key, write.verb))
             # Not applied: a tenure that it was to end goes on, unless an earlier sending of it may still arrive.
             if ends and self._unsettled_since is not None:
                 self._expire("the write that ends it may or may not arrive")
@@ -195,7 +194,7 @@ class HeldRow:
             try:
                 row = yield look
             except LeaseStoreError:
-                if self._clock.monotonic() + _SETTLE_PAUSE_SECONDS >= deadline:
+                if self._terms.clock.monotonic() + _SETTLE_PAUSE_SECONDS >= deadline:
                     self._expire("a write's reply was lost and the row could not be read before trust ran out")
                 look = Look(self.key, deadline, _SETTLE_PAUSE_SECONDS)
                 continue
@@ -207,7 +206,7 @@ class HeldRow:
         if not lease.is_pending:
             self.pending_since = None
         elif self.pending_since is None or lease.owner != self.lease.owner:
-            self.pending_since = self._clock.monotonic()
+            self.pending_since = self._terms.clock.monotonic()
         share_values(lease, self.lease)
         self.lease = lease
 
@@ -216,7 +215,7 @@ class HeldRow:
 
         It carries trust from the send of the oldest write that it may have been, and revives nothing.
         """
-        now = self._clock.monotonic()
+        now = self._terms.clock.monotonic()
         self._note(lease)
         if lease.is_finished:
             # A renewal may find a late end's counter instead of its own: nothing is written to such a row again.
@@ -225,11 +224,11 @@ class HeldRow:
             return
         self._unsettled_since = None
         self.renewed_at = trust_from
-        self.trusted_until = max(self.trusted_until, trust_from + self._timing.trust_seconds)
+        self.trusted_until = max(self.trusted_until, trust_from + self._terms.timing.trust_seconds)
         if now >= self.trusted_until:
             self._expire("the reply came after trust had run out")
-        self._hooks(LeaseRenewed(self.key, self.trusted_until - now))
-        self._on_change(self)
+        self._terms.hooks(LeaseRenewed(self.key, self.trusted_until - now))
+        self._terms.on_change(self)
 
     def _stands(self, write: Write, row: Lease, ends: bool) -> bool:
         """Whether a row read after a lost reply proves the write: each field as written, and its writer the owner.
@@ -237,7 +236,7 @@ class HeldRow:
         A renewal writes nothing but the counter, which whoever took the lease has moved just as far. A write that ends
         the tenure names another owner, and over it is in either case.
         """
-        mine = row.actual_owner == self._me and row.created_at == self.lease.created_at
+        mine = row.actual_owner == self._terms.me and row.created_at == self.lease.created_at
         return (ends or mine) and write.stands_in(to_item(row))
 
     def _goes_on_from(self, row: Lease | None) -> TypeGuard[Lease]:
@@ -248,7 +247,7 @@ class HeldRow:
         """
         return (
             row is not None
-            and row.actual_owner == self._me
+            and row.actual_owner == self._terms.me
             and row.created_at == self.lease.created_at
             and not row.is_finished
             and (
@@ -262,7 +261,7 @@ class HeldRow:
         raise LeaseLost(f"This worker's tenure of {self.key} is over: {why}.")
 
     def _lose(self, write: Write, row: Lease | None) -> NoReturn:
-        self._hooks(LeaseRefused(self.key, write.verb))
+        self._terms.hooks(LeaseRefused(self.key, write.verb))
         owner = "nobody, the row is gone" if row is None else row.actual_owner or "nobody"
         _log.warning(
             "Lost the lease of shard %s: its %s was refused; %s owns it now and goes on from the last checkpoint.",
@@ -276,7 +275,7 @@ class HeldRow:
         raise LeaseLost(f"The lease of {self.key} belongs to {owner} now; nothing was stored.")
 
     def _require_tenure(self) -> None:
-        if self.over is None and self._clock.monotonic() >= self.trusted_until:
+        if self.over is None and self._terms.clock.monotonic() >= self.trusted_until:
             self.end("expired")
         if self.over is not None:
             raise LeaseLost(f"This worker's tenure of {self.key} is over ({self.over}); nothing was stored.")

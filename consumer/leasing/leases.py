@@ -77,9 +77,7 @@ class Leases(Sight):
         self._acquiring: set[str] = set()
         self._asking_for_more = asyncio.Lock()
         self._signalled: dict[str, StopReason] = {}
-        self._terms = Terms(
-            me=me, calls=self.calls, timing=timing, clock=clock, hooks=hooks, on_change=self._changed
-        )
+        self._terms = Terms(me=me, calls=self.calls, timing=timing, clock=clock, hooks=hooks, on_change=self._changed)
 
     def claimed(self) -> set[str]:
         """The keys that count against this worker's limit: held, being won, or with a row that names it as next owner.

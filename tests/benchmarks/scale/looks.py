@@ -22,6 +22,7 @@ from consumer.hooks import Hooks
 from consumer.leasing.adopted import AdoptedLeases
 from consumer.leasing.handoff import OwnerSide
 from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.held_row import Terms
 from consumer.leasing.leases import Leases
 from consumer.leasing.table_watch import TableWatch
 from consumer.leasing.timing import LeaseTiming
@@ -116,13 +117,15 @@ class _Table:
             if lease.owner == mine.me and lease.key not in mine.held:
                 mine.held[lease.key] = HeldLease(
                     lease,
-                    me=mine.me,
+                    Terms(
+                        me=mine.me,
+                        calls=mine.calls,
+                        timing=mine.timing,
+                        clock=mine.clock,
+                        hooks=mine.hooks,
+                        on_change=lambda _: None,
+                    ),
                     sent_at=mine.clock.monotonic(),
-                    calls=mine.calls,
-                    timing=mine.timing,
-                    clock=mine.clock,
-                    hooks=mine.hooks,
-                    on_change=lambda _: None,
                 )
             elif lease.owner == mine.me:
                 mine.held[lease.key].lease = lease

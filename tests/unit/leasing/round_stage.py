@@ -9,6 +9,7 @@ from typing import Any
 from consumer.hooks import Hooks
 from consumer.leasing.checkpoints import Checkpoints
 from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.held_row import Terms
 from consumer.leasing.lease_calls import LeaseCalls
 from consumer.leasing.renewals import Renewals
 from consumer.leasing.timing import LeaseTiming
@@ -69,13 +70,15 @@ class Round:
         self.bench.apply(verbs.create(lease))
         held = HeldLease(
             lease,
-            me=ME,
+            Terms(
+                me=ME,
+                calls=self.calls,
+                timing=TIMING,
+                clock=self.bench.clock,
+                hooks=Hooks([self.bench.facts.append]),
+                on_change=self.bench.changes.append,
+            ),
             sent_at=self.bench.clock.monotonic(),
-            calls=self.calls,
-            timing=TIMING,
-            clock=self.bench.clock,
-            hooks=Hooks([self.bench.facts.append]),
-            on_change=self.bench.changes.append,
         )
         self.renewals.add(held)
         return held

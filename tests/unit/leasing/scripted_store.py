@@ -10,6 +10,7 @@ from typing import Any
 
 from consumer.hooks import Fact, Hooks
 from consumer.leasing.held_lease import HeldLease
+from consumer.leasing.held_row import Terms
 from consumer.leasing.lease_calls import LeaseCalls
 from consumer.leasing.leases import Leases
 from consumer.leasing.timing import LeaseTiming
@@ -66,13 +67,15 @@ class Bench(MemoryLeaseStore):
         assert isinstance(self.apply(create(lease)), Applied)
         return HeldLease(
             lease,
-            me=ME,
+            Terms(
+                me=ME,
+                calls=LeaseCalls(self, LeaseTiming(10.0), self.clock),
+                timing=LeaseTiming(10.0),
+                clock=self.clock,
+                hooks=Hooks([self.facts.append]),
+                on_change=self.changes.append,
+            ),
             sent_at=self.clock.monotonic(),
-            calls=LeaseCalls(self, LeaseTiming(10.0), self.clock),
-            timing=LeaseTiming(10.0),
-            clock=self.clock,
-            hooks=Hooks([self.facts.append]),
-            on_change=self.changes.append,
         )
 
     def other(self, make: Callable[[Lease], Write]) -> None:
