@@ -230,10 +230,10 @@ class Leases(Sight):
         if lease is None or lease.actual_owner != self.me or lease.is_finished or self.draining:
             return False
         sent = self.clock.monotonic()
-        if sent < self.sole_from(key):
-            return False  # who had it may process until then; each look asks again
+        may_begin = sent >= self.sole_from(key)
+        # Who had it may process until then, and each look asks again; meanwhile its giver must not think me dead.
         result = yield from self._sending(verbs.renew(lease, self.me), lease)
-        if isinstance(result, Applied) and result.lease is not None:
+        if may_begin and isinstance(result, Applied) and result.lease is not None:
             return self._begin(result.lease, sent, "accepted", None)
         return False  # an unknown reply leaves the row as it is for the next scan or poll to see
 

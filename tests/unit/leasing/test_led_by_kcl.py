@@ -56,6 +56,9 @@ async def test_what_a_kcl_takes_from_a_live_worker_of_ours_is_begun_when_that_on
     renewed_at = shared.clock.monotonic()
     await shared.clock.sleep(2.0)
     java.assign("shard-00", other.name)
+    counter = shared.row("shard-00").counter
+    await shared.until(lambda: shared.row("shard-00").counter >= counter + 3, within=4.0)
+    assert not other.held, "meanwhile it shows the leader that it lives"
     await shared.until(lambda: other.held == ["shard-00"], within=2 * F, every=0.01)
     assert renewed_at + F - 0.05 <= shared.clock.monotonic() <= renewed_at + F + 2.2
     assert not one.held
