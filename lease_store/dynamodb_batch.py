@@ -1,12 +1,14 @@
 """Many leases in one request: conditional writes as PartiQL statements, consistent reads as a batch of gets.
 
 Each statement stands or fails by itself, and an answer says so for each under HTTP 200. Where an endpoint or a policy
-does not allow such requests, this goes back to single ones for good, and says so once.
+does not allow such requests, this goes back to single ones for good, and says so once: after a whole request was
+refused, or a statement that then stood by itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from botocore.exceptions import ClientError
@@ -19,7 +21,7 @@ from lease_store.errors import LeaseStoreError, LeaseTableAccessDenied, LeaseTab
 from lease_store.item import lease_of
 from lease_store.lease import Lease
 from lease_store.partiql import render_statement
-from lease_store.store import MOST_TOGETHER, Refused, Unknown, WriteResult, applied
+from lease_store.store import MOST_TOGETHER, Applied, Refused, Unknown, WriteResult, applied
 from lease_store.writes import Write
 
 __all__ = ["DynamoDBBatches"]
@@ -83,7 +85,8 @@ class DynamoDBBatches:
         try:
             answers = (await connections.ask_once("BatchExecuteStatement", request)).get("Responses")
         except Exception as error:
-            if self._goes_alone(error):
+            if why := self._why_alone(error):
+                self._give_up(why)
                 return await each_alone(writes)
             if never_arrived_or_refused(error):
                 raise translate(error, self._call("PartiQLUpdate")) from error
@@ -92,13 +95,18 @@ class DynamoDBBatches:
             return [Unknown(f"the reply to a batch has no place for {_told(each)}") for each in writes]
         results = {write.key: self._result(write, answer) for write, answer in zip(writes, answers, strict=True)}
         rowless = [write for write in writes if results[write.key] is _ROWLESS]
-        alone = [write for write in writes if results[write.key] is _ALONE]
-        again = [*await self._rows_in_the_way(rowless), *await each_alone(alone)]
-        results |= zip((write.key for write in (*rowless, *alone)), again, strict=True)
-        return list(results.values())
+        refused = {write.key: each for write in writes if isinstance(each := results[write.key], _RefusedInCompany)}
+        by_themselves = await each_alone([write for write in writes if write.key in refused])
+        for in_company, result in zip(refused.values(), by_themselves, strict=True):
+            # What fails by itself as well fails for reasons of its own, and is none against batches.
+            if isinstance(result, Applied | Refused):
+                self._give_up(in_company.why)
+        again = [*await self._rows_in_the_way(rowless), *by_themselves]
+        results |= zip((*(write.key for write in rowless), *refused), again, strict=True)
+        return [each for each in results.values() if not isinstance(each, _RefusedInCompany)]
 
-    def _result(self, write: Write, answer: Mapping[str, Any]) -> WriteResult | LeaseStoreError:
-        """What one statement came to; _ROWLESS and _ALONE stand for what is not known yet."""
+    def _result(self, write: Write, answer: Mapping[str, Any]) -> WriteResult | LeaseStoreError | _RefusedInCompany:
+        """What one statement came to; _ROWLESS and _RefusedInCompany stand for what is not known yet."""
         said, item = answer.get("Error"), answer.get("Item")
         if said is None:
             if item:
@@ -111,8 +119,8 @@ class DynamoDBBatches:
             except LeaseStoreError as unreadable:
                 return unreadable
         refusal = _as_refusal(said)
-        if self._goes_alone(refusal):
-            return _ALONE
+        if why := self._why_alone(refusal):
+            return _RefusedInCompany(why)
         if never_arrived_or_refused(refusal):
             return translate(refusal, self._call("PartiQLUpdate"))
         return Unknown(f"a batch with {_told(write)}: {refusal}")
@@ -127,17 +135,14 @@ class DynamoDBBatches:
             for write, row in zip(writes, rows, strict=True)
         ]
 
-    def _goes_alone(self, error: Exception) -> bool:
-        """Whether batches are refused for what they are; from then on there are none."""
+    def _why_alone(self, error: Exception) -> str | None:
+        """What was said where a batch, or a statement of one, may be refused for what it is."""
         denied = isinstance(translated := translate(error, self._call("PartiQLUpdate")), LeaseTableAccessDenied)
-        if not denied and error_code(error) not in _NOT_UNDERSTOOD:
-            return False
-        self._give_up(str(translated))
-        return True
+        return str(translated) if denied or error_code(error) in _NOT_UNDERSTOOD else None
 
     def _give_up(self, why: str) -> None:
         self.most_writes = 1
-        self._tell_once(f"Leases of {self._table_name} are renewed one by one from now on, not 25 to a request: {why}")
+        self._tell_once(f"Leases of {self._table_name} are written one by one from now on, not 25 to a request: {why}")
 
     async def read(self, connections: Connections, keys: Sequence[str]) -> list[Lease | LeaseStoreError | None]:
         """See ``LeaseStore.read_many``."""
@@ -176,7 +181,13 @@ class DynamoDBBatches:
 
 
 _ROWLESS: Final = Unknown("refused, and no row was sent along")
-_ALONE: Final = Unknown("refused for being part of a batch")
+
+
+@dataclass(frozen=True, slots=True)
+class _RefusedInCompany:
+    """A statement that was refused for what it is, or for its being one of a batch: tried by itself, it tells."""
+
+    why: str
 
 
 def _told(write: Write) -> str:

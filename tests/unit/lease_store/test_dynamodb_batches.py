@@ -11,6 +11,7 @@ import pytest
 from lease_store import verbs
 from lease_store.errors import (
     LeaseStoreError,
+    LeaseTableAccessDenied,
     LeaseTableCredentials,
     LeaseTableMissing,
     LeaseTableThrottled,
@@ -191,6 +192,36 @@ async def test_where_batches_are_not_taken_leases_are_renewed_one_by_one_for_goo
     assert len(bench.server.asked_for("UpdateItem")) == again + 3
     (line,) = [record.getMessage() for record in caplog.records]
     assert said in line
+
+
+ITS_OWN_FAULT = {
+    "denied": (failed("AccessDenied"), error(400, "AccessDeniedException"), LeaseTableAccessDenied),
+    "not understood": (failed("ValidationError"), error(400, "ValidationException"), LeaseStoreError),
+    "nobody knows": (failed("ValidationError"), hang_up, Unknown),
+}
+
+
+@pytest.mark.parametrize(("answer", "alone", "kind"), ITS_OWN_FAULT.values(), ids=ITS_OWN_FAULT)
+async def test_a_statement_that_is_refused_by_itself_as_well_costs_no_other_lease_its_company(
+    bench: Bench, answer: Any, alone: Answer, kind: type[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One row that a policy keeps from this worker, or that no write fits, is none of the others' business."""
+    caplog.set_level(logging.WARNING)
+    bench.server.will(BATCH, answers(STOOD[0], answer, STOOD[2]))
+    bench.server.will("UpdateItem", alone)
+    first, second, third = await renew(bench)
+    assert [first, third] == [APPLIED[0], APPLIED[2]]
+    assert isinstance(second, kind)
+    assert len(bench.server.asked_for("UpdateItem")) == 1
+    assert bench.store.most_together == 25
+    assert caplog.records == []
+
+
+async def test_a_statement_that_is_refused_alone_by_its_row_could_have_been_so_in_company(bench: Bench) -> None:
+    bench.server.will(BATCH, answers(STOOD[0], failed("ValidationError"), STOOD[2]))
+    bench.server.will("UpdateItem", error(400, "ConditionalCheckFailedException", Item=to_item(RENEWED[1])))
+    assert (await renew(bench))[1] == Refused(RENEWED[1])
+    assert bench.store.most_together == 1
 
 
 async def test_where_replies_lack_the_rows_it_is_unknown_once_and_one_by_one_from_then_on(bench: Bench) -> None:
