@@ -12,7 +12,7 @@ from lease_store.errors import InvalidRow
 from lease_store.item import lease_of, to_item
 from tests.contract.bench import Bench, same
 from tests.contract.counterparts import kind_of, seed
-from tests.contract.verb_cases import CASES, OWNED, PENDING, REFUSED_BY, Case, violations
+from tests.contract.verb_cases import CASES, IDLE, OWNED, PENDING, REFUSED_BY, Case, violations
 from tests.golden.recordings import writes as recorded_writes
 
 BESIDE = replace(OWNED, key="beside")
@@ -63,6 +63,41 @@ async def test_a_renewal_for_going_together_stands_only_in_the_row_as_seen(bench
     bench.put(row)
     assert await together(bench, renewed(OWNED)) == Refused(await bench.store.read("shard-1"))
     assert same(bench.get(), row)
+
+
+GONE_OVER = {
+    "take": (OWNED, verbs.take(OWNED, "w2")),
+    "take of nobody's": (IDLE, verbs.take(IDLE, "w2")),
+    "take of a dead owner's hand-off": (PENDING, verbs.take(PENDING, "w3")),
+    "release": (OWNED, verbs.release(OWNED, "w1")),
+    "start_hand_off": (OWNED, verbs.start_hand_off(OWNED, "w2")),
+    "finish_hand_off": (PENDING, verbs.finish_hand_off(PENDING, "w1")),
+}
+
+
+@pytest.mark.parametrize(("lease", "write"), GONE_OVER.values(), ids=GONE_OVER)
+async def test_what_changes_the_owner_leaves_among_others_the_row_that_it_leaves_alone(
+    bench: Bench, lease: Lease, write: Write
+) -> None:
+    bench.put(to_item(lease))
+    assert isinstance(await bench.write(write), Applied)
+    alone = bench.get()
+    bench.put(to_item(lease))
+    assert isinstance(await together(bench, verbs.as_seen(write, lease)), Applied)
+    assert same(bench.get(), alone)
+
+
+@pytest.mark.parametrize("alteration", ALTERED_SINCE.values(), ids=ALTERED_SINCE)
+async def test_what_changes_the_owner_stands_among_others_only_in_the_row_as_seen(
+    bench: Bench, alteration: Any
+) -> None:
+    for lease, write in GONE_OVER.values():
+        row = {name: value for name, value in (to_item(lease) | alteration).items() if value is not None}
+        if same(row, to_item(lease)):
+            continue
+        bench.put(row)
+        assert await together(bench, verbs.as_seen(write, lease)) == Refused(await bench.store.read("shard-1"))
+        assert same(bench.get(), row)
 
 
 @pytest.mark.parametrize("lease", [OWNED, PENDING, replace(OWNED, created_at=None, stream=None, entity_type=None)])
