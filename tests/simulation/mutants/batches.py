@@ -190,7 +190,7 @@ def trust_from_the_reply_of_a_batch(original: Function) -> Function:
     def begin_renewal(self: Any, on_end: Any, *, together: bool) -> Any:
         def ended(writing: Writing) -> None:
             if together and self.over is None and writing.error is None:
-                self.trusted_until = self._clock.monotonic() + self._timing.trust_seconds
+                self.trusted_until = self._terms.clock.monotonic() + self._terms.timing.trust_seconds
             on_end(writing)
 
         return original(self, ended, together=together)
@@ -223,7 +223,7 @@ def one_lease_twice_in_a_batch(original: Function) -> Function:
 )
 def renewals_before_they_are_due(original: Function) -> Function:
     def renew_due_at(self: Any) -> float:
-        return float(original(self)) - 0.05 * float(self._timing.renew_seconds)
+        return float(original(self)) - 0.05 * float(self._terms.timing.renew_seconds)
 
     return renew_due_at
 
