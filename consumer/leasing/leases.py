@@ -17,6 +17,7 @@ from consumer.hooks import Hooks, LeaseRefused, LeaseTaken, TenureEnded, Throttl
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.held_row import Terms
 from consumer.leasing.lease_calls import Answer, Ask, LeaseCalls, Look, Send, Steps, Writing
+from consumer.leasing.shared_reads import SharedReads
 from consumer.leasing.sight import Sight
 from consumer.leasing.tenure import StopReason
 from consumer.leasing.timing import LeaseTiming
@@ -76,6 +77,7 @@ class Leases(Sight):
         self._occupied: dict[str, HeldLease] = {}
         self._acquiring: set[str] = set()
         self._asking_for_more = asyncio.Lock()
+        self._worker_rows = SharedReads(self._read_worker, clock)
         self._signalled: dict[str, StopReason] = {}
         self._terms = Terms(me=me, calls=self.calls, timing=timing, clock=clock, hooks=hooks, on_change=self._changed)
 
@@ -347,10 +349,14 @@ class Leases(Sight):
         return self.see(lease)
 
     async def read_worker(self, worker_id: str) -> WorkerRow | None:
-        """A peer's row by a consistent read, noted. Raises LeaseStoreError, also for a reply that never came.
+        """A peer's row by a consistent read, noted; many who ask at once share one.
 
-        While rows move from legacy tables into the lease table, it may lie in either.
+        Raises LeaseStoreError, also for a reply that never came.
         """
+        return await self._worker_rows.take(worker_id)
+
+    async def _read_worker(self, worker_id: str) -> WorkerRow | None:
+        """While rows move from legacy tables into the lease table, it may lie in either."""
         for place in self._worker_places():
             try:
                 async with self.clock.timeout(self.timing.call_seconds):

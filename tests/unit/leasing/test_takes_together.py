@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from consumer.leasing.handoff import OwnerSide
 from consumer.leasing.leases import Leases
 from lease_store import verbs
+from lease_store.attributes import Place
 from lease_store.errors import LeaseTableThrottled
-from lease_store.lease import Lease
+from lease_store.lease import Lease, WorkerRow
 from lease_store.store import Unknown
 from tests.unit.leasing.loop_stage import leases_on
 from tests.unit.leasing.round_stage import TIMING, Round, on_round
@@ -146,3 +148,44 @@ async def test_none_is_taken_that_moved_while_it_waited(play: Round) -> None:
     await asyncio.wait(works)
     assert leases.held.keys() == {B}
     assert [keys for _, keys in play.sent] == [[B]]
+
+
+@on_round
+async def test_a_worker_that_leaves_lets_five_hundred_go_in_twenty_requests(play: Round) -> None:
+    keys = numbered(500)
+    leases = await silent(play, *keys)
+    await take(leases, *keys)
+    play.sent.clear()
+    leases.draining = True
+    owner = OwnerSide(leases, 30.0)
+    gone = await asyncio.gather(*(owner.let_go(held, shutdown_called=True) for held in list(leases.held.values())))
+    assert all(gone)
+    assert len(play.sent) == 20
+    assert {row.owner for row in play.bench.rows().leases} == {None}
+
+
+@on_round
+async def test_a_worker_that_leaves_hands_fifty_over_by_four_requests_and_two_reads_of_its_heir(play: Round) -> None:
+    keys = numbered(50)
+    leases = await silent(play, *keys)
+    await take(leases, *keys)
+    for beat in (1, 2):
+        heir = WorkerRow(worker_id="heir", beat=beat)
+        await play.bench.write_worker(heir)
+        leases.peers.see(heir, play.bench.clock.monotonic())
+    reads: list[str] = []
+    read_worker = play.bench.read_worker
+
+    async def counted(worker_id: str, place: Place = "leases") -> WorkerRow | None:
+        reads.append(worker_id)
+        await play.bench.clock.sleep(0.01)
+        return await read_worker(worker_id, place)
+
+    play.bench.read_worker = counted  # type: ignore[method-assign]
+    play.sent.clear()
+    leases.draining = True
+    owner = OwnerSide(leases, 30.0)
+    await asyncio.gather(*(owner.let_go(held, shutdown_called=True) for held in list(leases.held.values())))
+    assert [len(sent) for _, sent in play.sent] == [25] * 4
+    assert {(row.owner, row.checkpoint_owner) for row in play.bench.rows().leases} == {("heir", None)}
+    assert len(reads) == 2
