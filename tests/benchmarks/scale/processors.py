@@ -26,7 +26,7 @@ TRACED: Final = "BENCH_TRACED"
 Without those of connections, of which there are as many as calls are under way.
 """
 
-_CONNECTIONS: Final = ("/streams/direct_connection.py", "/streams/direct_buffers.py", "/aiohttp/")
+_CONNECTIONS: Final = ("/consumer/streams/direct", "/aiohttp/", "/aiohappyeyeballs/", "/asyncio/")
 _BURN_NANOSECONDS: Final = 20_000
 _payload: Final = attrgetter("data")
 
@@ -61,11 +61,11 @@ class Burning(RecordProcessor):
 
 def _write_traced(*_: object) -> None:
     gc.collect()
-    shards_alone = [tracemalloc.Filter(False, f"*{each}*") for each in _CONNECTIONS]
-    snapshot = tracemalloc.take_snapshot().filter_traces(shards_alone)
+    by_file = {each.traceback[0].filename: each.size for each in tracemalloc.take_snapshot().statistics("filename")}
+    own = sum(size for name, size in by_file.items() if not any(part in name for part in _CONNECTIONS))
     told = Path(os.environ[TRACED])
     beside = told.with_suffix(".part")
-    beside.write_text(str(sum(trace.size for trace in snapshot.traces)))
+    beside.write_text(str(own))
     beside.rename(told)
 
 

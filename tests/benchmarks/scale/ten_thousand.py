@@ -28,6 +28,7 @@ _TRACED_SHARDS: Final = (300, 1500)
 _MINUTE: Final = 60.0
 _START_SECONDS: Final = 600.0
 _SETTLE_SECONDS: Final = 3 * FAILOVER_SECONDS
+_TELL_SECONDS: Final = 60.0
 _FLAGS: Final = ("--failover-seconds", f"{FAILOVER_SECONDS:g}")
 _TRACED_FLAGS: Final = ("--failover-seconds", "60", "--idle-wait-seconds", "5")
 
@@ -90,7 +91,7 @@ def _traced(stage: Stage, shards: int) -> int:
         worker.until_reading(shards, _START_SECONDS)
         time.sleep(_SETTLE_SECONDS)
         worker.send(signal.SIGUSR1)
-        deadline = time.monotonic() + FAILOVER_SECONDS
+        deadline = time.monotonic() + _TELL_SECONDS
         while not told.exists() or not told.read_text():
             worker.check()
             if time.monotonic() > deadline:
