@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -18,12 +17,18 @@ RowT = TypeVar("RowT")
 
 @dataclass(slots=True)
 class _Reading(Generic[RowT]):
-    """What was read of one row last, and when that was begun; kept for those who wait, and no longer."""
+    """One read under way; ``is_told`` once it has ended with ``row`` or ``error``, and was not cancelled."""
 
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    asking: int = 0
-    began_at: float = -math.inf
-    outcome: RowT | LeaseStoreError | None = None
+    began_at: float
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    is_told: bool = False
+    row: RowT | None = None
+    error: LeaseStoreError | None = None
+
+    def told(self) -> RowT | None:
+        if self.error is not None:
+            raise self.error
+        return self.row
 
 
 class SharedReads(Generic[RowT]):
@@ -37,22 +42,17 @@ class SharedReads(Generic[RowT]):
     async def take(self, name: str) -> RowT | None:
         """What a read shows that begins now or later. Raises LeaseStoreError, to each who shares it."""
         asked_at = self._clock.monotonic()
-        reading = self._readings.setdefault(name, _Reading())
-        reading.asking += 1
+        while (reading := self._readings.get(name)) is not None:
+            await reading.ended.wait()
+            if reading.is_told and reading.began_at >= asked_at:
+                return reading.told()
+        reading = self._readings[name] = _Reading(self._clock.monotonic())
         try:
-            async with reading.lock:
-                if reading.began_at < asked_at:
-                    began_at = self._clock.monotonic()
-                    try:
-                        reading.outcome = await self._read(name)
-                    except LeaseStoreError as error:
-                        reading.outcome = error
-                    reading.began_at = began_at
-                outcome = reading.outcome
+            reading.row = await self._read(name)
+            reading.is_told = True
+        except LeaseStoreError as error:
+            reading.error, reading.is_told = error, True
         finally:
-            reading.asking -= 1
-            if not reading.asking:
-                del self._readings[name]
-        if isinstance(outcome, LeaseStoreError):
-            raise outcome
-        return outcome
+            del self._readings[name]
+            reading.ended.set()
+        return reading.told()

@@ -78,7 +78,12 @@ def a_batch_waits_for_turns(_: Function) -> Function:
     happenings=("nothing",),
 )
 def a_lost_batch_stands(original: Function) -> Function:
-    return _unknown_stands(original, "renew", lambda send: send.until < math.inf)  # no acceptance, but a tenure's own
+    return _unknown_stands(original, "renew", _is_a_tenures)
+
+
+def _is_a_tenures(send: Send) -> bool:
+    """Not one that may begin a tenure."""
+    return send.until < math.inf
 
 
 def _unknown_stands(original: Function, verb: str, is_of: Callable[[Send], bool] = lambda _: True) -> Function:
@@ -168,7 +173,10 @@ def a_refused_statement_stands(original: Function) -> Function:
         results = await original(self, sends)
         if len(sends) == 1:
             return results
-        return [Applied(each.lease) if isinstance(each, Refused) and each.lease else each for each in results]
+        return [
+            Applied(result.lease) if _is_a_tenures(send) and isinstance(result, Refused) and result.lease else result
+            for send, result in zip(sends, results, strict=True)
+        ]
 
     return _send
 
