@@ -15,17 +15,28 @@ from consumer.operate.supervisor.supervisor import Supervisor
 
 __all__ = ["DEAF", "HANGS_AT_START", "OBEDIENT", "TinyProcesses", "child"]
 
-_LINE: Final = "import os, signal, time; line = int(os.environ['LEASEHOLD_LIFELINE'].partition(':')[2])\n"
-_AT_WORK: Final = _LINE + 'os.write(line, b\'{"told": "at work", "worker_id": "w", "port": null}\\n\')\n'
+_LINE: Final = "import os, signal, sys, time; line = int(os.environ['LEASEHOLD_LIFELINE'].partition(':')[2])\n"
+_SAYS: Final = """
+def say():
+    try:
+        os.write(line, b'{"told": "at work", "worker_id": "w", "port": null}\\n')
+    except OSError:
+        sys.exit()  # its supervisor is gone
+"""
+_READS: Final = """
+try:
+    os.read(line, 100)
+except OSError:
+    pass
+"""
 
-OBEDIENT: Final = _AT_WORK + "os.read(line, 100)"
+OBEDIENT: Final = f"{_LINE}{_SAYS}say()\n{_READS}"
 """At work until it is told anything, or its line ends."""
-HANGS_AT_START: Final = _LINE + "time.sleep(1000)"
-"""Reads nothing and says nothing, like a worker in an import that never ends."""
+HANGS_AT_START: Final = f"{_LINE}time.sleep(1000)"
+"""Reads nothing and says nothing, like a worker that hangs before anything of ours runs."""
 DEAF: Final = (
-    "import signal\nfor each in (signal.SIGTERM, signal.SIGINT): signal.signal(each, signal.SIG_IGN)\n"
-    + _AT_WORK
-    + "time.sleep(1000)"
+    f"{_LINE}{_SAYS}for each in (signal.SIGTERM, signal.SIGINT): signal.signal(each, signal.SIG_IGN)\n"
+    "say()\ntime.sleep(1000)"
 )
 """At work, and ignores whatever it is told, and all signals that can be."""
 
