@@ -113,14 +113,15 @@ class MixedJudge(Trace):
         return self.marked_at is not None and self._now >= self.marked_at + since_seconds
 
     def _check_planner(self, worker: str, write: Write) -> None:
-        """In a fleet with a leader only the leader plans, and an owner that leaves hands over what is its own."""
+        """In a fleet with a leader only the leader plans, and an owner that leaves hands over what is its own.
+
+        It offers what it trusts to be its own, too, where a Java leader has just taken that away: to be refused.
+        """
         row, lock = self.table.lease(write.key), self.table.lock_item()
         holder = None if lock is None else lock["ownerName"]["S"]
-        if write.verb in _PLANS and worker not in (
-            holder,
-            row.actual_owner if row else None,
-            row.owner if row else None,
-        ):
+        mine = any(each.name == worker and each.trusts(tenure) for each, tenure in self._open.get(write.key, ()))
+        owners = (row.actual_owner, row.owner) if row else ()
+        if write.verb in _PLANS and not mine and worker not in (holder, *owners):
             self.breach(f"{worker} plans ({write.verb} of {write.key}), while {holder} leads")
 
     def _check_take(self, worker: str, key: str) -> None:
