@@ -129,6 +129,10 @@ class ShardReader:
             self._gave_up = True
             self._reading.cancel()
 
+    def __lt__(self, other: ShardReader) -> bool:
+        """See ``wheel.Poll``."""
+        return self._scope.shard_id < other._scope.shard_id
+
     def close(self) -> None:
         """Nothing is read any more; what is held is of no use to anybody."""
         self._ahead.close()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from heapq import heappop, heappush
-from itertools import count
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from consumer.clock import Clock
 
@@ -28,6 +27,10 @@ class Poll(Protocol):
         """What was begun takes too long: cancel it."""
         ...
 
+    def __lt__(self, other: Any, /) -> bool:
+        """Whether it comes before another one that is due at the same instant."""
+        ...
+
 
 class PollWheel:
     """Begins polls in the order in which they are due, at most ``limit`` at once; lives on one loop.
@@ -44,7 +47,6 @@ class PollWheel:
         "_is_open",
         "_is_turning",
         "_limit",
-        "_numbers",
         "_patience",
         "_queue",
         "_timer",
@@ -57,8 +59,7 @@ class PollWheel:
         self._clock = clock
         self._limit = limit
         self._patience = patience_seconds
-        self._numbers = count()
-        self._queue: list[tuple[float, int, Poll]] = []
+        self._queue: list[tuple[float, Poll]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._is_open = True
@@ -76,7 +77,7 @@ class PollWheel:
         Whoever is put is on the wheel until ``begin`` is called, once: it can't be taken down, only decline.
         """
         if self._is_open:
-            heappush(self._queue, (at, next(self._numbers), poll))
+            heappush(self._queue, (at, poll))
             self._turn()
 
     def close(self) -> None:
@@ -92,7 +93,7 @@ class PollWheel:
         now = self._clock.monotonic()
         try:
             while self._queue and len(self._begun) < self._limit and self._queue[0][0] <= now + _EARLY_SECONDS:
-                poll = heappop(self._queue)[2]
+                poll = heappop(self._queue)[1]
                 task = poll.begin()
                 if task is not None:
                     self._begun[task] = (now + self._patience, poll)

@@ -19,6 +19,9 @@ class Bringing:
         self.widths = widths
         self.declines = declines
 
+    def __lt__(self, other):
+        return id(self) < id(other)
+
     def begin(self):
         if self.others:
             self.wheel.put(self.others.pop(), VirtualClock().monotonic())

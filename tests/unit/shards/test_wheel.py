@@ -25,6 +25,9 @@ class Turn:
         self.wanted = wanted
         self.task = None
 
+    def __lt__(self, other):
+        return str(self.name) < str(other.name)
+
     def begin(self):
         if not self.wanted:
             return None
