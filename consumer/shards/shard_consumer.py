@@ -55,7 +55,6 @@ class ShardConsumer:
         "_standing",
         "_stream",
         "_tasks",
-        "_tenure",
         "_user",
         "_writer",
         "ended_by",
@@ -73,14 +72,13 @@ class ShardConsumer:
         self.state = State.WAITING_FOR_PARENTS
         """Where in its lifecycle it is."""
         self.ended_by: Event | None = None
-        self._tenure = tenure
         self._stream = stream
         self._on_end = on_end
         self._scope = scope = Scope(tenure.lease.key, shared, self)
         self._standing = Standing(tenure, scope)
-        self._writer = CheckpointWriter(tenure, scope, self._standing)
+        self._writer = CheckpointWriter(self._standing)
         self._reader = ShardReader(stream, tenure.lease, scope)
-        self._user = UserCode(tenure, stream, scope, self._standing, self._writer)
+        self._user = UserCode(stream, self._standing, self._writer)
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._life: asyncio.Task[None] | None = None
         self._is_over = False
@@ -191,7 +189,7 @@ class ShardConsumer:
         if not self._is_closed:
             self._close()
         if not self._tasks:
-            self._on_end(self._tenure, self.ended_by if self.state is State.DONE else None, self._error)
+            self._on_end(self._standing.tenure, self.ended_by if self.state is State.DONE else None, self._error)
 
     def _close(self) -> None:
         self._is_closed = True
@@ -216,7 +214,7 @@ class ShardConsumer:
             if (event := await self._leave_early()) is not None:
                 return event
             if await self._user.initialize():
-                self._tenure.started()
+                self._standing.tenure.started()
                 return Event.INITIALIZED
 
     async def _process(self) -> Event | None:
@@ -274,7 +272,7 @@ class ShardConsumer:
         with self._scope.progress.stage("ending"):
             finished = self._reader.finished
             named = finished.children if isinstance(finished, EndOfShard) else None
-            end = ShardEnd(self._tenure, self._stream, self._scope, self._standing)
+            end = ShardEnd(self._standing.tenure, self._stream, self._scope, self._standing)
             children = await end.find_children(named)
             if children is None:
                 return self._stopped()

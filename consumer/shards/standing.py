@@ -20,20 +20,23 @@ _LET_GO_POLL_SECONDS = 0.2
 
 
 class Standing:
-    """A tenure, as the steps of a shard consumer ask about it, and what is asked of it."""
+    """A tenure, as the steps of a shard consumer ask about it, and what is asked of it.
 
-    __slots__ = ("_scope", "_stop", "_tenure")
+    The other parts reach ``tenure`` and ``scope`` through it: each of ten thousand shards has them once.
+    """
+
+    __slots__ = ("_stop", "scope", "tenure")
 
     def __init__(self, tenure: Tenure, scope: Scope) -> None:
-        self._tenure = tenure
-        self._scope = scope
+        self.tenure = tenure
+        self.scope = scope
         self._stop: StopReason | None = None
 
     def request_stop(self, reason: StopReason | None) -> None:
         """What the lease loop asks for now, or a write's refusal tells before that does; once lost, always lost."""
         if self._stop not in ("lost", reason):
             self._stop = reason
-            self._scope.notify()
+            self.scope.notify()
 
     def is_lost(self) -> bool:
         """The tenure is over: no checkpoint, no user code but ``lease_lost``."""
@@ -45,27 +48,27 @@ class Standing:
 
     async def trusted(self, give_up: Callable[[], bool]) -> bool:
         """Whether user code may begin: waits while the lease is not trusted, until it is again or ``give_up`` holds."""
-        while not self._tenure.is_trusted and not give_up():
-            await self._scope.until(give_up, within_seconds=_TRUST_POLL_SECONDS)
+        while not self.tenure.is_trusted and not give_up():
+            await self.scope.until(give_up, within_seconds=_TRUST_POLL_SECONDS)
         return not give_up()
 
     async def let_go(self, *, shutdown_called: bool) -> bool:
         """Finish the hand-off or release, however often it takes; False where it was taken back, or lost first."""
-        backoff = Backoff(self._scope.shared.random, 0.1, 2.0)
+        backoff = Backoff(self.scope.shared.random, 0.1, 2.0)
         while not self.is_lost():
             try:
-                return await self._tenure.let_go(shutdown_called=shutdown_called) or shutdown_called
+                return await self.tenure.let_go(shutdown_called=shutdown_called) or shutdown_called
             except LeaseLost:
                 self.request_stop("lost")
             except LeaseStoreError as error:
                 pause = backoff.next_seconds()
                 _log.warning(
                     "Shard %s: its lease could not be let go (%s); tried again in %.1f s.",
-                    self._scope.shard_id,
+                    self.scope.shard_id,
                     error,
                     pause,
                 )
-                await self._scope.until(self.is_lost, within_seconds=pause)
+                await self.scope.until(self.is_lost, within_seconds=pause)
         return False
 
     async def let_go_early(self) -> bool:
@@ -73,15 +76,15 @@ class Standing:
         if await self.let_go(shutdown_called=False):
             return True
         # That it was taken back is heard in the same moment or a little later.
-        await self._scope.until(lambda: not self.must_stop(), within_seconds=_LET_GO_POLL_SECONDS)
+        await self.scope.until(lambda: not self.must_stop(), within_seconds=_LET_GO_POLL_SECONDS)
         return False
 
     async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Wait for ``work``, or drop it when a stop comes first; whether it came to its end. Raises what it raises."""
-        task = asyncio.get_running_loop().create_task(work, name=f"{self._scope.shard_id} parents")
-        task.add_done_callback(lambda _: self._scope.notify())
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.scope.shard_id} parents")
+        task.add_done_callback(lambda _: self.scope.notify())
         try:
-            await self._scope.until(lambda: task.done() or self.must_stop())
+            await self.scope.until(lambda: task.done() or self.must_stop())
             if task.done():
                 task.result()
                 return True
@@ -92,7 +95,7 @@ class Standing:
 
     async def parents_done(self) -> bool:
         """Wait for the parents, asking again where the table can't be read; False when a stop comes first."""
-        backoff = Backoff(self._scope.shared.random, 0.2, 5.0)
+        backoff = Backoff(self.scope.shared.random, 0.2, 5.0)
         while not self.must_stop():
             try:
                 return await self.unless_stopped(self._parents())
@@ -102,12 +105,12 @@ class Standing:
                 pause = backoff.next_seconds()
                 _log.warning(
                     "Shard %s: can't see whether its parents are done (%s); asked again in %.1f s.",
-                    self._scope.shard_id,
+                    self.scope.shard_id,
                     error,
                     pause,
                 )
-                await self._scope.until(self.must_stop, within_seconds=pause)
+                await self.scope.until(self.must_stop, within_seconds=pause)
         return False
 
     async def _parents(self) -> None:
-        await self._tenure.parents_done()
+        await self.tenure.parents_done()

@@ -45,6 +45,21 @@ def test_checkpoints_are_coalesced_to_one_an_interval_and_the_last_is_stored_too
     ]
 
 
+def test_a_table_that_fails_each_other_checkpoint_is_told_once_a_minute(caplog):
+    """Each success made a new trouble of the next failure, which was told at once."""
+
+    async def act(stage, task):
+        for second in range(1, 91):
+            await at(second)
+            if not stage.tenure.checkpoint_errors:
+                stage.tenure.checkpoint_errors.append(LeaseStoreError("scripted"))
+
+    stage = virtual_stage([records(n) for n in range(1, 900)], Paced, act, checkpoint_interval_seconds=1.0)
+    assert len(stage.of(CheckpointFailed)) > 60
+    told = [line for line in caplog.messages if "was not stored" in line]
+    assert len(told) == 2
+
+
 def test_a_checkpoint_never_passes_a_record_in_flight():
     class Slow(RecordProcessor):
         async def process_records(self, records, checkpointer):
