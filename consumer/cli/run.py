@@ -63,7 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         return _run(arguments, settings, None)
     code = ERROR
     try:
+        lifeline.begin()
         code = _run(arguments, settings, lifeline)
+    except KeyboardInterrupt:  # the supervisor heard it as well, where it came from a terminal
+        lifeline.tell(Failed(("interrupted before anything was begun.",)))
     except LeaseholdError as error:
         # The supervisor tells it once for all of its processes, which mostly fail alike.
         code = code_of(error)

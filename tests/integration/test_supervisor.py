@@ -177,6 +177,16 @@ async def test_a_second_ctrl_c_leaves_user_code_behind_that_never_returns(group:
     assert re.search(r"leasehold\.cli\[[12]\]: .* the leases of .* expire in at most 2 s", supervised.said())
 
 
+async def test_a_ctrl_c_while_processes_start_ends_all_in_silence(group: SupervisedGroup):
+    for moment in (0.0, 0.05, 0.3):
+        supervised = group.start(3)
+        await supervised.started(3)
+        await CLOCK.sleep(moment)
+        supervised.press(signal.SIGINT)
+        assert await asyncio.to_thread(supervised.end, 10.0) == 0, supervised.said()
+        assert re.findall("Traceback|KeyboardInterrupt|interrupted|again", supervised.said()) == []
+
+
 async def test_a_process_that_hangs_in_its_import_is_no_obstacle_to_a_stop(group: SupervisedGroup, tmp_path: Path):
     (tmp_path / "hangs.py").write_text("import threading\nthreading.Event().wait()\n")
     supervised = group.start(2, processor="hangs:Orders")

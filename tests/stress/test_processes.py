@@ -18,7 +18,7 @@ from consumer.exit_codes import CLEAN, DRAIN_TIMED_OUT
 from consumer.testing import tether
 from tests.stress.footprint import Footprint, settled
 from tests.stress.stepping import cancelled_at
-from tests.stress.tiny_processes import DEAF, HANGS_AT_START, OBEDIENT, TinyProcesses
+from tests.stress.tiny_processes import DEAF, HANGS_AT_START, INTERRUPTED, OBEDIENT, TinyProcesses, child
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -86,6 +86,14 @@ async def test_a_stop_while_processes_start_ends_those_that_hear_nothing_yet():
     processes.supervisor.drain()
     processes.supervisor.leave()
     assert await running == DRAIN_TIMED_OUT
+    assert await settled(before) == []
+
+
+async def test_a_ctrl_c_is_held_back_from_a_process_until_it_can_hear_it():
+    before = Footprint.now()
+    children = await asyncio.gather(*(child(number, INTERRUPTED, lambda told: None, CLOCK) for number in range(3)))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    assert await asyncio.gather(*(each.ended() for each in children)) == [0] * 3
     assert await settled(before) == []
 
 

@@ -13,7 +13,7 @@ from consumer.operate.supervisor.child_process import ChildProcess
 from consumer.operate.supervisor.lifeline import Told
 from consumer.operate.supervisor.supervisor import Supervisor
 
-__all__ = ["DEAF", "HANGS_AT_START", "OBEDIENT", "TinyProcesses", "child"]
+__all__ = ["DEAF", "HANGS_AT_START", "INTERRUPTED", "OBEDIENT", "TinyProcesses", "child"]
 
 _LINE: Final = "import os, signal, sys, time; line = int(os.environ['LEASEHOLD_LIFELINE'].partition(':')[2])\n"
 _SAYS: Final = """
@@ -34,6 +34,8 @@ OBEDIENT: Final = f"{_LINE}{_SAYS}say()\n{_READS}"
 """At work until it is told anything, or its line ends."""
 HANGS_AT_START: Final = f"{_LINE}time.sleep(1000)"
 """Reads nothing and says nothing, like a worker that hangs before anything of ours runs."""
+INTERRUPTED: Final = "import os, signal; os.kill(os.getpid(), signal.SIGINT)"
+"""A Ctrl-C while the interpreter starts."""
 DEAF: Final = (
     f"{_LINE}{_SAYS}for each in (signal.SIGTERM, signal.SIGINT): signal.signal(each, signal.SIG_IGN)\n"
     "say()\ntime.sleep(1000)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -58,6 +59,9 @@ class ChildProcess:
             except BaseException:
                 ours.close()
                 raise
+            # The process begins with what is held back here, until its ``Lifeline`` begins: a terminal's Ctrl-C would
+            # end an interpreter that is still starting with a traceback, and it hears of it through its line.
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
             try:
                 process = await asyncio.create_subprocess_exec(
                     *command,
@@ -68,6 +72,8 @@ class ChildProcess:
             except BaseException:
                 writer.close()
                 raise
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
         return cls(process, reader, writer, hear, clock)
 
     @property

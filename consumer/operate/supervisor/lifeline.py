@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -85,6 +86,10 @@ class Lifeline:
         number, _, descriptor = told.partition(":")
         os.set_inheritable(int(descriptor), False)
         return cls(int(number), socket.socket(fileno=int(descriptor)))
+
+    def begin(self) -> None:
+        """From now on a Ctrl-C is heard here, too: ``ChildProcess`` holds it back while the interpreter starts."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
 
     def follow(self, ask: Callable[[Asked], None]) -> None:
         """From now on hand requests to ``ask``, which is called in a thread of its own; before, each ends the process.
