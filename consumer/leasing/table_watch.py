@@ -37,7 +37,7 @@ _STALE_FAILOVERS: Final = 10
 _STALE_SECONDS: Final = 60.0
 _STALE_BESIDE_KCL_FAILOVERS: Final = 2
 _TOLD_EVERY_SECONDS: Final = 60.0
-# A plan takes some 6 us a row: about a sixth of the loop's time at most goes into plans.
+# A plan takes 2 us a row: a fifteenth of the loop's time at most goes into plans.
 _REST_SECONDS_A_ROW: Final = 3e-5
 
 
