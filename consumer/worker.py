@@ -266,7 +266,7 @@ class Worker:
 
     async def _drain(self, shards: HeldShards) -> Outcome:
         """Mark, hand over, wait for user code, leave: within the drain's time-out, or say what stays behind."""
-        _log.info("Worker %s drains its %d shards.", self.worker_id, len(shards))
+        _log.info("Worker %s drains its %d shard%s.", self.worker_id, len(shards), "" if len(shards) == 1 else "s")
         try:
             async with self._clock.timeout(self._config.drain_timeout_seconds):
                 await self._seam.call(self._loop.drain(self._config.drain_timeout_seconds))
