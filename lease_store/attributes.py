@@ -136,6 +136,15 @@ class Fields:
             raise self.wrong(name, f"{text[:200]!r} is no number of DynamoDB's")
         return value
 
+    def float_number(self, name: str) -> float | None:
+        """A number that a float holds to its last digit, as ``set_float`` writes it."""
+        value = self.number(name)
+        if value is None:
+            return None
+        if _exactly(float(value)) != value:
+            raise self.wrong(name, f"{value} has more digits than a float")
+        return float(value)
+
     def integer(self, name: str) -> int | None:
         value = self.number(name)
         if value is None:

@@ -248,12 +248,11 @@ def _pending_checkpoint(fields: Fields) -> PendingCheckpoint | None:
 
 
 def _worker(key: str, fields: Fields) -> WorkerRow:
-    failover = fields.number("leaseholdFailover")
     return WorkerRow(
         worker_id=key,
         beat=fields.integer("leaseholdBeat"),
         draining=fields.flag("leaseholdDraining") or False,
-        failover_seconds=None if failover is None else float(failover),
+        failover_seconds=fields.float_number("leaseholdFailover"),
         max_leases=fields.integer("leaseholdMaxLeases"),
         updated_at=fields.integer("lut") or 0,
         samples=fields.series("sts"),

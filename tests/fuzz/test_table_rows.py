@@ -96,7 +96,12 @@ def _read(item: Item, place: Place) -> Row | str:
         return str(error)
 
 
+WORKER = {"entityType": {"S": "WORKER_METRIC_STATS"}, "leaseholdBeat": {"N": "1"}}
+
+
 @given(items(), st.sampled_from(list(KEY_ATTRIBUTES)))
+@example({"leaseKey": {"S": "w"}, **WORKER, "leaseholdFailover": {"N": "9007199254740993"}}, "leases")
+@example({"leaseKey": {"S": "w"}, **WORKER, "leaseholdFailover": {"N": "0.1"}}, "leases")
 @settings(max_examples=400)
 def test_a_row_is_read_or_refused_and_one_that_is_read_loses_nothing(item: dict[str, Any], place: Place) -> None:
     item[KEY_ATTRIBUTES[place]] = item.pop("leaseKey")
