@@ -94,7 +94,7 @@ class PrometheusHook:
         self._failures = self._counter(
             "callback_failures", "Exceptions that user code raised, by callback.", "callback"
         )
-        self._reads = self._histogram("read_duration", "Time a GetRecords call took.", _CALL_SECONDS)
+        self._reads = self._histogram("read_duration", "Time a GetRecords call took, its reply decoded.", _CALL_SECONDS)
         self._records_read = self._counter("records_read", "Records that GetRecords returned.")
         self._bytes_read = self._counter("read_bytes", "Bytes of those records.")
         self._skipped = self._counter("malformed_records_skipped", "Entries of replies too malformed to be records.")

@@ -50,13 +50,13 @@ _DECODERS: Final[Mapping[str, Callable[[bytes | memoryview], WirePage]]] = {
 
 
 class _LoopClients:
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.lock = asyncio.Lock()
         self.users = 0
         self.stack = AsyncExitStack()
         self.clients: dict[str, Any] = {}
         self.route: Route | None = None
-        self.line = DecodeLine()
+        self.line = DecodeLine(clock)
         self.is_plain = False
         self.tasks: set[asyncio.Task[Any]] = set()
 
@@ -99,7 +99,7 @@ class AwsClients:
         """
         loop = asyncio.get_running_loop()
         with self._lock:
-            mine = self._loops.setdefault(loop, _LoopClients())
+            mine = self._loops.setdefault(loop, _LoopClients(self._clock))
             mine.users += 1
             mine.is_plain |= data_path == "plain"
         try:

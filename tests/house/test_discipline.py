@@ -57,7 +57,7 @@ UNBOUNDED = {
     "consumer/delivery/threads.py": "one call a shard is in hand or waits, so it is bounded by the leases held",
     "consumer/leasing/seam.py": "begins and stops of tenures, each delivered on the loop's next turn, in order",
     "consumer/shards/budget.py": "one grant a shard waits, so it is bounded by the leases held",
-    "consumer/streams/decode_line.py": "one reply a read under way, so it is bounded by the connections",
+    "consumer/streams/decode_line.py": "one reply a read, so it is bounded by the reads that workers have under way",
     "consumer/cli/signals.py": "signals of one drain, as many as somebody sends; put() must be reentrant",
 }
 

@@ -75,6 +75,25 @@ def test_by_a_clock_that_drifts_turns_come_in_time_and_the_wheel_does_not_spin(r
     virtual(main)
 
 
+def test_many_shards_are_begun_in_bunches_none_early_and_none_later_than_the_bunch():
+    async def main():
+        log = []
+        wheel = PollWheel(VirtualClock(), 500)
+        start = now()
+        for number in range(1, 401):
+            wheel.put(Turn(number, log), start + 1.0 + number / 1000)
+        await at(5)
+        assert [name for _, name in log] == list(range(1, 401))
+        waits = [when - (1.0 + name / 1000) for when, name in log]
+        assert min(waits) >= -1e-6
+        assert max(waits) <= 0.020_001
+        # 300 wait with more than a hundred others, in bunches of 20; few of the last hundred do.
+        assert len({when for when, _ in log[:280]}) <= 300 / 20
+        assert max(waits[-80:]) < 1e-6
+
+    virtual(main)
+
+
 def test_no_more_are_under_way_than_may_be_and_who_is_due_for_longest_comes_first():
     async def main():
         log = []

@@ -8,6 +8,7 @@ import weakref
 
 import pytest
 
+from consumer.clock import SystemClock
 from consumer.streams.decode_line import DecodeLine
 
 LARGE = 64 * 1024
@@ -17,11 +18,23 @@ def body(first: int, size: int = LARGE) -> bytes:
     return bytes([first]) + bytes(size - 1)
 
 
+class Ticking(SystemClock):
+    """A clock that stands, but for what each turn of the loop is said to take."""
+
+    def __init__(self, turn_seconds: float = 0.0) -> None:
+        self.now = 0.0
+        self.turn_seconds = turn_seconds
+
+    def monotonic(self) -> float:
+        self.now += self.turn_seconds
+        return self.now
+
+
 class Pages:
     """What is decoded when, and what is done with a page: a few steps of the loop, as a worker's are."""
 
-    def __init__(self) -> None:
-        self.line = DecodeLine()
+    def __init__(self, turn_seconds: float = 0.0) -> None:
+        self.line = DecodeLine(Ticking(turn_seconds))
         self.made: list[int] = []
         self.seen: list[str] = []
 
@@ -44,6 +57,29 @@ def in_order(count: int) -> list[str]:
 def test_a_page_is_used_before_the_next_one_is_made() -> None:
     async def play() -> list[str]:
         pages = Pages()
+        await asyncio.gather(*(pages.read(body(number)) for number in range(5)))
+        return pages.seen
+
+    assert asyncio.run(play()) == in_order(5)
+
+
+def test_where_turns_take_long_all_that_wait_are_decoded_at_once() -> None:
+    async def play() -> list[str]:
+        pages = Pages(turn_seconds=0.02)
+        await asyncio.gather(*(pages.read(body(number)) for number in range(5)))
+        return pages.seen
+
+    assert asyncio.run(play())[:5] == [f"made {number}" for number in range(5)]
+
+
+def test_a_loop_that_is_fast_again_has_them_wait_again() -> None:
+    async def play() -> list[str]:
+        pages = Pages(turn_seconds=0.02)
+        await asyncio.gather(*(pages.read(body(number)) for number in range(5)))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        pages.line._clock.turn_seconds = 0.0
+        pages.seen.clear()
         await asyncio.gather(*(pages.read(body(number)) for number in range(5)))
         return pages.seen
 
@@ -96,7 +132,7 @@ def test_a_reader_that_is_cancelled_holds_nobody_up_and_costs_no_decoding() -> N
 
 def test_a_reader_that_is_cancelled_when_its_page_is_made_holds_nobody_up() -> None:
     async def play() -> list[int]:
-        line, made = DecodeLine(), []
+        line, made = DecodeLine(Ticking()), []
 
         def decode(reply: bytes | memoryview) -> int:
             made.append(reply[0])
@@ -113,7 +149,7 @@ def test_a_reader_that_is_cancelled_when_its_page_is_made_holds_nobody_up() -> N
 @pytest.mark.parametrize("place", [0, 1])
 def test_what_can_not_be_decoded_is_its_own_readers_trouble(place: int) -> None:
     async def play() -> list[object]:
-        line = DecodeLine()
+        line = DecodeLine(Ticking())
 
         def decode(reply: bytes | memoryview) -> int:
             if reply[0] == place:
@@ -132,7 +168,7 @@ def test_nothing_is_kept_of_a_page_that_was_handed_over() -> None:
         pass
 
     async def play() -> list[bool]:
-        line = DecodeLine()
+        line = DecodeLine(Ticking())
         seen = []
 
         async def read(number: int) -> None:
