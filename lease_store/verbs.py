@@ -136,12 +136,14 @@ def as_seen(write: Write, lease: Lease) -> Write:
     Its condition is then counter = c, L, P and checkpoint as seen: a hand-off started meanwhile refuses it, and shows
     the row. PartiQL's plainest words are enough for that; what alternatives it takes in the condition of an UPDATE is
     nowhere written, nor what it says to the removal of what is not there: only what ``lease`` has is removed.
+    What must not be done to a row that ended is refused by one that is seen so, too.
     """
     owners = (_as_seen("leaseOwner", lease.owner), _as_seen("checkpointOwner", lease.checkpoint_owner))
     place = Is("checkpoint", {"S": lease.checkpoint.sequence_number})
+    ended = (_NOT_ENDED,) if lease.is_finished and _NOT_ENDED in write.expects else ()
     stored = to_item(lease) if write.removes else {}
     removes = tuple(name for name in write.removes if name in stored)
-    return dataclasses.replace(write, expects=(_counter(lease), *owners, place), removes=removes)
+    return dataclasses.replace(write, expects=(_counter(lease), *owners, place, *ended), removes=removes)
 
 
 def set_checkpoint(lease: Lease, me: str, checkpoint: Checkpoint, throughput_kbps: float | None = None) -> Write:

@@ -145,8 +145,11 @@ class Sight:
         """When the lease may be taken, by the longer failover time of mine and its actual owner's.
 
         A KCL that was just given it may not know yet; one of ours to which I gave it has no tenure before it wrote the
-        next counter, and need not be waited for that long. Infinity where only the next look can tell.
+        next counter, and need not be waited for that long. Infinity where only the next look can tell, and for a row
+        that ended: it stands still from then on.
         """
+        if observation.lease.is_finished:
+            return math.inf
         if (unheeded_at := self._unheeded_at(observation.lease)) is not None:
             return unheeded_at
         owner = observation.lease.actual_owner
@@ -187,7 +190,7 @@ class Sight:
             lately = observation.seen_at + self.timing.failover_seconds > witnessed and key not in self.given
             if (lately and observation.lease.actual_owner is not None) or key in self.held:
                 continue
-            if not observation.lease.is_finished and (at := self.free_at(observation)) < math.inf:
+            if (at := self.free_at(observation)) < math.inf:
                 known[key] = at
         return known
 

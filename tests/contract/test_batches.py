@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lease_store import Applied, Lease, Refused, Write, verbs
+from lease_store.checkpoint import SHARD_END, Checkpoint
 from lease_store.errors import InvalidRow
 from lease_store.item import lease_of, to_item
 from tests.contract.bench import Bench, same
@@ -98,6 +99,18 @@ async def test_what_changes_the_owner_stands_among_others_only_in_the_row_as_see
         bench.put(row)
         assert await together(bench, verbs.as_seen(write, lease)) == Refused(await bench.store.read("shard-1"))
         assert same(bench.get(), row)
+
+
+async def test_a_row_that_was_seen_to_have_ended_is_neither_taken_nor_renewed_among_others(bench: Bench) -> None:
+    ended = replace(OWNED, checkpoint=SHARD_END)
+    for write in (
+        verbs.take(ended, "w2"),
+        verbs.renew(ended, "w1"),
+        verbs.set_checkpoint(ended, "w1", Checkpoint("9")),
+    ):
+        bench.put(to_item(ended))
+        assert await together(bench, verbs.as_seen(write, ended)) == Refused(ended), write.verb
+        assert same(bench.get(), to_item(ended))
 
 
 @pytest.mark.parametrize("lease", [OWNED, PENDING, replace(OWNED, created_at=None, stream=None, entity_type=None)])

@@ -151,6 +151,24 @@ async def test_none_is_taken_that_moved_while_it_waited(play: Round) -> None:
 
 
 @on_round
+async def test_none_is_taken_that_ended_while_it_waited(play: Round) -> None:
+    """Nobody moves its row again, so it stands still as a dead owner's does."""
+    leases = await silent(play, A, B, owner="dead")
+    late = [True]
+    leases.renewals_are_late = lambda: late[0]
+    works = [play.bench.begin(leases.take(key)) for key in (A, B)]
+    for make in (lambda row: verbs.take(row, "other"), lambda row: verbs.end_shard(row, "other", ())):
+        (row,) = [row for row in play.bench.rows().leases if row.key == A]
+        play.bench.apply(make(row))
+    await leases.read(A)
+    await stand_still(leases, 11.0)
+    late[0] = False
+    await asyncio.wait(works)
+    assert leases.held.keys() == {B}
+    assert [keys for _, keys in play.sent] == [[B]]
+
+
+@on_round
 async def test_a_worker_that_leaves_lets_five_hundred_go_in_twenty_requests(play: Round) -> None:
     keys = numbered(500)
     leases = await silent(play, *keys)
