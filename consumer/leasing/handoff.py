@@ -280,7 +280,7 @@ class OwnerSide:
             await held.release()
         elif shutdown_called:
             # KCL contract: a processor told to shut down is not used again; the row is mine and is accepted anew.
-            held.end("restarted")
+            await held.restart()
         if held.over == "handed_off" and held.lease.owner is not None:
             seconds = 0.0 if began is None else self._leases.clock.monotonic() - began
             self._leases.hooks(HandOffFinished(held.key, held.lease.owner, seconds))

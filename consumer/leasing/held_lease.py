@@ -150,6 +150,14 @@ class HeldLease(HeldRow):
 
         await self._write(self._steps(make, ends=True, together=True))
 
+    async def restart(self) -> None:
+        """Be over, for a tenure anew to begin here, once nothing is under way that would be written beside its own."""
+        await self._turn.take()
+        try:
+            self.end("restarted")
+        finally:
+            self._turn.give_back()
+
     async def end_shard(self, children: tuple[str, ...]) -> None:
         """Store SHARD_END; the rows of ``children`` exist by now."""
         try:

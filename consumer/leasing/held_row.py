@@ -138,6 +138,7 @@ class HeldRow:
             if isinstance(result, Applied) and result.lease is not None:
                 self._settled(result.lease, sent, extends_trust and not ends)
                 break
+            self._stop_if_over()
             row, trust_from = yield from self._row_behind(result, deadline, sent)
             if trust_from is not None and row is not None and self._stands(write, row, ends):
                 self._settled(row, trust_from, extends_trust and not ends)
@@ -194,10 +195,12 @@ class HeldRow:
             try:
                 row = yield look
             except LeaseStoreError:
+                self._stop_if_over()
                 if self._terms.clock.monotonic() + _SETTLE_PAUSE_SECONDS >= deadline:
                     self._expire("a write's reply was lost and the row could not be read before trust ran out")
                 look = Look(self.key, deadline, _SETTLE_PAUSE_SECONDS)
                 continue
+            self._stop_if_over()
             assert row is None or isinstance(row, Lease)
             return row
 
@@ -273,6 +276,11 @@ class HeldRow:
             self.lease = row
         self.end("lost")
         raise LeaseLost(f"The lease of {self.key} belongs to {owner} now; nothing was stored.")
+
+    def _stop_if_over(self) -> None:
+        """It was ended while its write was under way: its row may be another tenure's by now, and is let alone."""
+        if self.over is not None:
+            raise LeaseLost(f"This worker's tenure of {self.key} is over ({self.over}); its last write may stand.")
 
     def _require_tenure(self) -> None:
         if self.over is None and self._terms.clock.monotonic() >= self.trusted_until:

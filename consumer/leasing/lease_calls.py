@@ -42,6 +42,11 @@ class Send:
     until: float = math.inf
     seen: Lease | None = None
 
+    @property
+    def key(self) -> str:
+        """Of the row that it is about."""
+        return self.write.key
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -141,16 +146,13 @@ class _Waiting:
     def ask(self) -> Ask | None:
         return None if self.writing is None else self.writing.ask
 
-    def begins(self) -> bool:
-        """Whether it asks for anything now; what goes wrong is for its own caller to hear."""
+    def begun(self) -> Ask | None:
+        """What it asks for, its turn having come; what goes wrong is for its own caller to hear."""
         try:
             self.writing = self.writing or self.begin()
         except Exception as error:
             self.error = error
-        return self.ask is not None
-
-    def is_too_late(self, now: float) -> bool:
-        return self.ask is not None and self.ask.until <= now
+        return self.ask
 
     def answer(self, ask: Ask | None, answer: Answer | LeaseStoreError) -> None:
         """What came of ``ask``, unless whoever asked has gone."""
@@ -261,19 +263,21 @@ class LeaseCalls:
     def _form(self) -> bool:
         """There is a place: begin those that one request may carry, and have the first of them send it."""
         self._is_gathering = False
-        group: list[_Waiting] = []
+        group: dict[str, _Waiting] = {}
+        once_more: list[_Waiting] = []
         while len(group) < self.most_together and (line := self._going_on or self._waiting):
             mine = line.pop(0)
             if mine.turn.done():
                 continue
-            if not mine.begins():
+            ask = mine.begun()
+            if ask is None:
                 mine.end()
-            elif mine.is_too_late(self._clock.monotonic()):
-                mine.answer(mine.ask, _not_made())
-            else:
-                group.append(mine)
-        first, *others = self._parts(group) or [[]]
-        self._going_on[:0] = [each for part in others for each in part]
+            elif ask.until <= self._clock.monotonic():
+                mine.answer(ask, _not_made())
+            elif group.setdefault(ask.key, mine) is not mine:
+                once_more.append(mine)  # no request names a key twice
+        first, *others = self._parts(list(group.values())) or [[]]
+        self._going_on[:0] = [each for part in [*others, once_more] for each in part]
         self._gather()
         if first:
             first[0].turn.set_result(first)
