@@ -174,7 +174,8 @@ class HeldLease(HeldRow):
         await self._turn.take()
         writing = Writing(steps, self._give_turn_back)
         try:
-            await self._terms.calls.join(lambda: writing)
+            if writing.ask is not None:
+                await self._terms.calls.join(lambda: writing)
         finally:
             writing.abandon()
         return writing.outcome()

@@ -12,6 +12,7 @@ import pytest
 from consumer.errors import LeaseLost
 from consumer.leasing.held_lease import HeldLease
 from consumer.leasing.lease_calls import Look, Steps, Writing
+from consumer.leasing.places import Places
 from lease_store import verbs
 from lease_store.checkpoint import Checkpoint
 from lease_store.errors import LeaseTableThrottled
@@ -191,3 +192,14 @@ async def test_a_fault_of_one_is_raised_to_its_own_caller_alone(play: Round) -> 
     assert [type(each) for each in outcomes] == [KeyError, ZeroDivisionError, type(None), type(None)]
     assert held.over == "released"
     assert play.calls.places.taken == 0
+
+
+@on_round
+async def test_what_has_nothing_to_write_waits_for_no_place(play: Round) -> None:
+    (held,) = play.hold(A)
+    play.calls.places = Places(1, 0)
+    await play.calls.places.take()
+    assert not await held.take_back("nobody")
+    held.end("lost")
+    with pytest.raises(LeaseLost):
+        await held.renew()
