@@ -246,8 +246,9 @@ class PrometheusHook:
                 else:
                     self._lags.pop(fact.shard_id, None)
         self._reads.observe(fact.seconds)
-        self._records_read.inc(fact.records)
         self._bytes_read.inc(fact.size_bytes)
+        if fact.records:
+            self._records_read.inc(fact.records)
 
     @_on.of(hooks.RecordsSkipped)
     def _(self, fact: hooks.RecordsSkipped) -> None:

@@ -82,7 +82,11 @@ class PollWheel:
         """
         if self._is_open:
             heappush(self._queue, (at, poll))
-            self._turn()
+            now = self._clock.monotonic()
+            if at <= now + _EARLY_SECONDS:
+                self._turn()
+            else:
+                self._set_timer(now)  # those that are due have theirs: a bunch is begun by it alone
 
     def close(self) -> None:
         """Nothing begins any more; what is under way is its owner's to end."""
@@ -107,8 +111,10 @@ class PollWheel:
         self._set_timer(now)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
+        was_full = len(self._begun) >= self._limit
         del self._begun[task]
-        self._turn()
+        if was_full:
+            self._turn()
 
     def _set_timer(self, now: float) -> None:
         """Wake for the next that is due, and for what takes too long; who waits for a place is woken by an end."""
