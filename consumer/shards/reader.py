@@ -116,8 +116,7 @@ class ShardReader:
             self._rest()
         elif self._ahead.has_room(self.look):
             self._gave_up = False
-            self._reading = self._scope.owner.start(self._take_turn(), "reader")
-            return self._reading
+            return self._scope.owner.start(self._take_turn(), "reader")
         self._on_wheel = False
         return None
 
@@ -143,6 +142,7 @@ class ShardReader:
         self._scope.progress.end(_STAGE)
 
     async def _take_turn(self) -> None:
+        self._reading = asyncio.current_task()  # from here on it can be given up: before, nothing could tell by whom
         try:
             await self._turn()
         finally:

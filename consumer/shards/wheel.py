@@ -139,7 +139,8 @@ class PollWheel:
 
     def _give_up_late(self) -> None:
         late_since = self._clock.monotonic() + _EARLY_SECONDS
-        late = [task for task, (until, _) in self._begun.items() if until <= late_since]
+        # One that is done has been told of by nobody yet: its poll may be at its next turn already.
+        late = [task for task, (until, _) in self._begun.items() if until <= late_since and not task.done()]
         for task in late:
             _, poll = self._begun[task]
             self._begun[task] = (late_since + 1.0, poll)  # told again each second, should it not listen

@@ -161,6 +161,49 @@ def test_a_turn_that_takes_too_long_is_given_up_and_one_that_does_not_listen_is_
     virtual(main)
 
 
+class HandClock(VirtualClock):
+    """A clock that is moved and rung by hand."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = 0.0
+        self.bells = []
+
+    def monotonic(self):
+        return self.seconds
+
+    def call_later(self, delay_seconds, callback):
+        self.bells.append(callback)
+        return asyncio.get_running_loop().call_later(1e6, callback)
+
+
+def test_who_has_ended_is_not_given_up_in_its_next_turn_after_a_long_freeze():
+    async def main():
+        clock, log = HandClock(), []
+        wheel, thawed = PollWheel(clock, 10, patience_seconds=75.0), asyncio.Event()
+
+        class Again(Turn):
+            async def read(self):
+                await thawed.wait()
+                wheel.put(self, clock.seconds)
+
+            def begin(self):
+                if self.task is None:
+                    self.task = asyncio.ensure_future(self.read())
+                    return self.task
+                return super().begin()
+
+        wheel.put(Again("a", log), 0.0)
+        await asyncio.sleep(0)
+        clock.seconds = 114.0
+        thawed.set()
+        asyncio.get_running_loop().call_soon(clock.bells[0])  # in the turn in which it ends, before that is told
+        await at(1.0)
+        assert [name for _, name in log] == ["a"]
+
+    virtual(main)
+
+
 def test_a_closed_wheel_begins_nothing_and_keeps_no_timer():
     async def main():
         log = []
@@ -224,6 +267,27 @@ def test_busy_shards_do_not_pass_over_a_quiet_one_where_places_are_few():
         for stage in (*busy, quiet):
             stage.tenure.ask("lost")
         await asyncio.gather(*(stage.ended for stage in (*busy, quiet)))
+
+    virtual(main)
+
+
+def test_a_turn_that_is_given_up_before_its_first_step_is_taken_all_the_same():
+    class Impatient(PollWheel):
+        def put(self, poll, at):
+            VirtualClock().call_later(max(0.0, at - now()), lambda: self.begin_and_give_up(poll))
+
+        def begin_and_give_up(self, poll):
+            if poll.begin() is not None:
+                poll.give_up()
+
+    async def main():
+        sink = Sink()
+        stage = Stage(FakeTenure(), FakeSource(records(1, 2)), lambda: sink, wheel=Impatient(VirtualClock(), 10))
+        task = stage.start()
+        await at(5)
+        stage.tenure.ask("lost")
+        await task
+        assert sink.seen == [1, 2]
 
     virtual(main)
 
