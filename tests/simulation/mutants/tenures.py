@@ -44,7 +44,7 @@ def _as_written(lease: Lease, write: Write) -> Lease:
 @on_leases(
     "consumer.leasing.leases:Leases._accept_read",
     rule="A tenure begins only with a counter write of its owner.",
-    caught_by=("one trusting worker",),
+    caught_by=("one trusting worker", "no write under a tenure that is over"),
     network=LOSSY,
     happenings=("start", "drain", "freeze"),
 )
