@@ -86,19 +86,25 @@ def _is_a_tenures(send: Send) -> bool:
     return send.until < math.inf
 
 
-def _unknown_stands(original: Function, verb: str, is_of: Callable[[Send], bool] = lambda _: True) -> Function:
+def _misheard(original: Function, hear: Callable[[Send, Any], Any]) -> Function:
+    """Sends whose results are taken for others where several share a request; one by itself is left alone."""
+
     async def _send(self: Any, sends: Sequence[Send]) -> Any:
         results = await original(self, sends)
         if len(sends) == 1:
             return results
-        return [
-            Applied(_as_written(send.seen, send.write))
-            if isinstance(result, Unknown) and send.write.verb == verb and send.seen is not None and is_of(send)
-            else result
-            for send, result in zip(sends, results, strict=True)
-        ]
+        return [hear(send, result) for send, result in zip(sends, results, strict=True)]
 
     return _send
+
+
+def _unknown_stands(original: Function, verb: str, is_of: Callable[[Send], bool] = lambda _: True) -> Function:
+    def hear(send: Send, result: Any) -> Any:
+        if isinstance(result, Unknown) and send.write.verb == verb and send.seen is not None and is_of(send):
+            return Applied(_as_written(send.seen, send.write))
+        return result
+
+    return _misheard(original, hear)
 
 
 @on_leases(
@@ -169,16 +175,10 @@ def a_lost_batch_of_takes_wins(original: Function) -> Function:
     happenings=("start", "drain"),
 )
 def a_refused_statement_stands(original: Function) -> Function:
-    async def _send(self: Any, sends: Sequence[Send]) -> Any:
-        results = await original(self, sends)
-        if len(sends) == 1:
-            return results
-        return [
-            Applied(result.lease) if _is_a_tenures(send) and isinstance(result, Refused) and result.lease else result
-            for send, result in zip(sends, results, strict=True)
-        ]
+    def hear(send: Send, result: Any) -> Any:
+        return Applied(result.lease) if _is_a_tenures(send) and isinstance(result, Refused) and result.lease else result
 
-    return _send
+    return _misheard(original, hear)
 
 
 @on_leases(
