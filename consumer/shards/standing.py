@@ -12,7 +12,7 @@ from consumer.leasing.tenure import StopReason, Tenure
 from consumer.retry import Backoff
 from consumer.shards.scope import Scope
 
-__all__ = ["Standing"]
+__all__ = ["Part", "Standing"]
 
 _log = logging.getLogger("leasehold.shards")
 _TRUST_POLL_SECONDS = 0.2
@@ -114,3 +114,20 @@ class Standing:
 
     async def _parents(self) -> None:
         await self.tenure.parents_done()
+
+
+class Part:
+    """What a shard consumer is made of besides its standing, and reaches tenure and scope through."""
+
+    __slots__ = ("_standing",)
+
+    def __init__(self, standing: Standing) -> None:
+        self._standing = standing
+
+    @property
+    def _scope(self) -> Scope:
+        return self._standing.scope
+
+    @property
+    def _tenure(self) -> Tenure:
+        return self._standing.tenure

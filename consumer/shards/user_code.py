@@ -14,7 +14,7 @@ from consumer.processor import RecordProcessor, ShardContext
 from consumer.record import Record, Records
 from consumer.shards.checkpointer import ShardCheckpointer, place_of
 from consumer.shards.images import check_images
-from consumer.shards.standing import Standing
+from consumer.shards.standing import Part, Standing
 from consumer.shards.watermark import CheckpointWriter
 from consumer.shards.weight import weigh
 from consumer.streams.source import StreamIdentity
@@ -24,7 +24,7 @@ __all__ = ["UserCode"]
 _LAST_WORDS_TRIES = 3
 
 
-class UserCode:
+class UserCode(Part):
     """The processor of one tenure, and what it has done. One call at a time; each is brought to an end or given up.
 
     Nothing is called where the lease is not trusted, but for ``lease_lost``. After ``shard_ended`` the processor is
@@ -36,7 +36,6 @@ class UserCode:
         "_checkpointer",
         "_end_told",
         "_processor",
-        "_standing",
         "_stream",
         "_writer",
         "last_record_at",
@@ -44,8 +43,8 @@ class UserCode:
     )
 
     def __init__(self, stream: StreamIdentity, standing: Standing, writer: CheckpointWriter) -> None:
+        super().__init__(standing)
         self._stream = stream
-        self._standing = standing
         self._writer = writer
         self._callbacks: Callbacks | None = None
         self._checkpointer: ShardCheckpointer | None = None
@@ -57,7 +56,7 @@ class UserCode:
 
     @property
     def _is_manual(self) -> bool:
-        return self._standing.scope.shared.config.checkpointing == "manual"
+        return self._scope.shared.config.checkpointing == "manual"
 
     @property
     def is_running(self) -> bool:
@@ -75,9 +74,9 @@ class UserCode:
 
     async def initialize(self) -> bool:
         """Make the processor, where there is none yet, and initialize it; False where that was given up."""
-        with self._standing.scope.progress.stage("processing"):
+        with self._scope.progress.stage("processing"):
             if self._processor is None:
-                made = await self._call("the constructor", self._standing.scope.shared.factory)
+                made = await self._call("the constructor", self._scope.shared.factory)
                 if made is None:
                     return False
                 self._processor = _checked(made.value)
@@ -89,17 +88,17 @@ class UserCode:
         first, last = batch[0], place_of(batch[-1])
         records: Records[Record] = Records(
             batch,
-            shard_id=self._standing.scope.shard_id,
+            shard_id=self._scope.shard_id,
             view_type=self._stream.view_type,
             millis_behind_latest=millis_behind_latest,
         )
         checkpointer = self._checkpoints
         checkpointer.begin_batch(last)
         weight = weigh(batch)
-        self._standing.tenure.delivered(weight.carried_bytes)
-        clock = self._standing.scope.shared.clock
+        self._tenure.delivered(weight.carried_bytes)
+        clock = self._scope.shared.clock
         started = clock.monotonic()
-        self._standing.scope.progress.begin("processing")
+        self._scope.progress.begin("processing")
         try:
             done = await self._call(
                 "process_records",
@@ -108,7 +107,7 @@ class UserCode:
                 check=checkpointer.settle,
             )
         finally:
-            self._standing.scope.progress.end("processing")
+            self._scope.progress.end("processing")
         checkpointer.end_batch(returned=done is not None)
         if done is None:
             return False
@@ -118,7 +117,7 @@ class UserCode:
         self.last_record_at = batch[-1].timestamp
         seconds = clock.monotonic() - started
         sizes = (len(batch), weight.size_bytes, seconds, first.sequence_number, last.sequence_number)
-        self._standing.scope.shared.hooks(BatchProcessed(self._standing.scope.shard_id, *sizes))
+        self._scope.shared.hooks(BatchProcessed(self._scope.shard_id, *sizes))
         return True
 
     async def end(self) -> bool:
@@ -127,7 +126,7 @@ class UserCode:
             return True
         checkpointer = self._checkpoints
         checkpointer.is_ending = True
-        with self._standing.scope.progress.stage("processing"):
+        with self._scope.progress.stage("processing"):
             done = await self._call(
                 "shard_ended",
                 partial(self._user.shard_ended, checkpointer),
@@ -178,19 +177,19 @@ class UserCode:
         )
 
     def _made_callbacks(self) -> Callbacks:
-        shared = self._standing.scope.shared
+        shared = self._scope.shared
         return Callbacks(
-            self._standing.scope.shard_id,
+            self._scope.shard_id,
             shared.threads,
             clock=shared.clock,
             random=shared.random,
             hooks=shared.hooks,
             retry_limit_seconds=shared.config.retry_limit_seconds,
-            until=self._standing.scope.until,
+            until=self._scope.until,
         )
 
     def _is_trusted(self) -> bool:
-        return self._standing.tenure.is_trusted
+        return self._tenure.is_trusted
 
     @property
     def _user(self) -> RecordProcessor:
@@ -201,19 +200,17 @@ class UserCode:
     def _checkpoints(self) -> ShardCheckpointer:
         """Made when first needed, and kept: user code may keep it, too."""
         if self._checkpointer is None:
-            self._checkpointer = ShardCheckpointer(
-                self._standing.scope.shard_id, self._writer, is_manual=self._is_manual
-            )
+            self._checkpointer = ShardCheckpointer(self._scope.shard_id, self._writer, is_manual=self._is_manual)
         return self._checkpointer
 
     def _context(self) -> ShardContext:
-        lease = self._standing.tenure.lease
+        lease = self._tenure.lease
         return ShardContext(
-            shard_id=self._standing.scope.shard_id,
+            shard_id=self._scope.shard_id,
             stream=self._stream.arn,
             checkpoint=lease.checkpoint,
-            fencing_token=self._standing.tenure.fencing_token,
-            worker_id=self._standing.scope.shared.worker_id,
+            fencing_token=self._tenure.fencing_token,
+            worker_id=self._scope.shared.worker_id,
             pending_checkpoint=lease.pending_checkpoint,
         )
 

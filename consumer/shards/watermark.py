@@ -11,7 +11,7 @@ from typing import Any, Final
 from consumer.errors import LeaseLost, LeaseStoreError
 from consumer.hooks import CheckpointFailed, CheckpointStored
 from consumer.retry import Trouble
-from consumer.shards.standing import Standing
+from consumer.shards.standing import Part, Standing
 from lease_store.checkpoint import Checkpoint
 
 __all__ = ["CheckpointWriter"]
@@ -25,7 +25,7 @@ _QUIET_TICKS = 5
 _NEVER: Final = -math.inf  # one object for ten thousand shards
 
 
-class CheckpointWriter:
+class CheckpointWriter(Part):
     """The only writer of one tenure's checkpoints.
 
     ``advance`` (automatic) says what may be stored, ``store`` (manual) what must be. A task of its own does the writing
@@ -39,7 +39,6 @@ class CheckpointWriter:
         "_flushing",
         "_inherited",
         "_is_writing",
-        "_standing",
         "_to_prepare",
         "_trouble",
         "_waiters",
@@ -50,7 +49,7 @@ class CheckpointWriter:
 
     def __init__(self, standing: Standing) -> None:
         lease = standing.tenure.lease
-        self._standing = standing
+        super().__init__(standing)
         self._trouble: Trouble | None = None
         self._waiters: list[tuple[Checkpoint, Future[None]]] | None = None
         self._to_prepare: tuple[tuple[Checkpoint, bytes | None, Future[None]], ...] = ()
@@ -103,10 +102,10 @@ class CheckpointWriter:
     async def flush(self) -> bool:
         """Store what is wanted without waiting for the interval; False when the lease's trust ends first."""
         self._flushing = True
-        self._standing.scope.notify()
+        self._scope.notify()
         try:
-            while not self._is_settled() and self._standing.tenure.is_trusted:
-                await self._standing.scope.until(self._is_settled, within_seconds=_TRUST_POLL_SECONDS)
+            while not self._is_settled() and self._tenure.is_trusted:
+                await self._scope.until(self._is_settled, within_seconds=_TRUST_POLL_SECONDS)
         finally:
             self._flushing = False
         return self.stored >= self.wanted
@@ -118,21 +117,21 @@ class CheckpointWriter:
         self._waiters, self._to_prepare = None, ()
         for done in waiting:
             done.set_exception(self._over())
-        self._standing.scope.notify()
+        self._scope.notify()
 
     def _write_soon(self) -> None:
         if self._is_writing or self.is_closed:
-            self._standing.scope.notify()
+            self._scope.notify()
         else:
             self._is_writing = True
-            self._standing.scope.owner.start(self._write(), "checkpoints")
+            self._scope.owner.start(self._write(), "checkpoints")
 
     async def _write(self) -> None:
         """Write until everything stands, or the lease is lost."""
         try:
             while self.wanted > self.stored or self._to_prepare:
                 pause = self._pause_seconds()
-                is_urgent = await self._standing.scope.until(self._is_urgent, pause)
+                is_urgent = await self._scope.until(self._is_urgent, pause)
                 # What is wanted comes first: it would remove what is prepared.
                 if self.wanted > self.stored:
                     await self._store_wanted(is_urgent, at_tick=pause > 0 and not is_urgent)
@@ -148,7 +147,7 @@ class CheckpointWriter:
 
     def _pause_seconds(self) -> float:
         """Until the tick; a shard that has stored nothing for some of them is quiet, and does not wait for one."""
-        shared = self._standing.scope.shared
+        shared = self._scope.shared
         now = shared.clock.monotonic()
         if self._due_at <= now < self._due_at + _QUIET_TICKS * shared.config.checkpoint_interval_seconds:
             self._due_at = shared.rounds.next_tick()
@@ -159,8 +158,8 @@ class CheckpointWriter:
 
     async def _store_wanted(self, is_urgent: bool, *, at_tick: bool) -> None:
         """One attempt, with those of other shards where somebody does not wait for it. Raises LeaseLost."""
-        target, rounds = self.wanted, self._standing.scope.shared.rounds
-        write = self._standing.tenure.checkpoint(target) if is_urgent else rounds.store(self._standing.tenure, target)
+        target, rounds = self.wanted, self._scope.shared.rounds
+        write = self._tenure.checkpoint(target) if is_urgent else rounds.store(self._tenure, target)
         if not await self._attempt(write, target):
             self._due_at = _NEVER  # again at once, when its pause is over
         else:
@@ -168,20 +167,20 @@ class CheckpointWriter:
             self._due_at = rounds.next_tick() + (0.0 if at_tick else rounds.interval_seconds)
             self.stored = target
             self._tell_of_inherited(target)
-            self._standing.scope.shared.hooks(CheckpointStored(self._standing.scope.shard_id, target.sequence_number))
+            self._scope.shared.hooks(CheckpointStored(self._scope.shard_id, target.sequence_number))
             self._settle_waiters()
-            self._standing.scope.notify()
+            self._scope.notify()
 
     async def _prepare_next(self) -> None:
         """One attempt. Raises LeaseLost."""
         to, state, done = self._to_prepare[0]
         if to > self.stored:
-            if not await self._attempt(self._standing.tenure.prepare(to, state), to):
+            if not await self._attempt(self._tenure.prepare(to, state), to):
                 return
             self._inherited = None  # replaced
         self._to_prepare = self._to_prepare[1:]
         done.set_result(None)
-        self._standing.scope.notify()
+        self._scope.notify()
 
     def _tell_of_inherited(self, target: Checkpoint) -> None:
         """What a former owner prepared is gone from the row with the first checkpoint after it."""
@@ -190,30 +189,30 @@ class CheckpointWriter:
             _log.info(
                 "Shard %s: checkpoint %s, which a former owner had prepared and not committed, was given to initialize "
                 "and is removed by checkpoint %s.",
-                self._standing.scope.shard_id,
+                self._scope.shard_id,
                 pending.checkpoint,
                 target,
             )
 
     async def _attempt(self, write: Coroutine[Any, Any, None], target: Checkpoint) -> bool:
         """Whether ``write`` stands; False after a pause where it is to be tried again. Raises LeaseLost."""
-        self._standing.scope.progress.begin(_STAGE)
+        self._scope.progress.begin(_STAGE)
         try:
             await write
         except LeaseLost:
-            self._standing.scope.progress.end(_STAGE)
+            self._scope.progress.end(_STAGE)
             raise
         except LeaseStoreError as error:
             await self._pause_after(error, target)
             return False
         if self._trouble is not None:
-            self._trouble = self._trouble.after_success(self._standing.scope.shared.clock.monotonic())
-        self._standing.scope.progress.end(_STAGE)
+            self._trouble = self._trouble.after_success(self._scope.shared.clock.monotonic())
+        self._scope.progress.end(_STAGE)
         return True
 
     async def _pause_after(self, error: LeaseStoreError, target: Checkpoint) -> None:
         """A pause before the next attempt; says so once a minute, for a table may refuse for hours."""
-        shared = self._standing.scope.shared
+        shared = self._scope.shared
         if self._trouble is None:
             self._trouble = Trouble(shared.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
         now = shared.clock.monotonic()
@@ -222,13 +221,13 @@ class CheckpointWriter:
             _log.warning(
                 "Shard %s: checkpoint %s was not stored (%s); delivery goes on, the write is tried again in %.1f s. "
                 "Until it stands, a restart repeats the records after %s.",
-                self._standing.scope.shard_id,
+                self._scope.shard_id,
                 target,
                 error,
                 pause,
                 self.stored,
             )
-        shared.hooks(CheckpointFailed(self._standing.scope.shard_id, type(error).__name__))
+        shared.hooks(CheckpointFailed(self._scope.shard_id, type(error).__name__))
         await shared.clock.sleep(pause)
 
     def _settle_waiters(self) -> None:
@@ -243,6 +242,6 @@ class CheckpointWriter:
 
     def _over(self) -> LeaseLost:
         return LeaseLost(
-            f"Shard {self._standing.scope.shard_id}: this worker's tenure of the lease is over; nothing was stored, "
+            f"Shard {self._scope.shard_id}: this worker's tenure of the lease is over; nothing was stored, "
             f"and the next owner goes on after {self.stored} or a later checkpoint."
         )
