@@ -1,0 +1,78 @@
+"""What user code says about records that failed: which ones, why, and when to try again."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Final, Self
+
+if TYPE_CHECKING:
+    from consumer.record import Record
+
+__all__ = ["BatchFailures", "Failure", "RetryAfter"]
+
+_FRAMES_KEPT: Final = 8
+_MOST_MESSAGE_CHARACTERS: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a record failed, without the exception itself, whose traceback would hold the batch.
+
+    ``kind`` is the exception's class, ``where`` its innermost frames, newest first, by file, line and function: both may
+    be logged. ``message`` is what the exception says and **may be payload**: it goes into a dead letter and nowhere else.
+    """
+
+    kind: str
+    message: str = field(default="", repr=False)
+    where: str = ""
+
+    @classmethod
+    def of(cls, error: BaseException | str, *, leave_out: frozenset[str] = frozenset()) -> Self:
+        """The failure that ``error`` stands for; text is a reason without a class (``kind`` is ``reason`` then).
+
+        ``leave_out``: frames of these modules are not worth showing.
+        """
+        if isinstance(error, str):
+            return cls("reason", error[:_MOST_MESSAGE_CHARACTERS])
+        frames = [
+            f"{PurePath(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+            for frame, line in traceback.walk_tb(error.__traceback__)
+            if frame.f_globals.get("__name__") not in leave_out
+        ]
+        return cls(type(error).__qualname__, _message(error), " < ".join(reversed(frames[-_FRAMES_KEPT:])))
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)[:_MOST_MESSAGE_CHARACTERS]
+    except Exception as broken:  # a user's __str__ may raise, and the record must be kept all the same
+        return f"(its message can't be had: {type(broken).__qualname__})"
+
+
+class BatchFailures(Exception):
+    """Some records of a batch failed; the rest is done. To be returned or raised by ``process_records``.
+
+    ``failed``: records of the batch, or their sequence numbers (AWS: ``batchItemFailures``). What follows a failed
+    record under the same key is tried again, too, in order; other keys go on. Raised from an exception (``raise
+    BatchFailures([...]) from error``), that exception is what the dead letter tells of.
+    """
+
+    def __init__(self, failed: Iterable[Record | str]) -> None:
+        self.failed: tuple[Record | str, ...] = tuple(failed)
+        super().__init__(f"{len(self.failed)} records failed")
+
+
+class RetryAfter(Exception):
+    """Try again after ``seconds``: something that the records need is busy. To be raised by ``process_records``.
+
+    It spends no attempt and says nothing against the records; ``max_record_age_seconds`` still holds.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        if not 0 <= seconds <= 86_400:
+            raise ValueError(f"RetryAfter({seconds}): the pause lies between 0 and 86,400 s.")
+        self.seconds = float(seconds)
+        super().__init__(f"again in {self.seconds:g} s")
