@@ -21,8 +21,9 @@ _MOST_MESSAGE_CHARACTERS: Final = 4096
 class Failure:
     """Why a record failed, without the exception itself, whose traceback would hold the batch.
 
-    ``kind`` is the exception's class, ``where`` its innermost frames, newest first, by file, line and function: both may
-    be logged. ``message`` is what the exception says and **may be payload**: it goes into a dead letter and nowhere else.
+    ``kind`` is the exception's class, ``where`` its innermost frames, newest first, by file, line and function: both
+    may be logged. ``message`` is what the exception says and **may be payload**: it goes into a dead letter and nowhere
+    else.
     """
 
     kind: str
