@@ -144,7 +144,7 @@ class WorkerConfig:
     checkpoint_interval_seconds: float = _seconds(
         1.0, 0, 3600, "At most one automatic checkpoint a shard in this time."
     )
-    max_records: int = _setting(1000, "Most records in one call of process_records.", parse=_whole, between=(1, 10_000))
+    batch_size: int = _setting(1000, "Most records in one call of process_records.", parse=_whole, between=(1, 10_000))
     idle_wait_seconds: float = _seconds(1.0, 0.25, 60, "Longest pause between reads of a shard that has nothing new.")
     on_trimmed: OnTrimmed = _setting(
         "skip",

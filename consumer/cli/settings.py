@@ -152,7 +152,7 @@ def _metavar(each: Mapping[str, Any]) -> str:
         "http": "HOST:PORT",
         "initial_position": "POSITION",
         "max_leases": "N",
-        "max_records": "N",
+        "batch_size": "N",
         "processes": "N|auto",
         "log_level": "LEVEL",
     }

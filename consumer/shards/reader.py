@@ -181,7 +181,7 @@ class ShardReader:
     async def _read(self) -> Page:
         self._read_at = self._shared.clock.monotonic()
         assert self._iterator is not None
-        limit = max(self._shared.config.max_records, _LEAST_PAGE_LIMIT)
+        limit = max(self._shared.config.batch_size, _LEAST_PAGE_LIMIT)
         return await self._shared.source.read(self._stream, self._scope.shard_id, self._iterator, limit)
 
     def _accept(self, page: Page) -> None:

@@ -221,7 +221,7 @@ class ShardConsumer:
         while not self._standing.must_stop():
             page = self._reader.front
             if page is not None:
-                batch = page.batch(self._scope.shared.config.max_records)
+                batch = page.batch(self._scope.shared.config.batch_size)
                 if await self._user.deliver(batch, page.millis_behind_latest):
                     self._reader.done_with(len(batch))
             elif self._reader.finished is None:

@@ -44,7 +44,7 @@ async def test_c01_a_record_that_always_raises_is_never_passed_by_a_checkpoint(
             batch.done(serial)
 
     group = stage.group(**LONG)
-    member = await group.start(work=work, max_records=3)
+    member = await group.start(work=work, batch_size=3)
     await stage.advance(hours=0.5)
     assert list(stored(group)) == [stage.written(serials[5]).sequence]
     assert group.times()[bad] > 20, "it is tried again and again"
@@ -101,7 +101,7 @@ async def test_c02_no_kind_of_error_is_taken_for_done(stage: Stage, error: str, 
             ERRORS[error](batch)
 
     group = stage.group(**LONG)
-    member = await group.start(processor=lambda group, name: code(group, name, work), max_records=3)
+    member = await group.start(processor=lambda group, name: code(group, name, work), batch_size=3)
     await stage.advance(3 * MINUTE)
     assert list(stored(group)) == [stage.written(serials[5]).sequence]
     assert group.times()[serials[6]] > 4
@@ -157,7 +157,7 @@ async def test_c13_no_checkpoint_passes_the_lowest_record_that_is_not_done(stage
                 await batch.checkpointer.checkpoint(batch.records[batch.serials.index(serial)])
 
     manual = "manual" if play % 2 else "automatic"
-    group = stage.group(failover_seconds=3.0, checkpointing=manual, checkpoint_interval_seconds=0.2, max_records=7)
+    group = stage.group(failover_seconds=3.0, checkpointing=manual, checkpoint_interval_seconds=0.2, batch_size=7)
     for _ in range(3):
         await group.start(work=work)
     for _ in range(6):
@@ -200,7 +200,7 @@ async def test_c14_a_checkpoint_at_shutdown_covers_no_half_batch(
                     raise ValueError
             batch.done(serial)
 
-    group = stage.group(checkpointing=checkpointing, max_records=5)
+    group = stage.group(checkpointing=checkpointing, batch_size=5)
     member = await group.start(processor=lambda group, name: Code(group, name, work))
     await reached.wait()
     assert await member.drain() is Outcome.CLEAN

@@ -98,7 +98,7 @@ async def test_c08_the_start_position_counts_once_in_the_life_of_a_group(stage: 
         now = InitialPosition("AT_TIMESTAMP", stage.clock.wall())
         member = await group.start(
             initial_position=dice.choice((LATEST, now, InitialPosition("TRIM_HORIZON"))),
-            max_records=dice.choice((1, 1000)),
+            batch_size=dice.choice((1, 1000)),
             checkpointing="automatic",
             failover_seconds=dice.choice((3.0, 10.0)),
         )
@@ -247,7 +247,7 @@ async def test_c18_a_group_that_was_off_for_eight_days_resumes_exactly(stage: St
 async def test_c10_a_kill_between_read_and_handler_skips_nothing_of_a_backlog(stage: Stage, step: int) -> None:
     """Killed as the ``step``-th batch of the backlog reaches user code, then again in the middle of one."""
     wanted = stage.put("k", 60)
-    group = stage.group(failover_seconds=3.0, max_records=5, checkpoint_interval_seconds=0.0)
+    group = stage.group(failover_seconds=3.0, batch_size=5, checkpoint_interval_seconds=0.0)
     batches = 0
 
     async def work(batch: Batch) -> None:

@@ -131,7 +131,7 @@ async def test_c24_an_old_owner_of_the_same_name_neither_beats_nor_closes_the_ne
     """Two containers, one worker id, PID 1 both; the lease is taken by force, then the old owner wakes and leaves."""
     stage.put_each(keys=8)
     group = stage.group(worker_id="name", failover_seconds=3.0, checkpoint_interval_seconds=0.0)
-    old = await group.start(work=lambda _: asyncio.sleep(0.2), max_records=1)
+    old = await group.start(work=lambda _: asyncio.sleep(0.2), batch_size=1)
     await stage.until(lambda: len(group.given) > 2, "the old owner works")
     old.freeze(10.0)
     new = await group.start()

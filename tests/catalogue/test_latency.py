@@ -88,7 +88,7 @@ async def test_c91_the_lag_shown_is_within_2_s_of_the_truth_busy_and_idle(stage:
 
     put(200)
     await stage.advance(600)
-    group = stage.group(source, max_records=20)
+    group = stage.group(source, batch_size=20)
     await group.start(work=work)
     await group.until_held(1)
     await stage.advance(1)

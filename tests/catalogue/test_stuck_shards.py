@@ -224,7 +224,7 @@ def test_c32_the_end_of_a_shard_waits_for_a_handler_that_is_behind(source: str) 
             if batch.shard_id == parent:
                 finished.append(stage.now)
 
-        group = stage.group(max_records=3)
+        group = stage.group(batch_size=3)
         await group.start(work=work)
         await group.until_given(200.0)
         (child,) = stage.open_shards()

@@ -77,7 +77,7 @@ async def test_c43_after_20_minutes_on_a_page_reading_goes_on_after_the_last_rec
         if 30 in batch.serials:
             await asyncio.sleep(20 * 60.0)
 
-    group = stage.group(source, max_records=10)
+    group = stage.group(source, batch_size=10)
     member = await group.start(work=work)
     await stage.until(lambda: len(group.given) >= 40, "the slow page")
     for _ in range(20):
@@ -93,7 +93,7 @@ async def test_c51_two_shards_whose_handlers_take_6_minutes_both_go_on(stage: St
     async def work(batch: Batch) -> None:
         await asyncio.sleep(6 * 60.0)
 
-    group = stage.group(max_records=1)
+    group = stage.group(batch_size=1)
     for _ in range(2):
         await group.start(work=work)
     await group.until_held(1, 1)
@@ -335,7 +335,7 @@ async def test_c56_a_record_refused_for_ever_stops_its_own_shard_alone_and_is_to
         if poison in batch.serials:
             raise ValueError
 
-    group = stage.group(max_records=5)
+    group = stage.group(batch_size=5)
     member = await group.start(work=work)
     stuck = stage.written(poison).place[1]
     others = {serial for serial in serials if stage.written(serial).place[1] != stuck}

@@ -47,7 +47,7 @@ def test_the_table_has_a_row_for_each_flag_and_each_field():
     table = config_table.render()
     for name in ("`--source`", "`--http`", "`failover_seconds`", "`scan_read_units_per_second`"):
         assert name in table
-    assert "| `--max-records` | `max_records` | 1,000 | 1 to 10,000 |" in table
+    assert "| `--batch-size` | `batch_size` | 1,000 | 1 to 10,000 |" in table
 
 
 def test_a_text_without_marks_is_refused():

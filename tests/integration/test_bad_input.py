@@ -198,7 +198,7 @@ def test_a_malformed_source_is_told_the_forms(command: Command, source: str):
 def test_everything_wrong_is_told_at_once(command: Command):
     ended = command.run(
         "orders",
-        *("--failover-seconds", "0.1", "--max-records", "many", "--http", "9464"),
+        *("--failover-seconds", "0.1", "--batch-size", "many", "--http", "9464"),
         processor="orders:Nothing",
         LEASEHOLD_ON_TRIMMED="ignore",
     )

@@ -164,7 +164,7 @@ async def test_c94_a_table_name_alone_finds_a_stream_switched_on_again_once_the_
 
     orders = stage.orders(shard_count=2)
     orders.put(*(f"k{number}" for number in range(10)))
-    group = stage.group(orders.source, audit_interval_seconds=1.0, child_wait_seconds=0.0, max_records=1)
+    group = stage.group(orders.source, audit_interval_seconds=1.0, child_wait_seconds=0.0, batch_size=1)
     member = await group.start("ada", Slow)
     await stage.ledger.until(lambda: len(stage.ledger.of("record")) == 2, "a record of each of the old shards")
     orders.put(*(f"k{number}" for number in range(10)))

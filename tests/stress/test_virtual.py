@@ -39,7 +39,7 @@ def test_a_shards_consumer_abandoned_at_each_step_leaves_no_task_and_no_budget_t
     async def life(place: int) -> bool:
         budget = ByteBudget(10_000)
         source = FakeSource(*(records(number, number + 1) for number in range(1, 9, 2)), page(records(9), last=True))
-        stage = Stage(FakeTenure(), source, Reader, budget=budget, max_records=1)
+        stage = Stage(FakeTenure(), source, Reader, budget=budget, batch_size=1)
         steps = count()
 
         def step() -> None:

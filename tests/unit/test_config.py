@@ -28,9 +28,9 @@ def test_a_value_at_either_end_of_its_range_is_taken_and_one_beyond_is_named(nam
 @pytest.mark.parametrize(
     ("name", "value", "kind"),
     [
-        ("max_records", 1.5, "a whole number"),
-        ("max_records", True, "a whole number"),
-        ("max_records", None, "a whole number"),
+        ("batch_size", 1.5, "a whole number"),
+        ("batch_size", True, "a whole number"),
+        ("batch_size", None, "a whole number"),
         ("failover_seconds", "10", "a number"),
         ("create_table", "no", "True or False"),
         ("app", 7, "text"),

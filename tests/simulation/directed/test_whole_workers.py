@@ -60,7 +60,7 @@ def test_a_woken_zombie_begins_no_batch_before_it_asks_for_its_trust(seed: int) 
 
     @staged(seed=seed)
     async def play(stage: Stage) -> None:
-        group = stage.group(failover_seconds=F, max_records=1)
+        group = stage.group(failover_seconds=F, batch_size=1)
         zombie = await group.start(work=lambda batch: asyncio.sleep(0.2))
         stage.put(times=60)
         await stage.until(lambda: len(group.given) > 5, "the first records")

@@ -65,7 +65,7 @@ class Draw:
     phase: float
     pause: float
     happenings: tuple[str, ...]
-    max_records: int
+    batch_size: int
     checkpoint_interval: float
     audit_interval: float
     child_wait: float
@@ -205,7 +205,7 @@ def drawn(seed: int) -> Draw:
         phase=draw.uniform(20.0, 70.0),
         pause=draw.choice((1.5, 4.0, 10.0)),
         happenings=_happenings(draw, service, faults=faults),
-        max_records=draw.choice((1, 7, 1000)),
+        batch_size=draw.choice((1, 7, 1000)),
         checkpoint_interval=draw.choice((0.0, 0.2, 1.0)),
         audit_interval=draw.choice((5.0, 15.0)),
         child_wait=draw.choice((0.0, 2.0, 15.0)),
@@ -222,7 +222,7 @@ def drawn(seed: int) -> Draw:
     if service == "kinesis" and found.position == "LATEST":
         left_out = 0.0  # which closed shards were open at the start only a complete first listing can tell
     writes = found.writes_per_second
-    if found.manual and found.max_records == 1:
+    if found.manual and found.batch_size == 1:
         writes = min(writes, 5.0)  # a record a checkpoint: more are not worked off in time
     child_wait = found.child_wait
     if "recreate" in found.happenings:

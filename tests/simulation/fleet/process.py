@@ -106,7 +106,7 @@ class Process:
             hand_off_timeout_seconds=draw.hand_off_timeout,
             checkpointing="manual" if draw.manual else "automatic",
             checkpoint_interval_seconds=draw.checkpoint_interval,
-            max_records=draw.max_records,
+            batch_size=draw.batch_size,
             prefetch_bytes=draw.prefetch_bytes,
             idle_wait_seconds=draw.idle_wait,
             scan_read_units_per_second=draw.scan_read_units,

@@ -96,7 +96,7 @@ def _draw(rotation: float) -> Draw:
         latency=0.02,
         code=Code(True, 0.02, 0.003, rotation / 2, 0.01, 0.0, 1.0, 0.0),
         options=StreamOptions(rotate_every_seconds=rotation, gone_listed_seconds=3600.0),
-        max_records=1000,
+        batch_size=1000,
         checkpoint_interval=1.0,
         audit_interval=300.0,
         child_wait=15.0,

@@ -86,7 +86,7 @@ _FLEET: Final[Mapping[str, Any]] = {
     "phase": 25.0,
     "pause": 2.0,
     "happenings": ("rotate", "split", "nothing"),
-    "max_records": 7,
+    "batch_size": 7,
     "checkpoint_interval": 0.2,
     "audit_interval": 5.0,
     "child_wait": 2.0,

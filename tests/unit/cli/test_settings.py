@@ -31,7 +31,7 @@ def test_a_flag_wins_over_a_variable_and_a_variable_over_the_default():
 def test_every_problem_is_told_at_once_with_its_origin():
     settings = resolve(
         {"app": "x", "failover_seconds": "soon", "http": "here", "log_level": "loud"},
-        {"LEASEHOLD_MAX_RECORDS": "0", "LEASEHOLD_INITIAL_POSITION": "earliest", "LEASEHOLD_LOG_FORMAT": "xml"},
+        {"LEASEHOLD_BATCH_SIZE": "0", "LEASEHOLD_INITIAL_POSITION": "earliest", "LEASEHOLD_LOG_FORMAT": "xml"},
     )
     assert [problem.partition(" ")[0].rstrip(":") for problem in settings.problems] == [
         "--source",
@@ -41,10 +41,10 @@ def test_every_problem_is_told_at_once_with_its_origin():
         "--log-level",
         "LEASEHOLD_LOG_FORMAT",
         "--app",
-        "LEASEHOLD_MAX_RECORDS",
+        "LEASEHOLD_BATCH_SIZE",
     ]
     assert settings.problems[0].startswith("--source is missing: ")
-    assert settings.problems[-1] == "LEASEHOLD_MAX_RECORDS 0: must lie between 1 and 10,000."
+    assert settings.problems[-1] == "LEASEHOLD_BATCH_SIZE 0: must lie between 1 and 10,000."
 
 
 def test_an_empty_app_is_told_and_an_unset_one_too():

@@ -36,7 +36,7 @@ def test_the_record_that_carries_the_aggregate_comes_again_whole_and_the_row_is_
         assert stage.consumer._user._processor.seen == [5, 6]
         assert stage.source.opened[0].kind == "AT_SEQUENCE_NUMBER"
 
-    stage = virtual_stage([records(4, 5, 6)], Recorder, act, tenure=in_the_middle, stream=KINESIS, max_records=1)
+    stage = virtual_stage([records(4, 5, 6)], Recorder, act, tenure=in_the_middle, stream=KINESIS, batch_size=1)
     assert stored(stage) == ["6"], "5 itself lies below the row's 5/3"
 
 
@@ -64,7 +64,7 @@ def test_a_begun_aggregate_may_be_checkpointed_by_its_record_which_changes_nothi
         tenure=in_the_middle,
         stream=KINESIS,
         checkpointing="manual",
-        max_records=1,
+        batch_size=1,
     )
     assert stored(stage) == ["6"]
     assert refused, "once a later record is done, the aggregate's is as far back as any other"

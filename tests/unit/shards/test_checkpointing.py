@@ -70,7 +70,7 @@ def test_a_checkpoint_never_passes_a_record_in_flight():
         await at(50)
         assert stage.tenure.stored[-1][1] == "2"
 
-    virtual_stage([page(records(1, 2, 3, 4))], Slow, act, max_records=2)
+    virtual_stage([page(records(1, 2, 3, 4))], Slow, act, batch_size=2)
 
 
 def test_a_drain_flushes_within_the_interval():

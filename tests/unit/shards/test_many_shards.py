@@ -80,7 +80,7 @@ class World:
         self.facts = []
         self.places = draw.choice([1, 2, 4])
         context = contextvars.copy_context()
-        settings = config(max_records=draw.choice([1, 3, 1000]), checkpoint_interval_seconds=draw.choice([0.0, 0.2, 5]))
+        settings = config(batch_size=draw.choice([1, 3, 1000]), checkpoint_interval_seconds=draw.choice([0.0, 0.2, 5]))
         self.shared = Shared(
             source=self.source,
             factory=lambda: User(self),

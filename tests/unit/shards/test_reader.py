@@ -141,10 +141,10 @@ def test_an_aggregated_kinesis_record_is_resumed_in_its_middle():
 
 def test_a_page_is_asked_for_in_full_however_small_the_batches_are():
     src = source()
-    run_for(1.0, src, max_records=10)
+    run_for(1.0, src, batch_size=10)
     assert set(src.limits) == {1_000}
     src = source()
-    run_for(1.0, src, max_records=5_000, stream=KINESIS)
+    run_for(1.0, src, batch_size=5_000, stream=KINESIS)
     assert set(src.limits) == {5_000}
 
 

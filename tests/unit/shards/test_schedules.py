@@ -88,7 +88,7 @@ def test_every_record_is_delivered_in_order_across_tenures_and_none_is_repeated_
                 User,
                 budget=ByteBudget(draw.choice([0, 500, 10_000])),
                 threads=InlineThreads(),
-                max_records=draw.choice([1, 3, 1000]),
+                batch_size=draw.choice([1, 3, 1000]),
                 checkpoint_interval_seconds=draw.choice([0.0, 0.2, 1.0]),
             )
             task = stage.start()

@@ -63,14 +63,14 @@ def test_a_whole_life_from_initialize_to_shard_end():
     virtual(main)
 
 
-def test_batches_are_cut_at_max_records_and_stay_in_order():
+def test_batches_are_cut_at_batch_size_and_stay_in_order():
     async def main():
         user = Recorder()
         stage = Stage(
             FakeTenure(),
             FakeSource(page(records(*range(1, 8)), last=True, children=(CHILD,))),
             lambda: user,
-            max_records=3,
+            batch_size=3,
         )
         await stage.start()
         assert [entry for entry in user.log if isinstance(entry, list)] == [[1, 2, 3], [4, 5, 6], [7]]
@@ -89,7 +89,7 @@ def test_what_is_delivered_is_weighed_once_though_user_code_raises():
         user = Stumbling()
         tenure = FakeTenure()
         source = FakeSource(page(records(1, 2, 3, size_bytes=1000), last=True, children=(CHILD,)))
-        await Stage(tenure, source, lambda: user, max_records=2).start()
+        await Stage(tenure, source, lambda: user, batch_size=2).start()
         assert user.log[1:] == [[1, 2], [1, 2], [1, 2], [3], "shard_ended"]
         assert tenure.delivered_bytes == 3000
 
