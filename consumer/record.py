@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import Generic, Protocol, TypeVar, overload, runtime_checkable
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, overload, runtime_checkable
+
+if TYPE_CHECKING:
+    from consumer.failures import Failure
 
 __all__ = ["Record", "Records", "ViewType"]
 
@@ -40,6 +43,29 @@ class Record(Protocol):
     @property
     def timestamp(self) -> float | None:
         """When the service says the record arose, epoch seconds (DynamoDB: a whole second)."""
+        ...
+
+    @property
+    def key(self) -> str:
+        """Records of a shard that have one key are processed in order; payload, never to be logged."""
+        ...
+
+    @property
+    def failure(self) -> Failure | None:
+        """What ``fail`` noted since the record was last handed to user code; None for one that has not failed."""
+        ...
+
+    @property
+    def redriven(self) -> bool:
+        """Whether it comes out of a store of dead letters, and not from its stream."""
+        ...
+
+    def fail(self, error: BaseException | str) -> None:
+        """Note that this record failed, and why."""
+        ...
+
+    def clear_failure(self) -> None:
+        """Take back what ``fail`` noted."""
         ...
 
 

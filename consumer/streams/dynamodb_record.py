@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final, Self
 from msgspec import UNSET, Meta, Raw, Struct
 from msgspec.structs import force_setattr
 
+from consumer.streams.delivered import DeliveredRecord
 from consumer.streams.entries import text_of
-from consumer.streams.images import NO_IMAGE, as_botocore, decoded, encoded
+from consumer.streams.images import NO_IMAGE, as_botocore, canonical, decoded, encoded
 from consumer.streams.moments import Moment, moment_of, utc
 from consumer.streams.sequence_numbers import SequenceNumber
 from lease_store.checkpoint import is_sequence_number
@@ -70,7 +71,7 @@ class _Identity(Struct, frozen=True, eq=False, gc=False):
 
 
 class DynamoDBRecord(
-    Struct,
+    DeliveredRecord,
     frozen=True,
     eq=False,
     gc=False,
@@ -109,11 +110,12 @@ class DynamoDBRecord(
     _old_image: Any = _UNDECODED
 
     @classmethod
-    def from_entry(cls, entry: Mapping[str, Any]) -> Self:
+    def from_entry(cls, entry: Mapping[str, Any], *, redriven: bool = False) -> Self:
         """A record made of an entry as boto3 gives it, or as it stands in the service's JSON or in an event of Lambda.
 
-        Fields that are missing or None count as not sent. Raises ValueError where the entry has no sequence number or
-        a field is not of its type; images are looked into no earlier than on access.
+        ``redriven``: out of a store of dead letters. Fields that are missing or None count as not sent. Raises
+        ValueError where the entry has no sequence number or a field is not of its type; images are looked into no
+        earlier than on access.
         """
         change = entry.get("dynamodb")
         number = change.get("SequenceNumber") if isinstance(change, Mapping) else None
@@ -141,6 +143,7 @@ class DynamoDBRecord(
             text_of(entry, "eventSource"),
             text_of(entry, "awsRegion"),
             None if identity is None else _Identity(*(text_of(identity, name) for name in _Identity.__struct_fields__)),
+            redriven=redriven,
         )
 
     @property
@@ -152,6 +155,14 @@ class DynamoDBRecord(
     def sub_sequence_number(self) -> int:
         """Always 0: DynamoDB aggregates nothing."""
         return 0
+
+    @property
+    def key(self) -> str:
+        """What delivery keeps in order: the item's primary key as DynamoDB's JSON, its attributes sorted by name.
+
+        It is payload, and has no place in a log.
+        """
+        return canonical(self._change.keys)
 
     @property
     def size_bytes(self) -> int:

@@ -15,11 +15,11 @@ from decimal import Decimal
 from typing import Any, Final
 
 from msgspec import MsgspecError, Raw, Struct
-from msgspec.json import Decoder
+from msgspec.json import Decoder, Encoder
 
 from consumer.streams.attributes import decode_item
 
-__all__ = ["NO_IMAGE", "as_botocore", "decoded", "encoded"]
+__all__ = ["NO_IMAGE", "as_botocore", "canonical", "decoded", "encoded"]
 
 NO_IMAGE: Final = Raw()
 
@@ -40,6 +40,8 @@ class _Value(Struct, gc=False, eq=False, forbid_unknown_fields=True):
 
 
 _DECODER: Final = Decoder(dict[str, _Value] | None)
+_KEY_DECODER: Final = Decoder(dict[str, dict[str, str]])
+_SORTED_ENCODER: Final = Encoder(order="sorted")
 
 
 def decoded(image: Raw) -> dict[str, Any] | None:
@@ -97,6 +99,27 @@ def _content(value: _Value) -> Any:
         if rare is not None:
             return rare
     raise ValueError("An attribute value of no type.")
+
+
+def canonical(keys: Raw) -> str:
+    """A primary key as JSON that is the same however the service has ordered and spaced it; ``{}`` where none came.
+
+    Never raises: what is no primary key is told apart by its bytes.
+    """
+    if keys is NO_IMAGE:
+        return "{}"
+    try:
+        # Parts of a key are texts on the wire: S, N and B.
+        return _SORTED_ENCODER.encode(_KEY_DECODER.decode(keys)).decode()
+    except (MsgspecError, ValueError):
+        return _canonical_slowly(keys)
+
+
+def _canonical_slowly(keys: Raw) -> str:
+    try:
+        return json.dumps(json.loads(bytes(keys)) or {}, sort_keys=True, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return bytes(keys).decode(errors="backslashreplace")
 
 
 def as_botocore(image: Raw) -> Any:

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Self
 
-from msgspec import Struct
-
+from consumer.streams.delivered import DeliveredRecord
 from consumer.streams.entries import text_of
 from consumer.streams.moments import Moment, moment_of, utc
 from consumer.streams.sequence_numbers import SequenceNumber
@@ -18,7 +17,7 @@ __all__ = ["KinesisRecord"]
 
 
 class KinesisRecord(
-    Struct,
+    DeliveredRecord,
     frozen=True,
     eq=False,
     gc=False,
@@ -48,11 +47,12 @@ class KinesisRecord(
     """Place within an aggregated record; 0 otherwise."""
 
     @classmethod
-    def from_entry(cls, entry: Mapping[str, Any], *, sub_sequence_number: int = 0) -> Self:
+    def from_entry(cls, entry: Mapping[str, Any], *, sub_sequence_number: int = 0, redriven: bool = False) -> Self:
         """A record made of an entry of GetRecords as boto3 gives it, or as the service's JSON has it (data in base64).
 
-        Fields that are missing or None count as not sent. Raises ValueError where the entry has no sequence number or
-        no data (which Kinesis sends as an empty string, never as nothing), or a field is not of its type.
+        ``redriven``: out of a store of dead letters. Fields that are missing or None count as not sent. Raises
+        ValueError where the entry has no sequence number or no data (which Kinesis sends as an empty string, never as
+        nothing), or a field is not of its type.
         """
         number = entry.get("SequenceNumber")
         data = entry.get("Data")
@@ -67,7 +67,13 @@ class KinesisRecord(
             moment_of(entry.get("ApproximateArrivalTimestamp")),
             text_of(entry, "EncryptionType"),
             sub_sequence_number,
+            redriven=redriven,
         )
+
+    @property
+    def key(self) -> str:
+        """What delivery keeps in order: the partition key. It is payload, and has no place in a log."""
+        return self.partition_key
 
     @property
     def size_bytes(self) -> int:

@@ -8,12 +8,13 @@ import random as stdlib_random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from consumer.config import InitialPosition, WorkerConfig
 from consumer.delivery.threads import InlineThreads
 from consumer.errors import IteratorExpired, LeaseLost, LeaseStoreError
+from consumer.failures import Failure
 from consumer.hooks import Fact
 from consumer.processor import RecordProcessor
 from consumer.record import ViewType
@@ -41,6 +42,15 @@ class FakeRecord:
     sub_sequence_number: int = 0
     size_bytes: int = 100
     timestamp: float | None = 1_800_000_000.0
+    key: str = "k"
+    failure: Failure | None = field(default=None, compare=False)
+    redriven: bool = False
+
+    def fail(self, error: BaseException | str) -> None:
+        object.__setattr__(self, "failure", Failure.of(error))
+
+    def clear_failure(self) -> None:
+        object.__setattr__(self, "failure", None)
 
 
 def records(*numbers: int, size_bytes: int = 100, timestamp: float | None = 1_800_000_000.0) -> list[FakeRecord]:
