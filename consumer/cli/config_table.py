@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from consumer.cli.made_table import placed, rewrite
 from consumer.cli.settings import described
-from consumer.config import describe_fields, range_text
+from consumer.config import describe_fields
+from consumer.setting import range_text
 
 __all__ = ["render", "shown_default", "with_table"]
 
@@ -27,7 +28,7 @@ def render() -> str:
     fields = {each["name"] for each in describe_fields()}
     code_only = [each for each in describe_fields() if not each["cli"]]
     for each in [*described(), *code_only]:
-        flag = f"`{each['flag']}`" if each["cli"] else ""
+        flag = ", ".join(f"`{flag}`" for flag in (each["flag"], each["negated"]) if flag and each["cli"])
         name = f"`{each['name']}`" if each["name"] in fields else ""
         doc = each["doc"].replace("|", "\\|")
         lines.append(f"| {flag} | {name} | {shown_default(each)} | {_range(each)} | {doc} |")

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from consumer.cli.settings import MOST_PROCESSES, HttpAddress, Settings, described
+from consumer.cli.settings import MOST_PROCESSES, HttpAddress, Settings, told_flags
 from consumer.cli.stops import Stops
 from consumer.clock import SystemClock
 from consumer.leasing.names import worker_name
@@ -60,16 +60,7 @@ def command_of(number: int, processor: str, flags: Mapping[str, Any], settings: 
     own = {"processes": "1", "worker_id": name[: _WORKER_NAME_CHARACTERS - len(suffix)] + suffix}
     if settings.get("http") is not None:
         own["http"] = _OWN_PAGE
-    given = {each["name"]: own.get(each["name"], flags.get(each["name"])) for each in described()}
-    return [
-        *_interpreter(),
-        *("-m", "consumer", "run", processor),
-        *(
-            each["flag"] if each.get("alone") else f"{each['flag']}={given[each['name']]}"
-            for each in described()
-            if given[each["name"]] is not None
-        ),
-    ]
+    return [*_interpreter(), *("-m", "consumer", "run", processor), *told_flags({**flags, **own})]
 
 
 def _interpreter() -> list[str]:

@@ -12,8 +12,19 @@ from typing import Any, Final, Literal
 
 from consumer.config import WorkerConfig, describe_fields, find_problems
 from consumer.errors import ConfigError
+from consumer.setting import description, setting, truth
 
-__all__ = ["MOST_PROCESSES", "HttpAddress", "Setting", "Settings", "add_flags", "described", "parse_http", "resolve"]
+__all__ = [
+    "MOST_PROCESSES",
+    "HttpAddress",
+    "Setting",
+    "Settings",
+    "add_flags",
+    "described",
+    "parse_http",
+    "resolve",
+    "told_flags",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +71,6 @@ def _processes(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def _truth(text: str) -> bool:
-    if text.lower() not in _TRUTHS:
-        raise ConfigError(f"{text!r} is neither true nor false.")
-    return _TRUTHS[text.lower()]
-
-
-_TRUTHS: Final = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 # More CPUs than this has no machine whose processes one would keep by hand; and each is a worker with its own scans.
 MOST_PROCESSES: Final = 256
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -78,23 +82,10 @@ def _own(
     parse: Callable[[str], Any],
     doc: str,
     *,
-    alone: str | None = None,
     between: tuple[float, float] | None = None,
 ) -> Mapping[str, Any]:
-    """As ``describe_fields`` has it; ``alone`` is the text that a flag without a value stands for."""
-    return {
-        "name": name,
-        "default": default,
-        "flag": "--" + name.replace("_", "-"),
-        "variable": "LEASEHOLD_" + name.upper(),
-        "parse": parse,
-        "doc": doc,
-        "unit": "",
-        "choices": (),
-        "between": between,
-        "cli": True,
-        "alone": alone,
-    }
+    """As ``describe_fields`` has it."""
+    return description(name, default, setting(default, doc, parse=parse, between=between).metadata)
 
 
 _OWN: Final = (
@@ -113,10 +104,9 @@ _OWN: Final = (
     _own(
         "tune_gc",
         False,
-        _truth,
+        truth,
         "Once started, have Python's garbage collector pass over what is there and look at the rest less often: for "
         "processors that read every image.",
-        alone="true",
     ),
 )
 
@@ -131,8 +121,11 @@ def add_flags(parser: ArgumentParser) -> None:
     """One plain-text flag a setting; what it holds is judged in ``resolve``."""
     for each in described():
         help_text = f"{each['doc']}{_told_default(each['default'])}".replace("%", "%%")
-        if each.get("alone"):
-            parser.add_argument(each["flag"], action="store_const", const=each["alone"], help=help_text)
+        if each["negated"]:
+            parser.add_argument(each["flag"], action="store_const", const="true", help=help_text)
+            parser.add_argument(
+                each["negated"], dest=each["name"], action="store_const", const="false", help=f"Not {each['flag']}."
+            )
         else:
             parser.add_argument(each["flag"], metavar=_metavar(each), help=help_text)
 
@@ -142,21 +135,31 @@ def _told_default(default: Any) -> str:
         return " Required."
     if default is None or default is False:
         return ""
+    if default is True:
+        return " (default)"
     return f" (default: {default:g})" if isinstance(default, int | float) else f" (default: {default})"
 
 
 def _metavar(each: Mapping[str, Any]) -> str:
     if each["choices"]:
         return "|".join(each["choices"])
-    words = {
-        "http": "HOST:PORT",
-        "initial_position": "POSITION",
-        "max_leases": "N",
-        "batch_size": "N",
-        "processes": "N|auto",
-        "log_level": "LEVEL",
-    }
-    return words.get(each["name"], "SECONDS" if each["unit"] == "s" else each["name"].rpartition("_")[2].upper())
+    words = {"http": "HOST:PORT", "initial_position": "POSITION", "processes": "N|auto", "log_level": "LEVEL"}
+    units = {"s": "SECONDS", "B": "BYTES", "B/s": "BYTES", "records/s": "RECORDS", "": "N" if each["between"] else None}
+    return words.get(each["name"]) or units.get(each["unit"]) or each["name"].rpartition("_")[2].upper()
+
+
+def told_flags(given: Mapping[str, str | None]) -> list[str]:
+    """The command line that says ``given`` again: texts by the settings' names, as the parser left them."""
+    words = []
+    for each in described():
+        text = given.get(each["name"])
+        if text is not None:
+            words.append(_flag_of(each, text) if each["negated"] else f"{each['flag']}={text}")
+    return words
+
+
+def _flag_of(each: Mapping[str, Any], text: str) -> str:
+    return str(each["negated"] if each["negated"] and text == "false" else each["flag"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +194,9 @@ def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> 
     problems: list[str] = []
     for each in described():
         name, variable = each["name"], each["variable"]
-        text, origin = flags.get(name), each["flag"]
-        if text is None:
-            text, origin = environment.get(variable), variable
+        text, origin = environment.get(variable), variable
+        if (said := flags.get(name)) is not None:
+            text, origin = said, _flag_of(each, said)
         if text is not None:
             try:
                 values[name] = Setting(each["parse"](text), origin)
@@ -203,7 +206,7 @@ def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> 
             problems.append(f"{each['flag']} is missing: {each['doc']} It may also be given as {variable}.")
         else:
             values[name] = Setting(each["default"], "default")
-    for problem in find_problems({name: setting.value for name, setting in values.items()}):
+    for problem in find_problems({name: each.value for name, each in values.items()}):
         origin = values[problem.name].origin
         problems.append(f"{_flag(problem.name) if origin == 'default' else origin} {problem.value}: {problem.sentence}")
     return Settings(values, tuple(problems))

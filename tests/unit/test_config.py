@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.config import InitialPosition, WorkerConfig, describe_fields, find_problems, range_text
+from consumer.config import InitialPosition, WorkerConfig, describe_fields, find_problems
 from consumer.errors import ConfigError
+from consumer.setting import range_text
 
 GOOD = WorkerConfig(app="orders", initial_position=InitialPosition("TRIM_HORIZON"))
 RANGES = [(each["name"], each["between"]) for each in describe_fields() if each["between"]]
@@ -35,6 +36,9 @@ def test_a_value_at_either_end_of_its_range_is_taken_and_one_beyond_is_named(nam
         ("create_table", "no", "True or False"),
         ("app", 7, "text"),
         ("worker_id", b"w", "text"),
+        ("bisect", "yes", "True or False"),
+        ("lanes", None, "a whole number"),
+        ("max_attempts", 2.0, "a whole number"),
     ],
 )
 def test_a_value_of_another_type_is_refused_where_it_is_given(name: str, value: Any, kind: str):
@@ -70,6 +74,7 @@ def test_all_problems_are_told_at_once():
         ({"lease_table": "no/slash"}, "3 to 255 letters"),
         ({"checkpointing": "never"}, "is automatic or manual"),
         ({"initial_position": "LATEST"}, "InitialPosition.parse"),
+        ({"initial_position": None}, "InitialPosition.parse"),
         ({"idle_wait_seconds": 30.0}, "more than twice idle_wait_seconds"),
     ],
 )
@@ -124,9 +129,10 @@ def test_a_position_comes_back_from_its_text(second: int):
 
 def test_each_field_is_described_once_with_everything_a_flag_needs():
     described = describe_fields()
-    assert [each["name"] for each in described] == [each.name for each in fields(WorkerConfig)]
+    assert sorted(each["name"] for each in described) == sorted(each.name for each in fields(WorkerConfig))
+    assert [each["name"] for each in described][:2] == ["app", "initial_position"]
     for each in described:
-        assert each["doc"].endswith((".", ")."))
+        assert each["doc"].endswith((".", ").")), each["name"]
         if each["cli"] and each["default"] not in (MISSING, None):
             assert each["parse"](str(each["default"])) == each["default"], each["name"]
 

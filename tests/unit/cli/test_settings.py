@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from consumer.cli.settings import HttpAddress, add_flags, described, parse_http, resolve
+from consumer.cli.settings import HttpAddress, Setting, add_flags, described, parse_http, resolve, told_flags
 from consumer.config import InitialPosition, describe_fields
 from consumer.errors import ConfigError
 
@@ -59,24 +59,54 @@ def test_every_field_with_a_flag_has_one_and_its_text_is_kept():
     add_flags(parser)
     flags = [flag for action in parser._actions for flag in action.option_strings]
     assert {each["flag"] for each in describe_fields() if each["cli"]} < set(flags)
-    assert set(flags) == {each["flag"] for each in described()} | {"-h", "--help"}
+    negated = {each["negated"] for each in described() if each["negated"]}
+    assert set(flags) == {each["flag"] for each in described()} | negated | {"-h", "--help"}
     assert parser.parse_args(["--failover-seconds", "nonsense"]).failover_seconds == "nonsense"
     assert "Required." in parser.format_help()
 
 
-def test_a_flag_without_a_value_takes_none_and_its_variable_says_true_or_false():
+def parsed(*words: str) -> dict[str, str | None]:
     parser = argparse.ArgumentParser()
     parser.add_argument("processor")
     add_flags(parser)
-    parsed = vars(parser.parse_args(["--tune-gc", "orders:Orders"]))
-    assert (parsed["tune_gc"], parsed["processor"]) == ("true", "orders:Orders")
-    told = {"LEASEHOLD_TUNE_GC": "True"}
-    for flags, variables, value in [({}, {}, False), (parsed, {}, True), ({}, told, True)]:
-        assert resolve(REQUIRED | {"tune_gc": flags.get("tune_gc")}, variables).get("tune_gc") is value
-    assert resolve(REQUIRED, {"LEASEHOLD_TUNE_GC": "0"}).get("tune_gc") is False
-    assert resolve(REQUIRED, {"LEASEHOLD_TUNE_GC": "maybe"}).problems == (
-        "LEASEHOLD_TUNE_GC: 'maybe' is neither true nor false.",
+    return {**vars(parser.parse_args([*words, "orders:Orders"])), **REQUIRED}
+
+
+@pytest.mark.parametrize(
+    ("words", "variables", "value", "origin"),
+    [
+        ([], {}, False, "default"),
+        (["--bisect"], {}, True, "--bisect"),
+        ([], {"LEASEHOLD_BISECT": "True"}, True, "LEASEHOLD_BISECT"),
+        ([], {"LEASEHOLD_BISECT": "0"}, False, "LEASEHOLD_BISECT"),
+        (["--no-bisect"], {"LEASEHOLD_BISECT": "true"}, False, "--no-bisect"),
+        (["--bisect", "--no-bisect"], {}, False, "--no-bisect"),
+    ],
+)
+def test_yes_or_no_has_a_flag_for_either_and_a_variable_that_says_true_or_false(
+    words: list[str], variables: dict[str, str], value: bool, origin: str
+):
+    flags = parsed(*words)
+    assert flags["processor"] == "orders:Orders"
+    settings = resolve(flags, variables)
+    assert settings.problems == ()
+    assert settings.values["bisect"] == Setting(value, origin)
+    assert settings.config().bisect is value
+
+
+def test_what_is_neither_true_nor_false_is_refused():
+    assert resolve(REQUIRED, {"LEASEHOLD_BISECT": "maybe", "LEASEHOLD_TUNE_GC": "2"}).problems == (
+        "LEASEHOLD_BISECT: 'maybe' is neither true nor false.",
+        "LEASEHOLD_TUNE_GC: '2' is neither true nor false.",
     )
+
+
+def test_given_flags_can_be_said_again():
+    words = ["--failover-seconds=5", "--bisect", "--no-empty-batches", "--lanes=4"]
+    given = parsed(*words)
+    said = told_flags(given)
+    assert sorted(said) == sorted([*words, *(f"--{name.replace('_', '-')}={text}" for name, text in REQUIRED.items())])
+    assert parsed(*said) == given
 
 
 @pytest.mark.parametrize(
