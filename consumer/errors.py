@@ -22,10 +22,20 @@
     ├── CheckpointError
     │   ├── CheckpointBackwards           below what is stored already
     │   └── CheckpointBeyondDelivered     above what this processor was given
+    ├── DeadLetterError                   the store of dead letters; the shard waits, nothing is lost
+    │   ├── DeadLetterStoreMissing        no such bucket, queue, table, topic or folder
+    │   ├── DeadLetterStoreAccessDenied   names the action that is missing
+    │   ├── DeadLetterStoreCredentials    no or bad credentials
+    │   ├── DeadLetterStoreUnreachable    the endpoint can't be reached
+    │   ├── DeadLetterStoreThrottled      refused for its rate
+    │   ├── DeadLetterStoreUnavailable    the service or the disk failed: worth another try
+    │   ├── DeadLetterTooLarge            it does not fit, and there is no bucket for its body
+    │   └── DeadLetterUnreadable          no letter of ours, or of a release to come
     └── ViewTypeMismatch                  the stream lacks an image that the processor declares
 
 The first line of a class's docstring is its default message. Botocore's errors become these in the files of ``streams``
-that import aiobotocore, and nowhere else; ``retry.is_transient`` answers whether trying again is worth it.
+and ``dead_letters`` that import aiobotocore, and nowhere else; ``retry.is_transient`` answers whether trying again is
+worth it.
 """
 
 from __future__ import annotations
@@ -51,6 +61,15 @@ __all__ = [
     "CheckpointError",
     "ConfigError",
     "DataTrimmed",
+    "DeadLetterError",
+    "DeadLetterStoreAccessDenied",
+    "DeadLetterStoreCredentials",
+    "DeadLetterStoreMissing",
+    "DeadLetterStoreThrottled",
+    "DeadLetterStoreUnavailable",
+    "DeadLetterStoreUnreachable",
+    "DeadLetterTooLarge",
+    "DeadLetterUnreadable",
     "InvalidRow",
     "IteratorExpired",
     "LeaseLost",
@@ -152,6 +171,42 @@ class CheckpointBackwards(CheckpointError):
 
 class CheckpointBeyondDelivered(CheckpointError):
     """The checkpoint lies above the last record that this processor was given."""
+
+
+class DeadLetterError(LeaseholdError):
+    """The store of dead letters could not be read or written; the record is tried again, nothing is lost."""
+
+
+class DeadLetterStoreMissing(DeadLetterError):
+    """The store of dead letters does not exist; create it, or name another with --dead-letters."""
+
+
+class DeadLetterStoreAccessDenied(DeadLetterError):
+    """The credentials lack a permission on the store of dead letters."""
+
+
+class DeadLetterStoreCredentials(DeadLetterError):
+    """No usable AWS credentials for the store of dead letters."""
+
+
+class DeadLetterStoreUnreachable(DeadLetterError):
+    """The endpoint of the store of dead letters can't be reached."""
+
+
+class DeadLetterStoreThrottled(DeadLetterError):
+    """The store of dead letters refused a call for its rate; it is tried again."""
+
+
+class DeadLetterStoreUnavailable(DeadLetterError):
+    """The store of dead letters failed or sent something unreadable; it is tried again."""
+
+
+class DeadLetterTooLarge(DeadLetterError):
+    """A dead letter does not fit into its store; name a bucket for such bodies with --dead-letter-bucket."""
+
+
+class DeadLetterUnreadable(DeadLetterError):
+    """What lies in the store of dead letters is no letter that this release can read."""
 
 
 class ViewTypeMismatch(LeaseholdError):

@@ -16,6 +16,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from consumer.clock import Clock
 from consumer.errors import (
+    DeadLetterStoreThrottled,
+    DeadLetterStoreUnavailable,
+    DeadLetterStoreUnreachable,
     LeaseTableThrottled,
     LeaseTableUnavailable,
     LeaseTableUnreachable,
@@ -33,19 +36,20 @@ ResultT = TypeVar("ResultT")
 
 def is_transient(error: BaseException) -> bool:
     """Whether the *same* call may succeed a moment later without anybody's help; unknown errors may not."""
-    if isinstance(error, StreamThrottled | LeaseTableThrottled):
+    if isinstance(error, StreamThrottled | LeaseTableThrottled | DeadLetterStoreThrottled):
         return True  # Refused for the rate alone: waiting is the cure.
-    if isinstance(error, StreamUnreachable | LeaseTableUnreachable):
+    if isinstance(error, StreamUnreachable | LeaseTableUnreachable | DeadLetterStoreUnreachable):
         return True  # Networks and endpoints come back. A wrong address never does, so a start must bound its attempts.
-    # A 5xx, a time-out, a cut or unreadable reply: reads change nothing, so asking again is safe. Everything
-    # else stays false until something other than time changes it:
+    # A 5xx, a time-out, a cut or unreadable reply: reads change nothing, and a dead letter is written over itself, so
+    # asking again is safe. Everything else stays false until something other than time changes it:
     # - a missing stream, table or shard, a disabled stream, a foreign table: somebody has to create or choose one;
     # - permissions and credentials: somebody has to grant or renew them;
     # - an expired iterator, trimmed data, a refused position: the caller has to ask for another place, not again;
     # - a lost lease or a refused checkpoint: the answer is final;
+    # - a dead letter too large for its store: somebody has to name a bucket;
     # - a plain LeaseStoreError, a request that the table's service finds invalid: it will find it so again;
     # - configuration, and errors that are not ours at all (bugs, cancellation): repeating hides them.
-    return isinstance(error, StreamUnavailable | LeaseTableUnavailable)
+    return isinstance(error, StreamUnavailable | LeaseTableUnavailable | DeadLetterStoreUnavailable)
 
 
 class Backoff:

@@ -15,6 +15,7 @@ from lease_store.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from consumer.testing.faults import Call, Fault, FaultKind, FaultPlan, Mangling
+    from consumer.testing.memory_dead_letters import MemoryDeadLetters
     from consumer.testing.memory_source import MemoryRecordSource
     from consumer.testing.ministack import Ministack
     from consumer.testing.proxy import Proxy
@@ -31,6 +32,7 @@ __all__ = [
     "FaultKind",
     "FaultPlan",
     "Mangling",
+    "MemoryDeadLetters",
     "MemoryRecordSource",
     "Ministack",
     "Proxy",
@@ -50,6 +52,7 @@ _HOMES: Final = {
     "FaultKind": "faults",
     "FaultPlan": "faults",
     "Mangling": "faults",
+    "MemoryDeadLetters": "memory_dead_letters",
     "MemoryRecordSource": "memory_source",
     "Ministack": "ministack",
     "Proxy": "proxy",

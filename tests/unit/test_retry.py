@@ -16,6 +16,9 @@ from consumer.errors import LeaseholdError, StreamAccessDenied, StreamThrottled,
 from consumer.retry import Backoff, RateLimit, Trouble, is_transient, retrying
 
 TRANSIENT = {
+    "DeadLetterStoreThrottled",
+    "DeadLetterStoreUnavailable",
+    "DeadLetterStoreUnreachable",
     "LeaseTableThrottled",
     "LeaseTableUnavailable",
     "LeaseTableUnreachable",
