@@ -9,10 +9,14 @@ from typing import Annotated, Any, Final, Self
 from msgspec import UNSET, Meta, Raw, Struct
 from msgspec.structs import force_setattr
 
+from consumer.errors import ViewTypeMismatch
+from consumer.record import ViewType
+from consumer.streams.changes import Change, changed_names, changes
 from consumer.streams.delivered import DeliveredRecord
 from consumer.streams.entries import text_of
 from consumer.streams.images import NO_IMAGE, as_botocore, canonical, decoded, encoded
 from consumer.streams.moments import Moment, moment_of, utc
+from consumer.streams.replication import UPDATE_TIME, Replication, remove_from, replication_of
 from consumer.streams.sequence_numbers import SequenceNumber
 from lease_store.checkpoint import is_sequence_number
 
@@ -184,6 +188,8 @@ class DynamoDBRecord(
         image: dict[str, Any] | None = self._new_image
         if image is _UNDECODED:
             image = decoded(self._change.new_image)
+            if image is not None and UPDATE_TIME in image:
+                remove_from(image)
             force_setattr(self, "_new_image", image)
         return image
 
@@ -193,8 +199,49 @@ class DynamoDBRecord(
         image: dict[str, Any] | None = self._old_image
         if image is _UNDECODED:
             image = decoded(self._change.old_image)
+            if image is not None and UPDATE_TIME in image:
+                remove_from(image)
             force_setattr(self, "_old_image", image)
         return image
+
+    @property
+    def replication(self) -> Replication | None:
+        """The item's ``aws:rep:`` attributes, which images are without; None for any but an old kind of global table.
+
+        Those of the new image, of the old one where an item was deleted. ``raw`` has them as they came. Raises
+        ValueError as images do.
+        """
+        return replication_of(self._change.new_image) or replication_of(self._change.old_image)
+
+    def changed_attributes(self) -> frozenset[str]:
+        """Names of the attributes that this change added, removed or gave another value: all, of an INSERT or REMOVE.
+
+        Empty for a change of ``aws:rep:`` attributes alone. Raises ViewTypeMismatch where the stream does not carry
+        both images, and ValueError for an attribute that can't be decoded.
+        """
+        return changed_names(*self._images("changed_attributes"))
+
+    def diff(self) -> tuple[Change, ...]:
+        """The places, down to map keys and list indexes, that this change made other than they were, in order.
+
+        Attributes of an INSERT are added and those of a REMOVE removed, each as a whole. Lists are compared index by
+        index, so that an element put in front changes all of them. Raises as ``changed_attributes`` does.
+        """
+        return changes(*self._images("diff"))
+
+    def _images(self, purpose: str) -> tuple[Raw, Raw]:
+        """Old and new image; none of an item that was not there. Raises ViewTypeMismatch."""
+        change = self._change
+        misses_old = change.old_image is NO_IMAGE and self.event_name != "INSERT"
+        misses_new = change.new_image is NO_IMAGE and self.event_name != "REMOVE"
+        # Asked even of an INSERT, which needs no old image: not the first MODIFY is to show that they are missing.
+        if misses_old or misses_new or change.view_type not in (None, ViewType.NEW_AND_OLD_IMAGES):
+            raise ViewTypeMismatch(
+                f"{purpose}() compares both images, and a record of view type {change.view_type} lacks one. Enable "
+                "the table's stream anew with NEW_AND_OLD_IMAGES; a processor that declares requires = {'old_image', "
+                "'new_image'} is refused at start where the stream lacks them."
+            )
+        return change.old_image, change.new_image
 
     @property
     def approximate_creation_time(self) -> datetime | None:
@@ -214,7 +261,11 @@ class DynamoDBRecord(
 
     @property
     def is_ttl_delete(self) -> bool:
-        """Whether DynamoDB itself removed the item because it had expired."""
+        """Whether DynamoDB itself removed the item because it had expired.
+
+        Where a global table's delete arrives in another region it carries no such mark (AWS: "DynamoDB Streams and Time
+        to Live"), and is False here: there, compare the old image's time-to-live attribute with ``timestamp``.
+        """
         return self.event_name == "REMOVE" and self.user_identity == {
             "type": "Service",
             "principal_id": "dynamodb.amazonaws.com",

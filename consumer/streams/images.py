@@ -19,7 +19,7 @@ from msgspec.json import Decoder, Encoder
 
 from consumer.streams.attributes import decode_item
 
-__all__ = ["NO_IMAGE", "as_botocore", "canonical", "decoded", "encoded"]
+__all__ = ["NO_IMAGE", "as_botocore", "attributes_of", "canonical", "decoded", "encoded", "value_of"]
 
 NO_IMAGE: Final = Raw()
 
@@ -40,6 +40,8 @@ class _Value(Struct, gc=False, eq=False, forbid_unknown_fields=True):
 
 
 _DECODER: Final = Decoder(dict[str, _Value] | None)
+_VALUE_DECODER: Final = Decoder(_Value)
+_ATTRIBUTES_DECODER: Final = Decoder(dict[str, Raw] | None)
 _KEY_DECODER: Final = Decoder(dict[str, dict[str, str]])
 _SORTED_ENCODER: Final = Encoder(order="sorted")
 
@@ -64,6 +66,25 @@ def _decoded_slowly(image: Raw) -> dict[str, Any] | None:
     except (UnicodeDecodeError, RecursionError):
         raise ValueError("An image is no text in UTF-8, or too deep; record.raw has it as it came.") from None
     return None if item is None else decode_item(item)
+
+
+def attributes_of(image: Raw) -> dict[str, Raw]:
+    """An image's attributes by name, none of them decoded. Raises ValueError for what is no image."""
+    if image is NO_IMAGE:
+        return {}
+    try:
+        return _ATTRIBUTES_DECODER.decode(image) or {}
+    except (MsgspecError, ValueError, RecursionError):
+        raise ValueError("An image is no map of attributes in UTF-8; record.raw has it as it came.") from None
+
+
+def value_of(attribute: Raw) -> Any:
+    """One attribute's value, as ``decoded`` has it. Raises ValueError as it does."""
+    try:
+        value = _VALUE_DECODER.decode(attribute)
+        return text if (text := value.S) is not None else _content(value)
+    except (MsgspecError, ValueError, RecursionError):
+        return (_decoded_slowly(Raw(b'{"a":' + bytes(attribute) + b"}")) or {})["a"]
 
 
 def _unwrapped(values: dict[str, Any]) -> dict[str, Any]:
