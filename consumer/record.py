@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, overload, runtime_checkable
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar, overload, runtime_checkable
 
 if TYPE_CHECKING:
     from consumer.failures import Failure
@@ -66,6 +66,10 @@ class Record(Protocol):
 
     def clear_failure(self) -> None:
         """Take back what ``fail`` noted."""
+        ...
+
+    def detach(self) -> Self:
+        """Let go of the page that it came in, to outlive its batch; the record itself."""
         ...
 
 

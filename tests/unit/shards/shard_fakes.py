@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from consumer.config import InitialPosition, WorkerConfig
 from consumer.delivery.threads import InlineThreads
@@ -51,6 +51,9 @@ class FakeRecord:
 
     def clear_failure(self) -> None:
         object.__setattr__(self, "failure", None)
+
+    def detach(self) -> Self:
+        return self
 
 
 def records(*numbers: int, size_bytes: int = 100, timestamp: float | None = 1_800_000_000.0) -> list[FakeRecord]:
