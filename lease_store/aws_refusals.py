@@ -1,16 +1,69 @@
-"""How AWS and its clients say no: what both borders, the lease table's and the streams', read out of it."""
+"""How AWS and its clients say no: what every border reads in it, of the lease table, the streams, the dead letters."""
 
 from __future__ import annotations
 
 import re
 import socket
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 from botocore import exceptions as boto
 
-__all__ = ["cause", "denied_action", "never_connected", "way_to_sign"]
+__all__ = [
+    "BAD_CREDENTIALS",
+    "DENIALS",
+    "NOT_CONNECTED",
+    "NO_CREDENTIALS",
+    "THROTTLES",
+    "cause",
+    "denied_action",
+    "never_connected",
+    "way_to_sign",
+]
+
+THROTTLES: Final = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+DENIALS: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
+# ExpiredToken is among them and not transient: botocore renews what can be renewed before it expires, so a token that
+# has expired all the same came from variables or a file that somebody has to fill again.
+BAD_CREDENTIALS: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
+)
+# Raised before anything is sent: there is nobody to sign as.
+NO_CREDENTIALS: Final = (
+    boto.CredentialRetrievalError,
+    boto.LoginError,
+    boto.MetadataRetrievalError,
+    boto.NoAuthTokenError,
+    boto.NoCredentialsError,
+    boto.PartialCredentialsError,
+    boto.RefreshWithMFAUnsupportedError,
+    boto.SSOError,
+    boto.TokenRetrievalError,
+    boto.UnknownCredentialError,
+)
+NOT_CONNECTED: Final = (boto.ConnectTimeoutError, boto.ProxyConnectionError, boto.SSLError)
 
 
 def never_connected(error: BaseException) -> bool:

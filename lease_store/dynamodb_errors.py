@@ -7,7 +7,17 @@ from typing import Final
 
 from botocore import exceptions as boto
 
-from lease_store.aws_refusals import cause, denied_action, never_connected, way_to_sign
+from lease_store.aws_refusals import (
+    BAD_CREDENTIALS,
+    DENIALS,
+    NO_CREDENTIALS,
+    NOT_CONNECTED,
+    THROTTLES,
+    cause,
+    denied_action,
+    never_connected,
+    way_to_sign,
+)
 from lease_store.errors import (
     LeaseStoreError,
     LeaseTableAccessDenied,
@@ -20,50 +30,9 @@ from lease_store.errors import (
 
 __all__ = ["Call", "error_code", "never_arrived_or_refused", "translate"]
 
-_THROTTLES: Final = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-        # Another transaction or another Region's write held the item: refused, and worth another try.
-        "ReplicatedWriteConflictException",
-        "TransactionConflictException",
-    }
-)
-_DENIALS: Final = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation"})
-_BAD_CREDENTIALS: Final = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "IncompleteSignatureException",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
-# Raised before anything is sent: there is nobody to sign as.
-_NO_CREDENTIALS: Final = (
-    boto.NoCredentialsError,
-    boto.PartialCredentialsError,
-    boto.CredentialRetrievalError,
-    boto.NoAuthTokenError,
-    boto.TokenRetrievalError,
-    boto.ProfileNotFound,
-    boto.SSOError,
-    boto.LoginError,
-    boto.MetadataRetrievalError,
-    boto.InvalidConfigError,
-    boto.RefreshWithMFAUnsupportedError,
-    boto.UnknownCredentialError,
-)
-_NOT_CONNECTED: Final = (boto.ConnectTimeoutError, boto.SSLError, boto.ProxyConnectionError)
+# Another transaction or another Region's write held the item: refused, and worth another try.
+_THROTTLES: Final = THROTTLES | {"ReplicatedWriteConflictException", "TransactionConflictException"}
+_NO_CREDENTIALS: Final = (*NO_CREDENTIALS, boto.InvalidConfigError, boto.ProfileNotFound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +66,7 @@ def never_arrived_or_refused(error: BaseException) -> bool:
         return 400 <= status < 500 and status != 408 and not error_code(error).isdigit() and bool(error_code(error))
     if isinstance(error, boto.EndpointConnectionError):
         return never_connected(error)
-    if isinstance(error, _NOT_CONNECTED):
+    if isinstance(error, NOT_CONNECTED):
         return True
     # The rest of botocore's errors arise before a request is sent; those of the connection and of parsing do not.
     after_sending = (boto.HTTPClientError, boto.ConnectionError, boto.ChecksumError, boto.IncompleteReadError)
@@ -119,7 +88,7 @@ def translate(error: BaseException, call: Call) -> LeaseStoreError:
         return LeaseTableCredentials(
             f"No AWS credentials for lease table {call.table} ({error}). {way_to_sign(call.endpoint)}"
         )
-    if isinstance(error, (boto.EndpointConnectionError, *_NOT_CONNECTED)) and never_arrived_or_refused(error):
+    if isinstance(error, (boto.EndpointConnectionError, *NOT_CONNECTED)) and never_arrived_or_refused(error):
         return LeaseTableUnreachable(
             f"{where} can't be reached for {call.operation} on lease table {call.table}: {cause(error)}. Nothing was "
             "written. Check the network, the region, and AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB."
@@ -141,13 +110,13 @@ def _refusal(error: boto.ClientError, call: Call) -> LeaseStoreError:
             f"Lease table {call.table} refused {call.operation} for its rate ({code}: {said}); nothing was written. "
             "Slow down and try again; an on-demand table grows with its load."
         )
-    if code in _DENIALS:
+    if code in DENIALS:
         action = denied_action(said) or f"dynamodb:{call.operation}"
         return LeaseTableAccessDenied(
             f"These credentials may not {action} on lease table {call.table}: {said}. "
             f"Allow {action} in their IAM policy."
         )
-    if code in _BAD_CREDENTIALS:
+    if code in BAD_CREDENTIALS:
         hint = "Check this machine's clock, too. " if "ignature" in code else ""
         return LeaseTableCredentials(
             f"DynamoDB does not accept the AWS credentials for lease table {call.table} ({code}: {said}). "

@@ -27,61 +27,28 @@ from consumer.errors import (
     StreamUnreachable,
 )
 from consumer.streams.direct_pool import NotConnected
-from lease_store.aws_refusals import cause, denied_action, never_connected, way_to_sign
+from lease_store.aws_refusals import (
+    BAD_CREDENTIALS,
+    DENIALS,
+    NO_CREDENTIALS,
+    NOT_CONNECTED,
+    THROTTLES,
+    cause,
+    denied_action,
+    never_connected,
+    way_to_sign,
+)
 
 __all__ = ["Call", "translate"]
 
-_THROTTLES: Final = frozenset(
-    {
-        "KMSThrottlingException",
-        "LimitExceededException",
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "ThrottledException",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_DENIALS: Final = frozenset(
-    {"AccessDenied", "AccessDeniedException", "KMSAccessDeniedException", "UnauthorizedOperation"}
-)
+_THROTTLES: Final = THROTTLES | {"KMSThrottlingException", "LimitExceededException"}
+_DENIALS: Final = DENIALS | {"KMSAccessDeniedException"}
 # The stream's key: somebody has to enable it or grant its use.
 _KEY_FAILURES: Final = frozenset(
     {"KMSDisabledException", "KMSInvalidStateException", "KMSNotFoundException", "KMSOptInRequired"}
 )
-# ExpiredToken is among them and not transient: botocore renews what can be renewed before it expires, so a token that
-# has expired all the same came from variables or a file that somebody has to fill again.
-_BAD_CREDENTIALS: Final = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "IncompleteSignatureException",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "RequestExpired",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
 _REFUSED_VALUES: Final = frozenset({"InvalidArgumentException", "SerializationException", "ValidationException"})
 _NO_SUCH_OPERATION: Final = frozenset({"InvalidAction", "UnknownOperationException"})
-# Raised before anything is sent: there is nobody to sign as.
-_NO_CREDENTIALS: Final = (
-    boto.CredentialRetrievalError,
-    boto.LoginError,
-    boto.MetadataRetrievalError,
-    boto.NoAuthTokenError,
-    boto.NoCredentialsError,
-    boto.PartialCredentialsError,
-    boto.RefreshWithMFAUnsupportedError,
-    boto.SSOError,
-    boto.TokenRetrievalError,
-    boto.UnknownCredentialError,
-)
 _BAD_SETTINGS: Final = (
     boto.BaseEndpointResolverError,
     boto.ConfigNotFound,
@@ -92,7 +59,7 @@ _BAD_SETTINGS: Final = (
     boto.InvalidRegionError,
     boto.ProfileNotFound,
 )
-_NOT_CONNECTED: Final = (NotConnected, boto.ConnectTimeoutError, boto.ProxyConnectionError, boto.SSLError)
+_NOT_CONNECTED: Final = (NotConnected, *NOT_CONNECTED)
 _SERVICES: Final = {
     "dynamodb": ("dynamodb", "DynamoDB", "AWS_ENDPOINT_URL_DYNAMODB"),
     "dynamodbstreams": ("dynamodb", "DynamoDB Streams", "AWS_ENDPOINT_URL_DYNAMODB_STREAMS"),
@@ -143,7 +110,7 @@ def translate(error: BaseException, call: Call) -> LeaseholdError:
         return StreamCredentials(
             f"No AWS region for {call.resource}: set AWS_DEFAULT_REGION (any region's name does for a local endpoint)."
         )
-    if isinstance(error, _NO_CREDENTIALS):
+    if isinstance(error, NO_CREDENTIALS):
         return StreamCredentials(f"No AWS credentials for {call.resource} ({error}). {way_to_sign(call.endpoint)}")
     if isinstance(error, _BAD_SETTINGS):
         return ConfigError(f"The AWS settings for {call.resource} can't be used: {error}")
@@ -171,12 +138,12 @@ def _refusal(error: boto.ClientError, call: Call) -> StreamError:
             f"{call} failed because the stream's encryption key can't be used ({said}). Enable the key, or allow "
             "kms:Decrypt on it; reading goes on from the last checkpoint."
         )
-    if code in _DENIALS or (status == 403 and code not in _BAD_CREDENTIALS):
+    if code in _DENIALS or (status == 403 and code not in BAD_CREDENTIALS):
         action = denied_action(said) or call.action
         return StreamAccessDenied(
             f"These credentials may not {action} on {call.resource} ({said}). Allow {action} in their IAM policy."
         )
-    if code in _BAD_CREDENTIALS:
+    if code in BAD_CREDENTIALS:
         clock = "Check this machine's clock, too. " if "ignature" in code or code == "RequestExpired" else ""
         return StreamCredentials(
             f"{call.service_name} does not accept the AWS credentials for {call.resource} ({said}). "
