@@ -205,6 +205,16 @@ class DynamoDBRecord(
         return image
 
     @property
+    def view_type(self) -> str | None:
+        """Which images the stream carries, as a ``ViewType`` or a word that this version does not know."""
+        return self._change.view_type
+
+    @property
+    def images_as_sent(self) -> tuple[Raw, Raw]:
+        """Old and new image as JSON, empty where none came: for what reads a part of them and leaves the rest."""
+        return self._change.old_image, self._change.new_image
+
+    @property
     def replication(self) -> Replication | None:
         """The item's ``aws:rep:`` attributes, which images are without; None for any but an old kind of global table.
 
