@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from consumer.config import InitialPosition, WorkerConfig
     from consumer.errors import CheckpointError, ConfigError, LeaseholdError, LeaseLost
     from consumer.hooks import Fact, Hook
+    from consumer.own_writes import OwnWrites
     from consumer.processor import Checkpointer, PreparedCheckpoint, RecordProcessor, ShardContext
     from consumer.record import Record, Records, ViewType
     from consumer.worker import Outcome, Worker
@@ -29,6 +30,7 @@ __all__ = [
     "LeaseLost",
     "LeaseholdError",
     "Outcome",
+    "OwnWrites",
     "PreparedCheckpoint",
     "Record",
     "RecordProcessor",
@@ -51,6 +53,7 @@ _HOMES: Final = {
     "LeaseLost": "errors",
     "LeaseholdError": "errors",
     "Outcome": "worker",
+    "OwnWrites": "own_writes",
     "PreparedCheckpoint": "processor",
     "Record": "record",
     "RecordProcessor": "processor",
