@@ -19,6 +19,7 @@
     │   └── PositionRefused               the service does not know this kind of position
     ├── LeaseTableConflict                the lease table belongs to another stream or to a KCL
     ├── LeaseLost                         this tenure is over; a checkpoint was not stored
+    ├── BatchTimedOut                     an `async def` process_records was cancelled for its time; tried again
     ├── CheckpointError
     │   ├── CheckpointBackwards           below what is stored already
     │   └── CheckpointBeyondDelivered     above what this processor was given
@@ -27,6 +28,7 @@
     │   ├── DeadLetterStoreAccessDenied   names the action that is missing
     │   ├── DeadLetterStoreCredentials    no or bad credentials
     │   ├── DeadLetterStoreUnreachable    the endpoint can't be reached
+    │   ├── DeadLetterStoreRefused        the service finds a request invalid, or its condition not met
     │   ├── DeadLetterStoreThrottled      refused for its rate
     │   ├── DeadLetterStoreUnavailable    the service or the disk failed: worth another try
     │   ├── DeadLetterTooLarge            it does not fit, and there is no bucket for its body
@@ -56,6 +58,7 @@ from lease_store.errors import (
 )
 
 __all__ = [
+    "BatchTimedOut",
     "CheckpointBackwards",
     "CheckpointBeyondDelivered",
     "CheckpointError",
@@ -65,6 +68,7 @@ __all__ = [
     "DeadLetterStoreAccessDenied",
     "DeadLetterStoreCredentials",
     "DeadLetterStoreMissing",
+    "DeadLetterStoreRefused",
     "DeadLetterStoreThrottled",
     "DeadLetterStoreUnavailable",
     "DeadLetterStoreUnreachable",
@@ -161,6 +165,10 @@ class LeaseLost(LeaseholdError):
     """This worker's tenure of the lease is over; nothing was stored, the new owner goes on from the last checkpoint."""
 
 
+class BatchTimedOut(LeaseholdError):
+    """process_records ran for longer than batch_timeout_seconds allows and was cancelled."""
+
+
 class CheckpointError(LeaseholdError):
     """The checkpoint was not stored."""
 
@@ -191,6 +199,10 @@ class DeadLetterStoreCredentials(DeadLetterError):
 
 class DeadLetterStoreUnreachable(DeadLetterError):
     """The endpoint of the store of dead letters can't be reached."""
+
+
+class DeadLetterStoreRefused(DeadLetterError):
+    """The store of dead letters finds a request invalid; it will find it so again."""
 
 
 class DeadLetterStoreThrottled(DeadLetterError):

@@ -5,13 +5,15 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePath
+from types import FrameType
 from typing import TYPE_CHECKING, Final, Self
 
 if TYPE_CHECKING:
     from consumer.record import Record
 
-__all__ = ["BatchFailures", "Failure", "RetryAfter"]
+__all__ = ["BatchFailures", "Failure", "RetryAfter", "shown_frames"]
 
 _FRAMES_KEPT: Final = 8
 _MOST_MESSAGE_CHARACTERS: Final = 4096
@@ -39,11 +41,19 @@ class Failure:
         if isinstance(error, str):
             return cls("reason", error[:_MOST_MESSAGE_CHARACTERS])
         frames = [
-            f"{PurePath(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+            (frame, line)
             for frame, line in traceback.walk_tb(error.__traceback__)
             if frame.f_globals.get("__name__") not in leave_out
         ]
-        return cls(type(error).__qualname__, _message(error), " < ".join(reversed(frames[-_FRAMES_KEPT:])))
+        return cls(type(error).__qualname__, _message(error), shown_frames(reversed(frames)))
+
+
+def shown_frames(newest_first: Iterable[tuple[FrameType, int]]) -> str:
+    """The innermost frames by file, line and function: no source text, no values, so that they may be logged."""
+    return " < ".join(
+        f"{PurePath(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
+        for frame, line in islice(newest_first, _FRAMES_KEPT)
+    )
 
 
 def _message(error: BaseException) -> str:

@@ -14,15 +14,19 @@ from dataclasses import dataclass
 __all__ = [
     "BatchFailed",
     "BatchProcessed",
+    "BatchTimedOut",
     "CheckpointFailed",
     "CheckpointStored",
     "CpuMeasured",
+    "DeadLettersRefused",
     "Fact",
     "GapFound",
     "HandOffFinished",
     "HandOffTakenBack",
     "Hook",
     "Hooks",
+    "KeyParked",
+    "KeyResumed",
     "LeaseRefused",
     "LeaseRenewed",
     "LeaseTaken",
@@ -30,8 +34,12 @@ __all__ = [
     "ModeChanged",
     "PageRead",
     "Planned",
+    "RecordsFiltered",
+    "RecordsGivenUp",
     "RecordsSkipped",
     "ShardEnded",
+    "SinkDown",
+    "SinkUp",
     "Stuck",
     "TenureEnded",
     "Throttled",
@@ -144,6 +152,82 @@ class BatchFailed(Fact):
     error: str
     attempt: int
     retry_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchTimedOut(Fact):
+    """process_records still ran after ``seconds``, its ``batch_timeout_seconds``.
+
+    ``cancelled``: it is `async def` and was cancelled; else it runs in a thread, which nothing can interrupt.
+    """
+
+    seconds: float
+    cancelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsFiltered(Fact):
+    """``count`` records matched no pattern: they count as done."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyParked(Fact):
+    """A record failed by itself: it and what follows it under the same key wait; other keys go on.
+
+    ``parked``: how many keys of the shard wait now, this one included.
+    """
+
+    parked: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyResumed(Fact):
+    """The record that had parked its key is done or given up, and the key goes on.
+
+    ``parked``: how many keys of the shard wait now. ``seconds`` since it was parked.
+    """
+
+    parked: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsGivenUp(Fact):
+    """Records that no further try is made of here; they count as done.
+
+    ``fate``: dead_letter (whole, in the store, acknowledged) or dropped (``on_give_up=drop``). ``reason`` is a dead
+    letter's: attempts_exhausted, record_age_exceeded, undecodable, key_held or retention_half_gone.
+    """
+
+    count: int
+    fate: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettersRefused(Fact):
+    """The store did not take ``count`` dead letters; tried again after ``retry_in_seconds``, and nothing is passed."""
+
+    count: int
+    error: str
+    retry_in_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SinkDown(Fact):
+    """``units`` different batches failed in a row, the last with ``error``: this worker's shards pause."""
+
+    error: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class SinkUp(Fact):
+    """A probe succeeded, ``seconds`` after the sink was found down: all shards go on."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

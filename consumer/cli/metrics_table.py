@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from consumer.cli.made_table import placed, rewrite
-from consumer.operate.prometheus import MetricDoc, PrometheusHook, Together
+from consumer.operate.meters import MetricDoc, Together
+from consumer.operate.prometheus import PrometheusHook
 from consumer.operate.supervisor.page import DESCRIBED
 
 __all__ = ["render", "with_table"]

@@ -5,38 +5,25 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import ClassVar, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.process_collector import ProcessCollector
 
 from consumer import hooks
 from consumer.clock import Clock, SystemClock
 from consumer.operate.by_fact import ByFact
 from consumer.operate.coordination import CoordinationHook
+from consumer.operate.failure_metrics import FailureMetrics
+from consumer.operate.meters import Meters, MetricDoc
 
-__all__ = ["MetricDoc", "PrometheusHook", "Together"]
-
-Together = Literal["sum", "max", "min", "min_above_zero"]
-"""What a gauge of several processes is (``--processes``), made of each one's; counters and histograms add up."""
+__all__ = ["PrometheusHook"]
 
 # A shard id as a label would make a new series every four hours for each shard of a DynamoDB stream, for ever.
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BATCH_SECONDS: Final = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0)
 _MARGIN_SECONDS: Final = (0.0, 0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 15.0, 30.0, 60.0)
 _HAND_OFF_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-
-@dataclass(frozen=True, slots=True)
-class MetricDoc:
-    """One metric as it is scraped: ``kind`` is counter, gauge or histogram; ``together``, what several are as one."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    doc: str
-    together: Together = "sum"
 
 
 class PrometheusHook:
@@ -51,8 +38,7 @@ class PrometheusHook:
             registry = CollectorRegistry()
             ProcessCollector(registry=registry)
         self.registry = registry
-        self.described: list[MetricDoc] = []
-        """Every metric of ours, in the order they were made: the documentation's table."""
+        self._meters = Meters(registry)
         self._clock = clock or SystemClock()
         self._coordination = CoordinationHook(self._clock)
         self._lock = threading.Lock()
@@ -63,55 +49,56 @@ class PrometheusHook:
         self._failing_since: dict[str, float] = {}
         self._cpu_ratio = math.nan
         self._make_delivery_metrics()
+        self._of_failures = FailureMetrics(self._meters)
         self._make_path_metric()
         self._make_lease_metrics()
         self._make_coordination_metrics()
 
     def __call__(self, fact: hooks.Fact) -> None:
         self._coordination(fact)
+        self._of_failures(fact)
         handle = self._on.handler(fact)
         if handle is not None:
             handle(self, fact)
 
-    def _counter(self, name: str, doc: str, *labels: str) -> Counter:
-        self.described.append(MetricDoc(f"leasehold_{name}_total", "counter", labels, doc))
-        return Counter(f"leasehold_{name}", doc, labels, registry=self.registry)
-
-    def _histogram(self, name: str, doc: str, buckets: tuple[float, ...]) -> Histogram:
-        self.described.append(MetricDoc(f"leasehold_{name}_seconds", "histogram", (), doc))
-        return Histogram(f"leasehold_{name}_seconds", doc, registry=self.registry, buckets=buckets)
-
-    def _gauge(self, name: str, doc: str, read: Callable[[], float], *, together: Together = "max") -> None:
-        self.described.append(MetricDoc(f"leasehold_{name}", "gauge", (), doc, together))
-        Gauge(f"leasehold_{name}", doc, registry=self.registry).set_function(read)
+    @property
+    def described(self) -> list[MetricDoc]:
+        """Every metric of ours, in the order they were made: the documentation's table."""
+        return self._meters.described
 
     def _make_delivery_metrics(self) -> None:
-        self._records = self._counter("records_processed", "Records whose process_records returned.")
-        self._bytes = self._counter("processed_bytes", "Bytes of those records, as the service counts them.")
-        self._batches = self._histogram(
+        self._records = self._meters.counter("records_processed", "Records whose process_records returned.")
+        self._bytes = self._meters.counter("processed_bytes", "Bytes of those records, as the service counts them.")
+        self._batches = self._meters.histogram(
             "batch_duration", "Time in process_records, of calls that returned.", _BATCH_SECONDS
         )
-        self._failures = self._counter(
+        self._failures = self._meters.counter(
             "callback_failures", "Exceptions that user code raised, by callback.", "callback"
         )
-        self._reads = self._histogram("read_duration", "Time a GetRecords call took, its reply decoded.", _CALL_SECONDS)
-        self._records_read = self._counter("records_read", "Records that GetRecords returned.")
-        self._bytes_read = self._counter("read_bytes", "Bytes of those records.")
-        self._skipped = self._counter("malformed_records_skipped", "Entries of replies too malformed to be records.")
-        self._throttles = self._counter(
+        self._reads = self._meters.histogram(
+            "read_duration", "Time a GetRecords call took, its reply decoded.", _CALL_SECONDS
+        )
+        self._records_read = self._meters.counter("records_read", "Records that GetRecords returned.")
+        self._bytes_read = self._meters.counter("read_bytes", "Bytes of those records.")
+        self._skipped = self._meters.counter(
+            "malformed_records_skipped", "Entries of replies too malformed to be records."
+        )
+        self._throttles = self._meters.counter(
             "throttles", "Calls refused for their rate, by operation or lease verb.", "operation"
         )
-        self._gaps = self._counter(
+        self._gaps = self._meters.counter(
             "gaps", "Records gone before they were read: reading went on, or stopped.", "outcome"
         )
-        self._stuck = self._counter("stuck_reports", "Reports of a shard without progress, by stage.", "stage")
-        self._gauge("stream_lag_seconds", "Age of what is still unread in the shard that lags most.", self._worst_lag)
-        self._gauge(
+        self._stuck = self._meters.counter("stuck_reports", "Reports of a shard without progress, by stage.", "stage")
+        self._meters.gauge(
+            "stream_lag_seconds", "Age of what is still unread in the shard that lags most.", self._worst_lag
+        )
+        self._meters.gauge(
             "oldest_failing_batch_age_seconds",
             "How long user code has been raising on one batch, of the shard where that is longest; 0 where none does.",
             self._oldest_failure,
         )
-        self._gauge(
+        self._meters.gauge(
             "oldest_read_age_seconds",
             "Time since the last answered read, of the shard where that is longest ago.",
             self._oldest_read,
@@ -122,52 +109,55 @@ class PrometheusHook:
             "1 for the way in which pages are read, 0 for the other: over direct connections, or through botocore, as "
             "the first page always is. Of several processes together: how many of them."
         )
-        self.described.append(MetricDoc("leasehold_data_path", "gauge", ("path",), doc, "sum"))
-        gauge = Gauge("leasehold_data_path", doc, ("path",), registry=self.registry)
+        gauge = self._meters.gauge_by("data_path", doc, "path", together="sum")
         gauge.labels("direct").set_function(lambda: self._path_now() == "direct")
         gauge.labels("plain").set_function(lambda: self._path_now() == "plain")
 
     def _make_lease_metrics(self) -> None:
-        self._gauge("leases_held", "Shards whose lease this worker holds.", self._leases_held, together="sum")
-        self._takes = self._counter("leases_taken", "Tenures begun: created, taken or accepted.", "how")
-        self._ends = self._counter("tenures_ended", "Tenures over, by reason.", "reason")
-        self._hand_offs = self._counter("hand_offs", "Hand-offs to a peer: finished or taken back.", "outcome")
-        self._hand_off_seconds = self._histogram(
+        self._meters.gauge("leases_held", "Shards whose lease this worker holds.", self._leases_held, together="sum")
+        self._takes = self._meters.counter("leases_taken", "Tenures begun: created, taken or accepted.", "how")
+        self._ends = self._meters.counter("tenures_ended", "Tenures over, by reason.", "reason")
+        self._hand_offs = self._meters.counter("hand_offs", "Hand-offs to a peer: finished or taken back.", "outcome")
+        self._hand_off_seconds = self._meters.histogram(
             "hand_off_duration", "From learning of a hand-off to its finish.", _HAND_OFF_SECONDS
         )
-        self._renewals = self._histogram(
+        self._renewals = self._meters.histogram(
             "lease_renewal_margin", "Trust left when a lease write came through.", _MARGIN_SECONDS
         )
-        self._renewed = self._counter("lease_renewals", "Renewals and checkpoints that came through.")
-        self._refusals = self._counter("lease_refusals", "Conditional lease writes that were refused, by verb.", "verb")
-        self._checkpoints = self._counter("checkpoints", "Checkpoints stored.")
-        self._checkpoint_failures = self._counter("checkpoint_failures", "Checkpoints to be tried again.")
-        self._shards_ended = self._counter("shards_ended", "Shards read to their end, with SHARD_END stored.")
+        self._renewed = self._meters.counter("lease_renewals", "Renewals and checkpoints that came through.")
+        self._refusals = self._meters.counter(
+            "lease_refusals", "Conditional lease writes that were refused, by verb.", "verb"
+        )
+        self._checkpoints = self._meters.counter("checkpoints", "Checkpoints stored.")
+        self._checkpoint_failures = self._meters.counter("checkpoint_failures", "Checkpoints to be tried again.")
+        self._shards_ended = self._meters.counter("shards_ended", "Shards read to their end, with SHARD_END stored.")
 
     def _make_coordination_metrics(self) -> None:
         now = self._coordination.now
-        self._modes = self._counter(
+        self._modes = self._meters.counter(
             "mode_changes",
             "Times that the lease table was found to be worked by these rules, the first included.",
             "mode",
         )
-        self._gauge("is_leader", "1 while this worker holds the leader lock, else 0.", lambda: now().is_leader)
-        self._gauge(
+        self._meters.gauge("is_leader", "1 while this worker holds the leader lock, else 0.", lambda: now().is_leader)
+        self._meters.gauge(
             "workers", "Live workers of this library, this one included, as it sees them.", lambda: now().workers
         )
-        self._gauge(
+        self._meters.gauge(
             "kcl_workers",
             "Live workers of the Java KCL, as this worker sees them by their rows (a KCL 2.x has none).",
             lambda: now().kcl_workers,
         )
-        self._gauge(
+        self._meters.gauge(
             "cpu_ratio",
             "CPU in use, of what this worker may use, as measured for leaders that plan by it; NaN where unknown.",
             lambda: self._cpu_ratio,
         )
-        self._plans = self._counter("plans", "Times that this worker planned: for all as the leader, else for itself.")
-        self._planned_moves = self._counter("planned_moves", "Moves of leases that these plans asked for.")
-        self._gauge(
+        self._plans = self._meters.counter(
+            "plans", "Times that this worker planned: for all as the leader, else for itself."
+        )
+        self._planned_moves = self._meters.counter("planned_moves", "Moves of leases that these plans asked for.")
+        self._meters.gauge(
             "last_plan_age_seconds",
             "Time since this worker last planned; 0 where it has not.",
             lambda: now().planned_seconds_ago or 0.0,

@@ -14,7 +14,8 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from consumer.operate.prometheus import PrometheusHook, Together
+from consumer.operate.meters import Together
+from consumer.operate.prometheus import PrometheusHook
 
 __all__ = ["Tally", "merged", "parsed", "rules"]
 

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.process_collector import ProcessCollector
 
-from consumer.operate.prometheus import MetricDoc
+from consumer.operate.meters import MetricDoc
 from consumer.operate.server import Health
 from consumer.operate.supervisor.merging import Tally, parsed, rules
 from consumer.operate.supervisor.supervisor import ProcessState, ProcessView, Supervisor

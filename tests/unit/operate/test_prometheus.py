@@ -43,6 +43,29 @@ FACTS = [
         {"callback": "process_records"},
         1.0,
     ),
+    (hooks.BatchTimedOut("s", 30.0, cancelled=True), "leasehold_batch_timeouts_total", {"outcome": "cancelled"}, 1.0),
+    (hooks.BatchTimedOut("s", 30.0, cancelled=False), "leasehold_batch_timeouts_total", {"outcome": "overdue"}, 1.0),
+    (hooks.RecordsFiltered("s", 7), "leasehold_records_filtered_total", {}, 7.0),
+    (hooks.KeyParked("s", 3), "leasehold_keys_parked_total", {}, 1.0),
+    (hooks.KeyParked("s", 3), "leasehold_parked_keys", {}, 3.0),
+    (hooks.KeyResumed("s", 2, 4.5), "leasehold_parked_keys", {}, 2.0),
+    (hooks.KeyResumed("s", 2, 4.5), "leasehold_key_parked_duration_seconds_sum", {}, 4.5),
+    (
+        hooks.RecordsGivenUp("s", 2, "dead_letter", "attempts_exhausted"),
+        "leasehold_records_given_up_total",
+        {"fate": "dead_letter", "reason": "attempts_exhausted"},
+        2.0,
+    ),
+    (
+        hooks.DeadLettersRefused("s", 2, "DeadLetterStoreThrottled", 1.0),
+        "leasehold_dead_letters_refused_total",
+        {},
+        2.0,
+    ),
+    (hooks.SinkDown("", "ConnectionError", 3), "leasehold_sink_outages_total", {}, 1.0),
+    (hooks.SinkDown("", "ConnectionError", 3), "leasehold_sink_down", {}, 1.0),
+    (hooks.SinkUp("", 61.0), "leasehold_sink_down", {}, 0.0),
+    (hooks.SinkUp("", 61.0), "leasehold_sink_outage_duration_seconds_sum", {}, 61.0),
     (hooks.CheckpointStored("s", "5"), "leasehold_checkpoints_total", {}, 1.0),
     (hooks.CheckpointFailed("s", "LeaseTableThrottled"), "leasehold_checkpoint_failures_total", {}, 1.0),
     (hooks.ShardEnded("s", ("t",)), "leasehold_shards_ended_total", {}, 1.0),
@@ -72,6 +95,24 @@ def test_a_fact_moves_its_metric(fact: hooks.Fact, metric: str, labels: dict[str
 def test_every_kind_of_fact_is_counted():
     kinds = {kind for _, kind in inspect.getmembers(hooks, inspect.isclass) if issubclass(kind, hooks.Fact)}
     assert {type(fact) for fact, *_ in FACTS} == kinds - {hooks.Fact}
+
+
+def test_what_waits_and_what_is_down_is_forgotten_once_it_is_over():
+    hook = PrometheusHook(clock=SetClock())
+
+    def gauge(name: str) -> float | None:
+        return hook.registry.get_sample_value(name)
+
+    for fact in (hooks.KeyParked("s", 2), hooks.KeyParked("t", 1), hooks.KeyResumed("s", 1, 3.0)):
+        hook(fact)
+    assert gauge("leasehold_parked_keys") == 2.0
+    hook(hooks.TenureEnded("s", "lost"))
+    assert gauge("leasehold_parked_keys") == 1.0
+    hook(hooks.KeyResumed("t", 0, 9.0))
+    assert gauge("leasehold_parked_keys") == 0.0
+    hook(hooks.SinkDown("", "ConnectionError", 3))
+    hook(hooks.SinkUp("", 61.0))
+    assert gauge("leasehold_sink_down") == 0.0
 
 
 def test_gauges_follow_what_is_held():
