@@ -12,6 +12,7 @@ import logging
 import sys
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import takewhile
@@ -25,7 +26,7 @@ from consumer.failures import BatchFailures, RetryAfter, shown_frames
 from consumer.hooks import BatchTimedOut as BatchTimedOutFact
 from consumer.hooks import Fact
 
-__all__ = ["TimeLimit", "TimedCall", "stack_of_task", "stack_of_thread"]
+__all__ = ["Overdue", "TimeLimit", "TimedCall", "stack_of_task", "stack_of_thread"]
 
 _log = logging.getLogger("leasehold.delivery")
 
@@ -37,10 +38,34 @@ _MOST_FRAMES: Final = 100
 _CALLER: Final = "consumer.delivery."
 
 
+class Overdue:
+    """The shards of one worker with calls that nothing here can end; ``changed`` is called when they change."""
+
+    def __init__(self, changed: Callable[[], None] = lambda: None) -> None:
+        self._calls: Counter[str] = Counter()
+        self._changed = changed
+
+    @property
+    def shards(self) -> frozenset[str]:
+        """Their ids; a shard of several lanes may have several such calls."""
+        return frozenset(self._calls)
+
+    def add(self, shard_id: str) -> None:
+        """One call more of a shard is overdue."""
+        self._calls[shard_id] += 1
+        self._changed()
+
+    def discard(self, shard_id: str) -> None:
+        """One of them has ended after all."""
+        self._calls[shard_id] -= 1
+        self._calls += Counter()  # leaves out those at zero
+        self._changed()
+
+
 class TimeLimit:
     """``seconds`` for each call of one shard's ``process_records``; lives on the worker's loop.
 
-    ``overdue`` is called, once a call, with the shard's id, for a call that nothing here can end.
+    ``overdue`` hears of calls that nothing here can end.
     """
 
     def __init__(
@@ -50,7 +75,7 @@ class TimeLimit:
         *,
         clock: Clock,
         hooks: Callable[[Fact], None],
-        overdue: Callable[[str], None] | None = None,
+        overdue: Overdue,
     ) -> None:
         self.shard_id = shard_id
         self.seconds = seconds
@@ -93,6 +118,7 @@ class TimedCall:
                 "Shard %s: process_records for %s has ended, after %.0f s.",
                 *(self._limit.shard_id, self._about(), self._age_seconds()),
             )
+            self._limit.overdue.discard(self._limit.shard_id)
 
     @contextmanager
     def in_thread(self) -> Iterator[None]:
@@ -169,8 +195,7 @@ class TimedCall:
         self._is_overdue = True
         if not self._is_cancelled:
             limit.hooks(BatchTimedOutFact(limit.shard_id, limit.seconds, cancelled=False))
-        if limit.overdue is not None:
-            limit.overdue(limit.shard_id)
+        limit.overdue.add(limit.shard_id)
 
 
 def stack_of_thread(thread: int | None) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -89,6 +89,14 @@ class HeldShards:
     async def until_none(self) -> None:
         """Return when no tenure is left, and leasing knows that."""
         await self._signal.until(self.is_over)
+
+    async def until_only(self, shard_ids: Callable[[], Collection[str]]) -> None:
+        """Return when no tenure is left but of these shards; whoever changes them has to ``notify``."""
+        await self._signal.until(lambda: not self._leaving and {each.shard_id for each in self} <= {*shard_ids()})
+
+    def notify(self) -> None:
+        """Something changed that is waited for here."""
+        self._signal.notify()
 
     def is_over(self) -> bool:
         """Whether that is so now."""
