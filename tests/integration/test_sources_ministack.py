@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiobotocore.session import get_session
 
+from consumer.own_writes import OwnWrites, check_own_writes
 from consumer.record import ViewType
 from consumer.streams import DynamoDBRecord, DynamoDBStreamsSource, KinesisRecord, KinesisSource, Position
 from consumer.testing.ministack import Ministack
@@ -75,6 +76,36 @@ async def test_changes_of_a_real_table_arrive_as_they_were_made(table: tuple[str
         rest = await source.read(stream, shard.id, follow.iterator, 1000)
         assert source.data_path == "direct"
         assert [each.sequence_number for each in rest.records] == [modify.sequence_number, remove.sequence_number]
+
+
+async def test_own_writes_are_told_from_others_by_what_the_table_makes_of_them(table: tuple[str, Any]) -> None:
+    name, client = table
+    writes = OwnWrites("app")
+    place: dict[str, Any] = {"TableName": name, "Key": {"pk": {"S": "a"}}}
+    given = {**place, "ExpressionAttributeNames": {"#n": "n"}, "ExpressionAttributeValues": {":n": {"N": "1"}}}
+    await client.put_item(TableName=name, Item=writes.item({"pk": {"S": "a"}, "mark": {"S": "x"}}, typed=True))
+    await client.update_item(**writes.update(typed=True, UpdateExpression="REMOVE mark SET #n = :n", **given))
+    await client.update_item(UpdateExpression="SET #n = #n + :n", **given)
+    await client.update_item(**writes.update(typed=True, UpdateExpression="ADD #n :n", **given))
+    await client.update_item(**writes.update(typed=True, **place))
+    await client.delete_item(**place)
+    source = DynamoDBStreamsSource(f"dynamodb:{name}")
+    async with source.open():
+        stream = await source.resolve()
+        check_own_writes(stream)
+        (shard,) = (await source.list_shards(stream)).shards
+        opened = await source.iterator(stream, shard.id, HORIZON)
+        records = (await source.read(stream, shard.id, opened.iterator, 1000)).records
+    assert [writes.is_own_write(record) for record in records] == [True, True, False, True, True, False]
+    assert not any(OwnWrites("another").is_own_write(record) for record in records)
+    assert [record.changed_attributes() for record in records if isinstance(record, DynamoDBRecord)] == [
+        {"pk", "mark", writes.attribute},
+        {"mark", "n", writes.attribute},
+        {"n"},
+        {"n", writes.attribute},
+        {writes.attribute},
+        {"pk", "n", writes.attribute},
+    ]
 
 
 async def test_a_service_without_at_timestamp_is_read_from_the_horizon(table: tuple[str, Any]) -> None:
