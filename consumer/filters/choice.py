@@ -44,8 +44,8 @@ def choice_of(names: Iterable[str]) -> Choice:
     return Choice(struct, attribute_of, decode)
 
 
-def values_of(names: Iterable[str], value_of: Callable[[Raw], Any]) -> Callable[[Raw], dict[str, Any] | None]:
-    """What reads these attributes of an item, each by ``value_of``; None for an item that is null.
+def values_of(names: Iterable[str], value_of: Callable[[Raw], Any]) -> Callable[[Raw], dict[str, Any] | UnsetType]:
+    """What reads these attributes of an item, each by ``value_of``; ``UNSET`` for an item that is null.
 
     Raises ValueError where the item is no object, and as ``value_of`` does.
     """
@@ -54,20 +54,21 @@ def values_of(names: Iterable[str], value_of: Callable[[Raw], Any]) -> Callable[
     if struct is None:
         decode_all = Decoder(dict[str, Raw] | None).decode
 
-        def read_all(item: Raw) -> dict[str, Any] | None:
+        def read_all(item: Raw) -> dict[str, Any] | UnsetType:
             found = decode_all(item)
-            return None if found is None else {name: value_of(found[name]) for name in wanted if name in found}
+            return UNSET if found is None else {name: value_of(found[name]) for name in wanted if name in found}
 
         return read_all
     decode = Decoder(struct | None).decode
     pairs = tuple(attribute_of.items())
 
-    def read(item: Raw) -> dict[str, Any] | None:
+    def read(item: Raw) -> dict[str, Any] | UnsetType:
         chosen = decode(item)
         if chosen is None:
-            return None
-        found = ((name, getattr(chosen, attribute)) for name, attribute in pairs)
-        return {name: value_of(value) for name, value in found if value is not UNSET}
+            return UNSET
+        return {
+            name: value_of(value) for name, attribute in pairs if (value := getattr(chosen, attribute)) is not UNSET
+        }
 
     return read
 

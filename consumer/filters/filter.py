@@ -107,7 +107,7 @@ def compile_filter(
     reader = PatternReader(forms_of(service, stream_arn), view_type, mistakes)
     conjunctions = [each for label, pattern in patterns for each in reader.read(label, pattern)]
     mistakes.raise_if_any()
-    text = " or ".join(json.dumps(pattern, default=str, ensure_ascii=False) for _, pattern in patterns)
+    text = " or ".join(json.dumps(pattern, default=float, ensure_ascii=False) for _, pattern in patterns)
     return Filter(judge_of(conjunctions), text, on_undecodable)
 
 

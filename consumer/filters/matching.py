@@ -7,14 +7,13 @@ that a record whose partition key settles the matter needs no JSON in it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from msgspec import UNSET
 
 from consumer.failures import Failure
 from consumer.filters.choice import Choice, choice_of, values_of
-from consumer.filters.forms import Document, Form, Path
+from consumer.filters.forms import Document, Path
 from consumer.filters.leaf import Leaf
 from consumer.filters.operators import Test
 from consumer.filters.patterns import Conjunction
@@ -28,7 +27,13 @@ Judge = Callable[[Any], bool | Failure | None]
 """From a record to True, False, None (can't be decoded) or why there is no answer."""
 
 _Seen = dict[Document, Any]
-_DocumentTest = Callable[[Any, _Seen], bool | None]
+"""What was decoded of one record already, for the next pattern that asks for it."""
+
+_Look = Callable[[Any, _Seen | None], Any]
+"""A document's decoded value; ``_UNREADABLE`` where there is none to be had."""
+
+_Way = tuple[tuple[Test, ...], tuple[tuple[_Look, Test], ...]]
+"""One conjunction, what is cheap to look at first: tests of the record, then of its documents."""
 _UNSEEN: Final = object()
 _UNREADABLE: Final = object()
 
@@ -36,59 +41,51 @@ _UNREADABLE: Final = object()
 def judge_of(conjunctions: Sequence[Conjunction]) -> Judge:
     """Whether any of them holds for a record."""
     looks = _looks(conjunctions)
-    ways = [_way(conjunction, looks) for conjunction in conjunctions]
-    if all(not way.documents for way in ways):
-        return _any_of_fields([way.fields for way in ways])
+    ways = tuple(_way(conjunction, looks) for conjunction in conjunctions)
+    if len(ways) == 1 and len(ways[0][1]) <= 1:
+        return _judge_of_one(*ways[0])
 
     def judge(record: Any) -> bool | None:
         seen: _Seen = {}
         unknown = False
-        for way in ways:
-            answer = way.holds(record, seen)
-            if answer:
-                return True
-            unknown = unknown or answer is None
+        for fields, documents in ways:
+            for test in fields:
+                if not test(record):
+                    break
+            else:
+                undecided = False
+                for look, matches in documents:
+                    if (value := look(record, seen)) is _UNREADABLE:
+                        undecided = True
+                    elif not matches(value):
+                        break
+                else:
+                    if not undecided:
+                        return True
+                    unknown = True
         return None if unknown else False
 
     return judge
 
 
-def _any_of_fields(ways: Sequence[Sequence[Test]]) -> Judge:
-    if len(ways) == 1 and len(ways[0]) == 1:
-        return ways[0][0]
-    fixed = tuple(map(tuple, ways))
-    return lambda record: any(all(test(record) for test in tests) for tests in fixed)
+def _judge_of_one(fields: tuple[Test, ...], documents: tuple[tuple[_Look, Test], ...]) -> Judge:
+    """The same with less to do for each record: what most filters are."""
+    if len(fields) == 1 and not documents:
+        return fields[0]
+    look, matches = documents[0] if documents else (lambda *_: None, lambda _: True)
 
-
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """One conjunction, what is cheap to look at first."""
-
-    fields: list[Test] = field(default_factory=list)
-    documents: list[_DocumentTest] = field(default_factory=list)
-
-    def holds(self, record: Any, seen: _Seen) -> bool | None:
-        for test in self.fields:
+    def judge(record: Any) -> bool | None:
+        for test in fields:
             if not test(record):
                 return False
-        unknown = False
-        for look in self.documents:
-            answer = look(record, seen)
-            if answer is False:
-                return False
-            unknown = unknown or answer is None
-        return None if unknown else True
+        value = look(record, None)
+        return None if value is _UNREADABLE else matches(value)
+
+    return judge
 
 
-@dataclass(frozen=True, slots=True)
-class _Look:
-    """A document as all patterns of a filter share it: ``value`` decodes every name that one of them asks for."""
-
-    choice: Choice | None
-    value: Callable[[Any, _Seen], Any]
-
-
-def _looks(conjunctions: Iterable[Conjunction]) -> dict[Document, _Look]:
+def _looks(conjunctions: Iterable[Conjunction]) -> dict[Document, tuple[_Look, Choice | None]]:
+    """Documents as all patterns of a filter share them: each is decoded for every name that one of them asks for."""
     names: dict[Document, set[str]] = {}
     for conjunction in conjunctions:
         for path, _ in conjunction.leaves:
@@ -99,40 +96,43 @@ def _looks(conjunctions: Iterable[Conjunction]) -> dict[Document, _Look]:
     return {document: _look(document, asked) for document, asked in names.items()}
 
 
-def _look(document: Document, names: Iterable[str]) -> _Look:
+def _look(document: Document, names: Iterable[str]) -> tuple[_Look, Choice | None]:
     choice = None if document.item else choice_of(names)
     decode = values_of(names, value_of) if choice is None else choice.decode
+    read = document.read
 
-    def value(record: Any, seen: _Seen) -> Any:
-        known = seen.get(document, _UNSEEN)
-        if known is _UNSEEN:
-            wire = document.read(record)
-            try:
-                known = UNSET if wire is None else decode(wire)
-            except ValueError:
-                known = _UNREADABLE
-            if known is None and document.item:
-                known = UNSET
-            seen[document] = known
-        return known
+    def look(record: Any, seen: _Seen | None) -> Any:
+        if seen is not None and document in seen:
+            return seen[document]
+        wire = read(record)
+        try:
+            value = UNSET if wire is None else decode(wire)
+        except ValueError:
+            value = _UNREADABLE
+        if seen is not None:
+            seen[document] = value
+        return value
 
-    return _Look(choice, value)
+    return look, choice
 
 
-def _way(conjunction: Conjunction, looks: dict[Document, _Look]) -> _Way:
-    way = _Way()
+def _way(conjunction: Conjunction, looks: dict[Document, tuple[_Look, Choice | None]]) -> _Way:
+    fields: list[Test] = []
     inside: dict[Document, list[tuple[Path, Leaf]]] = {}
     for path, leaf in conjunction.leaves:
-        read = conjunction.form.fields.get(path)
-        found = document_at(path, conjunction.form)
-        if read is not None:
-            way.fields.append(_field_test(read.read, leaf))
-        elif found is not None:
-            inside.setdefault(found[0], []).append((found[1], leaf))
+        at_field = conjunction.form.fields.get(path)
+        at_document = document_at(path, conjunction.form)
+        if at_field is not None:
+            fields.append(_field_test(at_field.read, leaf))
+        elif at_document is not None:
+            inside.setdefault(at_document[0], []).append((at_document[1], leaf))
         # What is left is {"exists": false} of an object that events have: no leaf, so it holds for every record.
+    documents: list[tuple[_Look, Test]] = []
     for document, leaves in inside.items():
-        way.documents.append(_document_test(looks[document], leaves, conjunction.form))
-    return way
+        look, choice = looks[document]
+        chosen = None if choice is None or choice.struct is None else (choice.struct, choice.attribute_of)
+        documents.append((look, matcher_of(node_of(leaves), whole=conjunction.form.whole, chosen=chosen)))
+    return tuple(fields), tuple(documents)
 
 
 def _field_test(read: Callable[[Any], Any], leaf: Leaf) -> Test:
@@ -141,17 +141,5 @@ def _field_test(read: Callable[[Any], Any], leaf: Leaf) -> Test:
     def holds(record: Any) -> bool:
         value = read(record)
         return absent if value is None else test(value)
-
-    return holds
-
-
-def _document_test(look: _Look, leaves: list[tuple[Path, Leaf]], form: Form) -> _DocumentTest:
-    choice, value_in = look.choice, look.value
-    chosen = None if choice is None or choice.struct is None else (choice.struct, choice.attribute_of)
-    test = matcher_of(node_of(leaves), whole=form.whole, chosen=chosen)
-
-    def holds(record: Any, seen: _Seen) -> bool | None:
-        value = value_in(record, seen)
-        return None if value is _UNREADABLE else test(value)
 
     return holds

@@ -7,9 +7,10 @@ order) has chosen an element, that this one has not. All of it as event-ruler's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from operator import attrgetter
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -94,10 +95,9 @@ def _plain(values: Iterable[Any]) -> Iterator[Any]:
 
 def _object_test(node: Node, whole: bool, chosen: tuple[type, Mapping[str, str]] | None) -> Test:
     fields = tuple((name, matcher_of(child, whole=whole)) for name, child in sorted(node.children.items()))
-    struct, attribute_of = chosen or (None, {})
-    attributes = tuple((attribute_of[name], test) for name, test in fields) if chosen else ()
     absent = all(test(UNSET) for _, test in fields)
     asks_absence = any(leaf.absent for _, leaf in node.below())
+    search = _search(node, whole)
 
     def holds(value: Any) -> bool:
         kind = type(value)
@@ -107,16 +107,35 @@ def _object_test(node: Node, whole: bool, chosen: tuple[type, Mapping[str, str]]
                 if not test(get(name, UNSET)):
                     return False
             return True
-        if kind is struct:
-            for name, test in attributes:  # noqa: SIM110
-                if not test(getattr(value, name)):
-                    return False
-            return True
         if kind is list:
             return search(value) if asks_absence else any(map(holds, value))
         return absent
 
-    search = _search(node, whole)
+    if chosen is not None:
+        struct, attribute_of = chosen
+        return _struct_test(struct, [(attribute_of[name], test) for name, test in fields], holds)
+    if len(fields) > 1:
+        return holds
+    ((only, its_test),) = fields
+    return lambda value: its_test(value.get(only, UNSET)) if type(value) is dict else holds(value)
+
+
+def _struct_test(struct: type, fields: Sequence[tuple[str, Test]], otherwise: Test) -> Test:
+    """The test of an object whose chosen names were decoded to a struct; of anything else, ``otherwise``."""
+    attributes = tuple((attrgetter(name), test) for name, test in fields)
+    first, first_test = attributes[0]
+    rest = attributes[1:]
+
+    def holds(value: Any) -> bool:
+        if type(value) is not struct:
+            return otherwise(value)
+        if not first_test(first(value)):
+            return False
+        for get, test in rest:  # noqa: SIM110
+            if not test(get(value)):
+                return False
+        return True
+
     return holds
 
 
