@@ -18,6 +18,7 @@ __all__ = ["foreign_packages", "main"]
 _MARKS = {"consumer": "cli/main.py", "lease_store": "verbs.py"}
 BAD_CONFIGURATION = 3
 DRAIN_TIMED_OUT = 4
+BATCH_TIMED_OUT = 5
 
 
 def foreign_packages() -> list[str]:
@@ -50,7 +51,7 @@ def _holds(spec: ModuleSpec, path: str) -> bool:
 
 
 def main() -> int:
-    """Run the command; after a drain that timed out, end the process even where user threads are still blocked."""
+    """Run the command; where user code was left running, end the process even though its threads are still blocked."""
     foreign = foreign_packages()
     if foreign:
         for sentence in foreign:
@@ -61,7 +62,7 @@ def main() -> int:
     except KeyboardInterrupt:  # while modules were being imported: the command itself catches what comes later
         print("leasehold: interrupted before anything was begun.", file=sys.stderr)
         return 1
-    if code == DRAIN_TIMED_OUT:
+    if code in (DRAIN_TIMED_OUT, BATCH_TIMED_OUT):
         # Interpreter shutdown would join threads that user code has started and not marked as daemons.
         sys.stdout.flush()
         sys.stderr.flush()

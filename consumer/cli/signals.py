@@ -21,6 +21,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
@@ -38,9 +39,18 @@ _log = logging.getLogger("leasehold.cli")
 # that is promised, so that writing the last words still fits.
 GRACE_SECONDS: Final = 0.8
 _LAST_WORDS_SECONDS: Final = 0.5
+# For putting connections away; what user code's tasks make of their cancellation meanwhile is not waited for.
+_TIDY_SECONDS: Final = 2.0
 _STOPS: Final = (signal.SIGTERM, signal.SIGINT)
 # Added to the number of a signal in the bytes that the handler sends; 64 is the highest number of a signal.
 _BY_HANDLER: Final = 0x80
+
+
+@dataclass(frozen=True, slots=True)
+class _EndSoon:
+    """The worker has done what it could; the process is to end with ``code``, by itself or by force."""
+
+    code: int
 
 
 class StopSignals:
@@ -67,7 +77,8 @@ class StopSignals:
         self._unfinished = unfinished
         self._end = end
         # None: the context is left. The queue holds what a user manages to press in a drain.
-        self._requests: SimpleQueue[int | Asked | None] = SimpleQueue()
+        self._requests: SimpleQueue[int | Asked | _EndSoon | None] = SimpleQueue()
+        self._code = DRAIN_TIMED_OUT
         self._threads = [
             threading.Thread(target=work, name="leasehold-signals", daemon=True) for work in (self._hear, self._watch)
         ]
@@ -100,6 +111,10 @@ class StopSignals:
     def ask(self, request: Asked) -> None:
         """As a signal would, for one who has other ways to tell; legal in any thread, and when the context is left."""
         self._requests.put(request)
+
+    def end_soon(self, code: int) -> None:
+        """The context is about to be left; where user code keeps it from that, the process ends all the same."""
+        self._requests.put(_EndSoon(code))
 
     def _before_fork(self) -> None:
         # A signal to the child waits until the child has let go of the descriptors that it shares with us.
@@ -142,6 +157,10 @@ class StopSignals:
     def _watch(self) -> None:
         stops, deadline = Stops(), math.inf
         while (request := self._next(deadline)) is not None:
+            if isinstance(request, _EndSoon):
+                self._code = request.code
+                deadline = self._clock.monotonic() + _TIDY_SECONDS
+                continue
             match stops.heard(request, self._clock.monotonic()):
                 case "drain":
                     seconds = self._drain_timeout_seconds
@@ -153,13 +172,16 @@ class StopSignals:
                     self._leave(f"{_name(request)} {again}: stopping at once")
                     return
 
-    def _next(self, deadline: float) -> int | Asked | None:
+    def _next(self, deadline: float) -> int | Asked | _EndSoon | None:
         """The next request before ``deadline``, at which the process ends."""
         left_seconds = None if deadline == math.inf else max(0.0, deadline - self._clock.monotonic())
         try:
             return self._requests.get(timeout=left_seconds)
         except Empty:
-            self._leave(f"The drain did not end in {self._drain_timeout_seconds:g} s, user code is still running")
+            late = "User code is still running"
+            if self._code == DRAIN_TIMED_OUT:
+                late = f"The drain did not end in {self._drain_timeout_seconds:g} s, user code is still running"
+            self._leave(late)
             return None
 
     def _leave(self, cause: str) -> None:
@@ -167,7 +189,7 @@ class StopSignals:
         words = threading.Thread(target=self._last_words, args=(cause,), daemon=True)
         words.start()
         words.join(_LAST_WORDS_SECONDS)
-        self._end(DRAIN_TIMED_OUT)
+        self._end(self._code)
 
     def _last_words(self, cause: str) -> None:
         try:
@@ -180,7 +202,7 @@ class StopSignals:
             if shards
             else "no lease is held any more"
         )
-        _log.error("%s; %s. Exit code %d.", cause, rest, DRAIN_TIMED_OUT)
+        _log.error("%s; %s. Exit code %d.", cause, rest, self._code)
         sys.stdout.flush()
         sys.stderr.flush()
 

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from consumer.exit_codes import BAD_CONFIGURATION, ERROR
+from consumer.exit_codes import BAD_CONFIGURATION, BATCH_TIMED_OUT, ERROR
 
 __all__ = ["GiveUp", "Restart", "Restarts", "ended_how"]
 
@@ -52,6 +52,9 @@ class Restarts:
 
     def died(self, number: int, code: int, at: float) -> Restart | GiveUp:
         """Judge that process ``number`` ended with ``code`` (negative: by that signal) ``at`` a monotonic second."""
+        if code == BATCH_TIMED_OUT:
+            # It drained what it could and asks for this by its settings, at most once a ``batch_timeout_seconds``.
+            return Restart(0.0)
         self._deaths.append((at, number))
         self._failed_to_start.add(number)
         recent = [whose for when, whose in self._deaths if at - when <= LOOP_SECONDS]
@@ -72,6 +75,8 @@ class Restarts:
 
 def ended_how(code: int) -> str:
     """An exit code as words: ``exit code 1``, ``killed by SIGKILL``."""
+    if code == BATCH_TIMED_OUT:
+        return f"exit code {code}, for a call of user code that does not end"
     if code >= 0:
         return f"exit code {code}"
     try:

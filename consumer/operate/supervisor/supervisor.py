@@ -11,7 +11,7 @@ from functools import partial
 from typing import Final, Literal, Protocol
 
 from consumer.clock import Clock
-from consumer.exit_codes import CLEAN, DRAIN_TIMED_OUT, ERROR
+from consumer.exit_codes import BATCH_TIMED_OUT, CLEAN, DRAIN_TIMED_OUT, ERROR
 from consumer.operate.supervisor.lifeline import Asked, AtWork, Failed, Told
 from consumer.operate.supervisor.restarts import GiveUp, Restart, Restarts, ended_how
 
@@ -23,6 +23,8 @@ _log = logging.getLogger("leasehold.supervisor")
 GRACE_SECONDS: Final = 2.0
 # What a worker told to leave needs for its last words.
 LEAVE_SECONDS: Final = 1.0
+# To whoever asked for the drain it is one thing: user code still ran, and its shards come again from their checkpoints.
+_LEFT_RUNNING: Final = (DRAIN_TIMED_OUT, BATCH_TIMED_OUT)
 
 ProcessState = Literal["starting", "at_work", "restarting", "draining", "ended"]
 
@@ -251,7 +253,7 @@ class Supervisor:
             return
         else:
             _log.error("%s did not drain: %s.", place.named(), ". ".join([ended_how(code), *place.sentences]))
-        self._worst_end = max(self._worst_end, DRAIN_TIMED_OUT if code == DRAIN_TIMED_OUT else ERROR)
+        self._worst_end = max(self._worst_end, DRAIN_TIMED_OUT if code in _LEFT_RUNNING else ERROR)
 
     async def _end_the_late(self) -> None:
         """See to it that a drain has an end, whatever a process does."""

@@ -54,7 +54,8 @@ options:
   -h, --help    show this help message and exit
   --version     show program's version number and exit
 
-exit codes: 0 clean, 1 error, 3 bad configuration, 4 drain timed out
+exit codes: 0 clean, 1 error, 3 bad configuration, 4 drain timed out, 5 batch
+timed out
 """
 
 

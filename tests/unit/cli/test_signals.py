@@ -211,6 +211,26 @@ def test_a_second_signal_ends_a_worker_that_drains_for_its_supervisor():
         assert ended.next() == 4
 
 
+def test_a_worker_that_has_ended_but_for_user_code_ends_the_process_with_its_own_code(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(signals, "_TIDY_SECONDS", 0.01)
+    ended = Ended(3_600.0)
+    with ended.signals:
+        ended.signals.end_soon(5)
+        assert ended.next() == 5
+    assert ended.asked.empty()
+    assert "User code is still running; the leases of shard-1, shard-2 expire in at most 10 s" in caplog.text
+    assert "Exit code 5." in caplog.text
+
+
+def test_a_worker_that_ends_by_itself_in_time_is_not_ended():
+    ended = Ended(3_600.0)
+    with ended.signals:
+        ended.signals.end_soon(5)
+    assert ended.asked.empty()
+
+
 def test_without_a_signal_nothing_happens_and_the_old_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     ended = Ended(3_600.0)

@@ -63,6 +63,12 @@ def test_a_loop_ends_with_the_code_of_the_process_that_looped():
     assert judged.code == 7
 
 
+def test_a_process_that_ends_for_a_call_that_does_not_is_started_again_at_once_and_never_a_loop():
+    restarts = at_work(2)
+    assert {restarts.died(1, 5, at * 1.0) for at in range(100)} == {Restart(0.0)}
+    assert restarts.died(1, -9, 100.0) == Restart(0.5), "nor does it count among the deaths"
+
+
 @pytest.mark.parametrize("ran", [True, False])
 def test_a_bad_configuration_is_never_tried_again(ran: bool):
     restarts = at_work(3) if ran else Restarts(3)
@@ -87,7 +93,14 @@ def test_one_process_that_works_keeps_the_others_trying():
 
 
 @pytest.mark.parametrize(
-    ("code", "words"), [(0, "exit code 0"), (4, "exit code 4"), (-9, "killed by SIGKILL"), (-99, "killed by signal 99")]
+    ("code", "words"),
+    [
+        (0, "exit code 0"),
+        (4, "exit code 4"),
+        (5, "exit code 5, for a call of user code that does not end"),
+        (-9, "killed by SIGKILL"),
+        (-99, "killed by signal 99"),
+    ],
 )
 def test_an_end_is_told_in_words(code: int, words: str):
     assert ended_how(code) == words

@@ -65,6 +65,20 @@ def test_a_process_that_dies_is_started_again_after_a_pause_and_the_others_are_l
     assert "It is started again in 0.5 s." in caplog.text
 
 
+def test_a_process_that_ends_for_a_call_that_does_not_is_started_again_at_once(caplog: pytest.LogCaptureFixture):
+    async def scene(machine: Machine, supervisor: Supervisor) -> None:
+        await machine.clock.sleep(5.0)
+        for _ in range(20):
+            machine.newest(2).end(5)
+            await machine.clock.sleep(1.0)
+        assert supervisor.restarts == 20
+        supervisor.drain()
+
+    assert play(scene) == 0
+    assert "exit code 5, for a call of user code that does not end. The leases it held expire" in caplog.text
+    assert "It is started again in 0 s." in caplog.text
+
+
 def test_processes_that_all_died_after_they_had_worked_are_started_again():
     async def scene(machine: Machine, supervisor: Supervisor) -> None:
         await machine.clock.sleep(5.0)
@@ -159,7 +173,7 @@ def test_no_time_is_no_time():
     assert play(scene, obeys={"leave": 4}) == 4
 
 
-@pytest.mark.parametrize(("code", "whole"), [(0, 0), (1, 1), (4, 4), (-9, 1), (7, 1)])
+@pytest.mark.parametrize(("code", "whole"), [(0, 0), (1, 1), (4, 4), (5, 4), (-9, 1), (7, 1)])
 def test_the_exit_code_is_that_of_the_worst_drain(code: int, whole: int):
     async def scene(machine: Machine, supervisor: Supervisor) -> None:
         await machine.clock.sleep(5.0)
