@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from consumer.cli.settings import Settings, add_flags, resolve
 from consumer.cli.version import add_version
+from consumer.config import find_problems
 from consumer.errors import ConfigError, LeaseholdError
 from consumer.exit_codes import CLEAN, ERROR, EXIT_CODES, code_of
 
@@ -149,4 +150,19 @@ def _at_odds(settings: Settings, address: Address | None, clock: Clock) -> list[
             f"{settings.values['initial_position'].origin} {position}: lies in the future; a stream can be read "
             "from the past, or from now on with LATEST."
         )
-    return found
+    return found + _filter_mistakes(settings, address)
+
+
+def _filter_mistakes(settings: Settings, address: Address | None) -> list[str]:
+    """What is wrong with a pattern, which hangs on whose records it is for."""
+    told = settings.get("filter")
+    if told is None or address is None or find_problems({"filter": told}):
+        return []
+    from consumer.delivery.settings import filter_text
+    from consumer.filters import compile_filter
+
+    try:
+        compile_filter(filter_text(told), service=address.service)
+    except ConfigError as error:
+        return [f"{settings.values['filter'].origin}: {problem}" for problem in error.problems]
+    return []

@@ -154,6 +154,23 @@ def test_all_problems_of_all_kinds_are_told_in_one_go_with_exit_code_3(
     assert [line for line in lines if "no module 'absent'" in line]
 
 
+def test_a_mistake_in_a_pattern_is_told_with_its_place_and_beside_all_else(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    pattern = folder / "inserts.json"
+    pattern.write_text('{"eventName": [{"prefx": "I"}]}')
+    arguments = ["run", "main_test_orders:Orders", *GOOD, "--filter", f"@{pattern}", "--on-timeout", "restart"]
+    assert main(arguments) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("leasehold: --on-timeout 'restart': ")]
+    assert [line for line in lines if line.startswith("leasehold: --filter: filter.eventName[0]: ")]
+    pattern.unlink()
+    assert main(arguments) == 3
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith(f"leasehold: --filter '@{pattern}': the file can't be read")]
+    assert len([line for line in lines if "--filter" in line]) == 1
+
+
 def test_the_table_that_is_read_is_not_taken_for_the_leases(folder: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["run", "main_test_orders:Orders", "--app", "orders", *GOOD[2:]]
     assert main(arguments) == 3
