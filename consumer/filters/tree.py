@@ -56,6 +56,8 @@ def matcher_of(node: Node, *, whole: bool, chosen: tuple[type, Mapping[str, str]
     ``chosen``: a struct that may stand for the outermost object, and its attribute for each name.
     """
     tests = [_leaf_test(leaf, whole=whole) for leaf in node.leaves]
+    if chosen is not None:
+        tests = [_of_an_object_for(chosen[0], test) for test in tests]
     if node.children:
         tests.append(_object_test(node, whole, chosen))
     if len(tests) == 1:
@@ -81,6 +83,11 @@ def _leaf_test(leaf: Leaf, *, whole: bool) -> Test:
         return test(value)
 
     return holds
+
+
+def _of_an_object_for(struct: type, test: Test) -> Test:
+    """A leaf's test for a value that may be a struct, which stands for an object."""
+    return lambda value: test({} if type(value) is struct else value)
 
 
 def _plain(values: Iterable[Any]) -> Iterator[Any]:
