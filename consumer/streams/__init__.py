@@ -8,11 +8,13 @@ from lease_store.lazy_names import lazy_names
 
 if TYPE_CHECKING:
     from consumer.streams.address import Address, parse_address
+    from consumer.streams.changes import MISSING, Change
     from consumer.streams.dynamodb_record import DynamoDBRecord
     from consumer.streams.dynamodb_streams import DynamoDBStreamsSource
     from consumer.streams.kinesis import KinesisSource
     from consumer.streams.kinesis_record import KinesisRecord
     from consumer.streams.named import open_source
+    from consumer.streams.replication import Replication
     from consumer.streams.source import (
         Opened,
         Page,
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "MISSING",
     "Address",
+    "Change",
     "DynamoDBRecord",
     "DynamoDBStreamsSource",
     "KinesisRecord",
@@ -33,6 +37,7 @@ __all__ = [
     "Page",
     "Position",
     "RecordSource",
+    "Replication",
     "Shard",
     "ShardListing",
     "StreamIdentity",
@@ -42,7 +47,9 @@ __all__ = [
 
 # Importing aiobotocore takes most of a second: who only needs the protocol or a record must not pay for it.
 _HOMES: Final = {
+    "MISSING": "changes",
     "Address": "address",
+    "Change": "changes",
     "DynamoDBRecord": "dynamodb_record",
     "DynamoDBStreamsSource": "dynamodb_streams",
     "KinesisRecord": "kinesis_record",
@@ -51,6 +58,7 @@ _HOMES: Final = {
     "Page": "source",
     "Position": "source",
     "RecordSource": "source",
+    "Replication": "replication",
     "Shard": "source",
     "ShardListing": "source",
     "StreamIdentity": "source",
