@@ -10,8 +10,17 @@ from consumer.operate.coordination import Coordination
 
 __all__ = ["ShardStage", "ShardStatus", "WorkerStatus", "health", "render", "worst_lag_seconds"]
 
-ShardStage = Literal["waiting_for_parents", "reading", "processing", "checkpointing", "stopping", "stopped_at_gap"]
-"""What a held shard is busy with; ``stopped_at_gap`` is where ``on_trimmed=stop`` leaves it unread."""
+ShardStage = Literal[
+    "waiting_for_parents",
+    "reading",
+    "processing",
+    "checkpointing",
+    "stopping",
+    "stopped_at_gap",
+    "parked_at_end",
+]
+"""What a held shard is busy with; ``stopped_at_gap`` is where ``on_trimmed=stop`` leaves it unread, ``parked_at_end``
+where it is read to its end, which its children wait for, and keys still wait for a failed record of theirs."""
 
 # The issue's promise to whoever probes /healthz: a batch that fails for longer than this is worth waking somebody.
 FAILING_BATCH_LIMIT_SECONDS: Final = 60.0
@@ -23,8 +32,9 @@ class ShardStatus:
 
     ``lag_seconds`` is None where nothing is known of it, ``last_record_at`` (epoch seconds) the timestamp of the last
     record that was processed, ``oldest_failing_batch_seconds`` how long user code has been raising on the same batch
-    (None: it is not), ``stuck_seconds`` how long ago the shard last made progress at its stage (an answered read is
-    progress).
+    or on the record that a key waits for (None: it is not), ``stuck_seconds`` how long ago the shard last made progress
+    at its stage (an answered read is progress). ``is_overdue``: a call takes longer than ``batch_timeout_seconds`` and
+    does not end.
     """
 
     shard_id: str
@@ -33,17 +43,23 @@ class ShardStatus:
     last_record_at: float | None = None
     oldest_failing_batch_seconds: float | None = None
     stuck_seconds: float = 0.0
+    parked_keys: int = 0
+    is_overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStatus:
-    """One worker: the shards it holds, sorted by id, its place among others, what is wrong, one sentence a problem."""
+    """One worker: the shards it holds, sorted by id, its place among others, what is wrong, one sentence a problem.
+
+    ``sink_down_seconds``: for how long its shards have paused because what they write to is down; None: it is not.
+    """
 
     worker_id: str
     shards: tuple[ShardStatus, ...] = ()
     records_processed: int = 0
     lease_loop_alive: bool = True
     draining: bool = False
+    sink_down_seconds: float | None = None
     coordination: Coordination = field(default_factory=Coordination)
     problems: tuple[str, ...] = ()
 
@@ -65,28 +81,53 @@ def health(status: WorkerStatus, config: WorkerConfig) -> tuple[str, ...]:
             "The lease loop has ended: no lease is renewed any more and others take this worker's shards; "
             "restart the process."
         )
+    down = status.sink_down_seconds
+    if down is not None and down > FAILING_BATCH_LIMIT_SECONDS:
+        problems.append(
+            f"What the records are written to has been down for {down:.0f} s: batches of different keys or shards "
+            "failed in a row. All shards of this worker pause and keep their leases, one batch at a time is tried, and "
+            "nothing is skipped or given up meanwhile."
+        )
     for shard in status.shards:
-        problem = _problem(shard, config)
+        problem = _problem(shard, config, sink_is_down=down is not None)
         if problem:
             problems.append(problem)
     return tuple(problems)
 
 
-def _problem(shard: ShardStatus, config: WorkerConfig) -> str | None:
+def _problem(shard: ShardStatus, config: WorkerConfig, *, sink_is_down: bool) -> str | None:
     failing = shard.oldest_failing_batch_seconds
     if shard.stage == "stopped_at_gap":
         return (
             f"Shard {shard.shard_id} is left unread: records were trimmed away before they were read, and on_trimmed "
             "is stop. To go on at the oldest record there is, restart with --on-trimmed skip."
         )
-    if failing is not None and failing > FAILING_BATCH_LIMIT_SECONDS:
+    if shard.is_overdue:
         return (
-            f"User code has been raising on the same batch of shard {shard.shard_id} for {failing:.0f} s; the batch "
-            "is tried again, nothing is skipped, and the shard does not move until it passes."
+            f"A call of process_records of shard {shard.shard_id} takes longer than batch_timeout_seconds "
+            f"({config.batch_timeout_seconds:g} s) and does not end; the shard waits for it. The log says where it is."
         )
+    if sink_is_down:
+        return None  # one cause, told once; what waits for the sink is not stuck
+    if failing is not None and failing > FAILING_BATCH_LIMIT_SECONDS:
+        return _failing_problem(shard, failing)
     if shard.stage != "waiting_for_parents" and shard.stuck_seconds > config.stuck_after_seconds:
         return f"Shard {shard.shard_id} has made no progress for {shard.stuck_seconds:.0f} s while {shard.stage}."
     return None
+
+
+def _failing_problem(shard: ShardStatus, seconds: float) -> str:
+    if not shard.parked_keys:
+        return (
+            f"User code has been raising on the same batch of shard {shard.shard_id} for {seconds:.0f} s; the batch "
+            "is tried again, nothing is skipped, and the shard does not move until it passes."
+        )
+    waiting = "1 key waits" if shard.parked_keys == 1 else f"{shard.parked_keys} keys wait"
+    others = "the shard's end and its children wait, too" if shard.stage == "parked_at_end" else "other keys go on"
+    return (
+        f"Shard {shard.shard_id}: {waiting} for a failed record, the longest for {seconds:.0f} s; it is tried again, "
+        f"nothing is skipped, and {others}."
+    )
 
 
 def render(status: WorkerStatus, *, now: float, records_before: int, period_seconds: float) -> str:
@@ -101,6 +142,10 @@ def render(status: WorkerStatus, *, now: float, records_before: int, period_seco
     among = _among(status.coordination)
     if among:
         parts.append(among)
+    if parked := sum(shard.parked_keys for shard in status.shards):
+        parts.append(f"{parked} keys parked")
+    if status.sink_down_seconds is not None:
+        parts.append(f"sink down for {status.sink_down_seconds:.0f} s")
     if status.draining:
         parts.append("draining")
     if status.problems:

@@ -10,7 +10,12 @@ from consumer.config import InitialPosition, WorkerConfig
 from consumer.operate.coordination import Coordination
 from consumer.operate.status import ShardStatus, WorkerStatus, health, render
 
-CONFIG = WorkerConfig(app="orders", initial_position=InitialPosition("LATEST"), stuck_after_seconds=60.0)
+CONFIG = WorkerConfig(
+    app="orders",
+    initial_position=InitialPosition("LATEST"),
+    stuck_after_seconds=60.0,
+    batch_timeout_seconds=30.0,
+)
 WELL = ShardStatus(shard_id="shard-1", stage="reading", lag_seconds=0.4, last_record_at=95.0)
 
 
@@ -33,6 +38,17 @@ def test_a_worker_that_moves_is_well():
         ({"stuck_seconds": 60.5}, "Shard shard-1 has made no progress for 60 s while reading"),
         ({"stuck_seconds": 61.0, "stage": "checkpointing"}, "no progress for 61 s while checkpointing"),
         ({"stage": "stopped_at_gap"}, "--on-trimmed skip"),
+        (
+            {"oldest_failing_batch_seconds": 60.5, "parked_keys": 1},
+            "Shard shard-1: 1 key waits for a failed record, the longest for 60 s; it is tried again, nothing is "
+            "skipped, and other keys go on.",
+        ),
+        (
+            {"oldest_failing_batch_seconds": 61.0, "parked_keys": 2, "stage": "parked_at_end"},
+            "2 keys wait for a failed record, the longest for 61 s; it is tried again, nothing is skipped, and the "
+            "shard's end and its children wait, too.",
+        ),
+        ({"is_overdue": True, "stuck_seconds": 100.0}, "shard-1 takes longer than batch_timeout_seconds (30 s)"),
     ],
 )
 def test_each_kind_of_trouble_is_a_sentence_that_names_the_shard(change: dict[str, object], sentence: str):
@@ -47,10 +63,26 @@ def test_each_kind_of_trouble_is_a_sentence_that_names_the_shard(change: dict[st
         {"oldest_failing_batch_seconds": 60.0},
         {"stuck_seconds": 60.0},
         {"stage": "waiting_for_parents", "stuck_seconds": 9_000.0},
+        {"parked_keys": 3, "oldest_failing_batch_seconds": 60.0},
     ],
 )
 def test_at_the_limit_and_while_waiting_for_parents_a_worker_is_well(change: dict[str, object]):
     assert health(_status(replace(WELL, **change)), CONFIG) == ()
+
+
+def test_a_sink_that_is_down_is_one_problem_and_not_one_of_each_shard():
+    failing = replace(WELL, stage="processing", oldest_failing_batch_seconds=100.0, stuck_seconds=100.0)
+    shards = (failing, replace(failing, shard_id="shard-2"))
+    (problem,) = health(_status(*shards, sink_down_seconds=60.5), CONFIG)
+    assert problem.startswith("What the records are written to has been down for 60 s")
+    assert health(_status(*shards, sink_down_seconds=60.0), CONFIG) == ()
+    assert len(health(_status(*shards), CONFIG)) == 2
+
+
+def test_the_status_line_tells_what_waits_and_what_is_down():
+    shards = (replace(WELL, parked_keys=2), replace(WELL, shard_id="shard-2", parked_keys=1))
+    line = render(_status(*shards, sink_down_seconds=12.3), now=100.0, records_before=0, period_seconds=60.0)
+    assert line.endswith(", 3 keys parked, sink down for 12 s")
 
 
 def test_a_dead_lease_loop_is_a_problem_before_all_others():
