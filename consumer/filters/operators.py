@@ -80,8 +80,8 @@ def operator_test(expression: Mapping[str, Any], where: str, mistakes: Mistakes)
     if len(expression) != 1:
         mistakes.note(
             where,
-            f"holds {len(expression)} operators, and takes one; write those of which any may hold as several elements "
-            "of the list.",
+            f"holds {len(expression)} operators, and takes one; write those of which any may hold as elements of the "
+            "list.",
         )
         return "", None
     ((name, operand),) = expression.items()
@@ -103,40 +103,42 @@ _INSTEAD: Final = {
 
 
 def _prefix(operand: Any, where: str, mistakes: Mistakes) -> Test | None:
-    if (caseless := _caseless_inside(operand, where, mistakes)) is not None:
-        pattern = re.compile(caseless)
-        return lambda value: type(value) is str and pattern.match(value) is not None
+    if _is_caseless(operand):
+        pattern = _pattern("{}", operand[_CASELESS], f"{where}.{_CASELESS}", mistakes)
+        return None if pattern is None else lambda value: type(value) is str and pattern.match(value) is not None
     text = _text(operand, where, mistakes)
     return None if text is None else lambda value: type(value) is str and value.startswith(text)
 
 
 def _suffix(operand: Any, where: str, mistakes: Mistakes) -> Test | None:
-    if (caseless := _caseless_inside(operand, where, mistakes)) is not None:
-        pattern = re.compile(rf"(?:{caseless})\Z")
-        return lambda value: type(value) is str and pattern.search(value) is not None
+    if _is_caseless(operand):
+        pattern = _pattern(r"(?:{})\Z", operand[_CASELESS], f"{where}.{_CASELESS}", mistakes)
+        return None if pattern is None else lambda value: type(value) is str and pattern.search(value) is not None
     text = _text(operand, where, mistakes)
     return None if text is None else lambda value: type(value) is str and value.endswith(text)
 
 
-def _caseless_inside(operand: Any, where: str, mistakes: Mistakes) -> str | None:
-    """The expression of ``{"equals-ignore-case": text}``, which prefix and suffix may hold instead of a text."""
-    if isinstance(operand, Mapping) and list(operand) == ["equals-ignore-case"]:
-        text = _text(operand["equals-ignore-case"], f"{where}.equals-ignore-case", mistakes)
-        return None if text is None else _caseless(text)
-    return None
+def _equals_ignore_case(operand: Any, where: str, mistakes: Mistakes) -> Test | None:
+    pattern = _pattern("{}", operand, where, mistakes)
+    return None if pattern is None else lambda value: type(value) is str and pattern.fullmatch(value) is not None
+
+
+_CASELESS: Final = "equals-ignore-case"
+
+
+def _is_caseless(operand: Any) -> bool:
+    """Whether it is what prefix and suffix may hold instead of a text."""
+    return isinstance(operand, Mapping) and list(operand) == [_CASELESS]
+
+
+def _pattern(frame: str, operand: Any, where: str, mistakes: Mistakes) -> re.Pattern[str] | None:
+    text = _text(operand, where, mistakes)
+    return None if text is None else re.compile(frame.format(_caseless(text)))
 
 
 def _caseless(text: str) -> str:
     """Letter by letter, as event-ruler compares: ``ß`` is no ``ss``, which Python's casefold would say."""
     return "".join(f"(?:{'|'.join(map(re.escape, sorted({each, each.lower(), each.upper()})))})" for each in text)
-
-
-def _equals_ignore_case(operand: Any, where: str, mistakes: Mistakes) -> Test | None:
-    text = _text(operand, where, mistakes)
-    if text is None:
-        return None
-    pattern = re.compile(_caseless(text))
-    return lambda value: type(value) is str and pattern.fullmatch(value) is not None
 
 
 def _wildcard(operand: Any, where: str, mistakes: Mistakes) -> Test | None:

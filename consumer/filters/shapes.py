@@ -22,12 +22,12 @@ _PATTERN: Final = ("Pattern", "pattern")
 
 
 def patterns_in(told: Any, mistakes: Mistakes) -> list[tuple[str, Mapping[str, Any]]]:
-    """Every pattern with what to call it in messages; empty where mistakes were noted."""
+    """Every pattern that could be read, with what to call it in messages."""
     before = len(mistakes.found)
     found = list(_patterns("filter", told, mistakes))
     if not found and len(mistakes.found) == before:
         mistakes.note("filter", "names no pattern, and would let nothing through; leave the filter out to get all.")
-    return found if len(mistakes.found) == before else []
+    return found
 
 
 def _patterns(label: str, told: Any, mistakes: Mistakes) -> Iterator[tuple[str, Mapping[str, Any]]]:
