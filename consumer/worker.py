@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from contextvars import copy_context
 from dataclasses import replace
-from enum import Enum
 from random import Random
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from consumer.clock import Clock, SystemClock
 from consumer.config import WorkerConfig
+from consumer.dead_letters.store import DeadLetterStore
+from consumer.delivery.policy import made_policy
 from consumer.delivery.threads import DaemonThreads, UserThreads
+from consumer.delivery.time_limit import Overdue
 from consumer.errors import ConfigError, LeaseholdError, StreamDisabled
 from consumer.hooks import Hook, Hooks
 from consumer.leasing.adopted import AdoptedLeases
@@ -25,9 +27,11 @@ from consumer.leasing.lease_loop import LeaseLoop, LeaseSettings
 from consumer.leasing.names import made_name, worker_name
 from consumer.leasing.seam import LeaseSeam, LeasesInThread
 from consumer.leasing.tenure import StopReason
+from consumer.leaving import Leaving, Outcome
 from consumer.operate.coordination import CoordinationHook
 from consumer.operate.cpu import CpuReader, MachineCpu
 from consumer.operate.status import WorkerStatus, health
+from consumer.own_writes import check_own_writes
 from consumer.processor import ProcessorFactory
 from consumer.retry import retrying
 from consumer.shards.adoption import adopt
@@ -53,13 +57,6 @@ _START_WITHIN_SECONDS: Final = 8.0
 _ABANDON_SECONDS: Final = 0.5
 
 
-class Outcome(Enum):
-    """How a worker's run ended."""
-
-    CLEAN = "clean"
-    DRAIN_TIMED_OUT = "drain timed out"
-
-
 class Worker:
     """Claims shards of ``source`` through ``lease_store`` and runs one processor over each.
 
@@ -83,6 +80,7 @@ class Worker:
         hooks: Sequence[Hook] = (),
         seam: LeaseSeam | None = None,
         threads: UserThreads | None = None,
+        dead_letters: DeadLetterStore | None = None,
         cpu: CpuReader | None = None,
     ) -> None:
         if not callable(processor_factory):
@@ -97,6 +95,7 @@ class Worker:
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._cpu = None if config.worker_metrics == "none" else cpu or MachineCpu(self._clock)
+        self._dead_letters = dead_letters
         self._coordination = CoordinationHook(self._clock)
         self._hooks = Hooks((self._coordination, *hooks))
         self._seam = seam or LeasesInThread()
@@ -109,6 +108,8 @@ class Worker:
         self.worker_id = made_name(worker_name(config.worker_id), self._random)
         self._stopping = asyncio.Event()
         self._stop_asked = False
+        self._overdue = Overdue(self._overdue_changed)
+        self._is_restart = False
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._leasing: asyncio.Future[None] | None = None
         self._shards: HeldShards | None = None
@@ -134,6 +135,8 @@ class Worker:
         await self._stack.enter_async_context(self._source.open(self._config.data_path))
         stream = await self._soon(self._source.resolve)
         check_images(getattr(self._factory, "requires", ()), stream)
+        if self._config.skip_own_writes:
+            check_own_writes(stream)
         self._stack.push_async_callback(self._seam.stop)
         await self._soon(lambda: self._seam.start(self._store.open()))
         store = AdoptedLeases(self._store, stream.label, self._config.initial_position, self._clock.wall)
@@ -151,7 +154,7 @@ class Worker:
             random=self._fork(),
             hooks=self._hooks,
         )
-        self._shards = self._made_shards()
+        self._shards = self._made_shards(stream)
         await self._soon(lambda: self._adopt(store, stream))
         scan = await self._soon(lambda: self._seam.call(self._loop.start()))
         self._check_enabled(stream, scan)
@@ -167,7 +170,7 @@ class Worker:
             self._store.name,
         )
 
-    def _made_shards(self) -> HeldShards:
+    def _made_shards(self, stream: StreamIdentity) -> HeldShards:
         door = LeasingDoor(
             loop=self._loop,
             seam=self._seam,
@@ -186,11 +189,22 @@ class Worker:
             random=random,
             hooks=self._hooks,
             threads=self._threads,
+            policy=made_policy(
+                self._config,
+                self._factory,
+                stream,
+                worker_id=self.worker_id,
+                clock=self._clock,
+                random=random,
+                hooks=self._hooks,
+                dead_letters=self._dead_letters,
+            ),
             budget=self._budget,
             wheel=PollWheel(self._clock, READS_AT_ONCE),
             openings=PollWheel(self._clock, OPENINGS_AT_ONCE),
             rounds=CheckpointRounds(door.checkpoint_many, self._clock, random, interval, context),
             watch=StuckWatch(self._clock, self._hooks, self._config.stuck_after_seconds),
+            overdue=self._overdue,
             context=context,
         )
         return HeldShards(shared, door, self._sync.identity_of, stopped=self._stopped, failed=self._fail)
@@ -237,6 +251,7 @@ class Worker:
         """Work until ``stop``, then drain. Raises what ended the worker, where something did.
 
         DRAIN_TIMED_OUT: user code was still running at the deadline; its leases expire and others take them.
+        BATCH_TIMED_OUT: a call did not end, and ``on_timeout`` is restart.
         """
         if self._leasing is None or self._failure is None or self._shards is None:
             raise RuntimeError(
@@ -264,42 +279,22 @@ class Worker:
         if loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(self._stopping.set)
 
-    async def _drain(self, shards: HeldShards) -> Outcome:
-        """Mark, hand over, wait for user code, leave: within the drain's time-out, or say what stays behind."""
-        _log.info("Worker %s drains its %d shard%s.", self.worker_id, len(shards), "" if len(shards) == 1 else "s")
-        try:
-            async with self._clock.timeout(self._config.drain_timeout_seconds):
-                await self._seam.call(self._loop.drain(self._config.drain_timeout_seconds))
-                await shards.until_none()
-                await self._seam.call(self._loop.leave())
-        except TimeoutError:
-            if shards.is_over() and not await self._is_named():
-                _log.warning(
-                    "Worker %s leaves at its deadline of %g s. It holds no shard, and no row is known that names it; a "
-                    "peer that names it all the same, unaware of its leaving, takes that lease back or it expires.",
-                    self.worker_id,
-                    self._config.drain_timeout_seconds,
-                )
-                return Outcome.CLEAN
-            _log.error(
-                "Worker %s could not drain within %g s. Still held: %s; these leases expire within %g s and their next "
-                "owners go on from the last checkpoints stored: records after them come again.",
-                self.worker_id,
-                self._config.drain_timeout_seconds,
-                ", ".join(shards.keys) or "no shard, only rows that name this worker",
-                self._config.failover_seconds,
-            )
-            return Outcome.DRAIN_TIMED_OUT
-        _log.info("Worker %s has left; no lease names it.", self.worker_id)
-        return Outcome.CLEAN
+    def _drain(self, shards: HeldShards) -> Coroutine[Any, Any, Outcome]:
+        leaving = Leaving(self.worker_id, self._config, self._loop, self._seam, self._clock)
+        return leaving.drain_all_but(self._overdue, shards) if self._is_restart else leaving.drain(shards)
 
-    async def _is_named(self) -> bool:
-        """Whether rows hold this worker back, as far as can be told within a second."""
-        try:
-            async with self._clock.timeout(1.0):
-                return await self._seam.call(self._loop.is_named())
-        except TimeoutError:
-            return True
+    def _overdue_changed(self) -> None:
+        """Calls that nothing ends here began to be that, or ended after all."""
+        if self._shards is not None:
+            self._shards.notify()
+        if self._config.on_timeout == "restart" and self._overdue.shards and not self._stopping.is_set():
+            _log.error(
+                "A call of shard %s does not end, and on_timeout is restart: all other shards drain, then this worker "
+                "ends, to be started anew.",
+                ", ".join(sorted(self._overdue.shards)),
+            )
+            self._is_restart = True
+            self._stopping.set()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -344,6 +339,7 @@ class Worker:
             records_processed=0 if self._shards is None else self._shards.records_processed,
             lease_loop_alive=self._leasing is not None and not self._leasing.done(),
             draining=self._stopping.is_set(),
+            sink_down_seconds=None if self._shards is None else self._shards.sink_down_seconds,
             coordination=self._coordination.now(),
         )
         return replace(status, problems=health(status, self._config))

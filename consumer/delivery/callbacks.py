@@ -1,60 +1,72 @@
-"""The failure policy around user code: nothing it raises is skipped, and nothing of it is taken for our own.
+"""Calls of user code: nothing it raises is skipped, and nothing of it is taken for our own.
 
 A ``def`` runs in a thread of ours, one hop a call; an ``async def``, or whatever awaitable a ``def`` returned, runs in
 a task of its own on the worker's loop. Both turn every BaseException into a value *inside* the thread or task: asyncio
 would let SystemExit and KeyboardInterrupt out of the loop, and a CancelledError of the user's would look like a
 cancellation of ours.
-
-The log names the exception's type and where it was raised, never its message: ``KeyError: 'alice@example.com'`` is
-payload. Messages of Leasehold's own errors carry none and are shown.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
-import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePath
 from random import Random
 from typing import Any
 
 from consumer.clock import Clock
 from consumer.delivery.outcome import Outcome, Raised, Returned
+from consumer.delivery.telling import failure_of, tell_failed
 from consumer.delivery.threads import UserThreads
+from consumer.delivery.time_limit import TimedCall
 from consumer.errors import ConfigError, LeaseholdError
-from consumer.hooks import BatchFailed, Fact
+from consumer.hooks import Fact
 from consumer.retry import Backoff
 
 __all__ = ["Call", "Callbacks", "call_user_code"]
 
-_log = logging.getLogger("leasehold.delivery")
 _FIRST_PAUSE_SECONDS = 0.5
-_FRAMES_SHOWN = 8
 _NOT_BEGUN = object()
 
 
 async def call_user_code(
-    threads: UserThreads, call: Callable[[], Any], *, may_begin: Callable[[], bool] | None = None
+    threads: UserThreads,
+    call: Callable[[], Any],
+    *,
+    may_begin: Callable[[], bool] | None = None,
+    limit: TimedCall | None = None,
 ) -> Outcome[Any] | None:
     """Make one call of user code and wait for whatever it returned, awaitables included.
 
     ``may_begin`` is asked in the thread, or in the task, right before the call; where it says no nothing is called, and
     None is returned. Returns or raises only when no user code of this call runs any more. When cancelled, user code on
     the loop is cancelled too and waited for; a thread can't be interrupted and is waited for as long as it takes.
+    ``limit`` is told when the call begins and ends, and has it cancelled where its time is up.
     """
+    if limit is None:
+        return await _called(threads, call, may_begin, None)
+    with limit:
+        return limit.judged(await _called(threads, call, may_begin, limit))
+
+
+async def _called(
+    threads: UserThreads, call: Callable[[], Any], may_begin: Callable[[], bool] | None, limit: TimedCall | None
+) -> Outcome[Any] | None:
     if inspect.iscoroutinefunction(call.func if isinstance(call, partial) else call):
-        return await _own_task(call, may_begin)
+        return await _own_task(call, may_begin, limit)
     made: list[Awaitable[Any]] = []
 
     def plain() -> Any:
         if may_begin is not None and not may_begin():
             return _NOT_BEGUN
-        value = call()
+        if limit is None:
+            value = call()
+        else:
+            with limit.in_thread():
+                value = call()
         if inspect.isgenerator(value) or inspect.isasyncgen(value):
             raise ConfigError(
                 "It contains yield, so that calling it makes a generator and runs none of its lines: nothing of it was "
@@ -71,17 +83,21 @@ async def call_user_code(
             return Raised(error)  # no thread can be had now: tried again, as whatever keeps a call from returning
         if isinstance(outcome, Returned) and outcome.value is _NOT_BEGUN:
             return None
-        return await _own_task(lambda: made[0], None) if made else outcome
+        return await _own_task(lambda: made[0], None, limit) if made else outcome
     finally:
         for awaitable in made:
             if inspect.iscoroutine(awaitable):
                 awaitable.close()  # cancelled before it could begin; a coroutine that has ended does not mind
 
 
-async def _own_task(make: Callable[[], Awaitable[Any]], may_begin: Callable[[], bool] | None) -> Outcome[Any] | None:
+async def _own_task(
+    make: Callable[[], Awaitable[Any]], may_begin: Callable[[], bool] | None, limit: TimedCall | None
+) -> Outcome[Any] | None:
     async def guarded() -> Outcome[Any] | None:
         if may_begin is not None and not may_begin():
             return None
+        if limit is not None:
+            limit.in_task(task)
         try:
             return Returned(await make())
         except BaseException as error:
@@ -103,27 +119,27 @@ async def _own_task(make: Callable[[], Awaitable[Any]], may_begin: Callable[[], 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """One callback to bring to an end.
+    """One callback to make, or to bring to an end.
 
-    ``function`` takes nothing (a partial, a bound method). ``about`` tells the log what it was called with: a range of
-    sequence numbers, never payload. ``check`` is awaited after a return: what it raises counts as raised by the
-    callback. ``give_up`` ends the retries; ``tries`` bounds them (None: for ever). ``may_begin`` is awaited before each
-    attempt and answers whether to make it. ``still_may`` is asked, in whatever thread, when the attempt's turn has
-    come: it may have waited for a thread for longer than a lease is trusted.
+    ``function`` takes nothing (a partial, a bound method). ``check`` is awaited after a return: what it raises counts
+    as raised by the callback. ``give_up`` ends the retries; ``tries`` bounds them (None: for ever). ``may_begin`` is
+    awaited before each attempt and answers whether to make it. ``still_may`` is asked, in whatever thread, when the
+    attempt's turn has come: it may have waited for a thread for longer than a lease is trusted. ``limit`` is for a
+    single attempt.
     """
 
     name: str
     function: Callable[[], Any]
     give_up: Callable[[], bool]
-    about: Callable[[], str] | None = None
     check: Callable[[], Awaitable[None]] | None = None
     may_begin: Callable[[], Awaitable[bool]] | None = None
     still_may: Callable[[], bool] | None = None
+    limit: TimedCall | None = None
     tries: int | None = None
 
 
 class Callbacks:
-    """Brings one shard's callbacks to an end, one at a time: the same call, with growing pauses, until it returns."""
+    """One lane's callbacks, one at a time: ``run`` brings one to its end, ``attempt`` makes one once."""
 
     __slots__ = (
         "_clock",
@@ -167,7 +183,7 @@ class Callbacks:
         attempt = 0
         try:
             while not call.give_up() and (call.may_begin is None or await call.may_begin()):
-                outcome = await self._attempt(call)
+                outcome = await self.attempt(call)
                 if outcome is None:
                     continue
                 if isinstance(outcome, Returned):
@@ -179,7 +195,7 @@ class Callbacks:
                 self._report(call, outcome.error, attempt, pause, last=last)
                 if last:
                     return None
-                del outcome  # its traceback holds the batch
+                del outcome  # its traceback holds what it was called with
                 await self._until(call.give_up, pause)
             return None
         finally:
@@ -188,10 +204,11 @@ class Callbacks:
     def _backoff(self) -> Backoff:
         return Backoff(self._random, min(_FIRST_PAUSE_SECONDS, self._retry_limit), self._retry_limit)
 
-    async def _attempt(self, call: Call) -> Outcome[Any] | None:
+    async def attempt(self, call: Call) -> Outcome[Any] | None:
+        """Make ``call`` once; None where its turn came too late (``still_may``)."""
         self.is_running = True
         try:
-            outcome = await call_user_code(self._threads, call.function, may_begin=call.still_may)
+            outcome = await call_user_code(self._threads, call.function, may_begin=call.still_may, limit=call.limit)
             if isinstance(outcome, Returned) and call.check is not None:
                 try:
                     await call.check()
@@ -204,32 +221,16 @@ class Callbacks:
     def _report(self, call: Call, error: BaseException, attempt: int, pause: float, *, last: bool) -> None:
         if self.failing_since is None:
             self.failing_since = self._clock.monotonic()
-        _log.warning(
-            "Shard %s: %s%s raised %s (attempt %d); %s. Raised at: %s",
+        tell_failed(
+            self._hooks,
             self._shard_id,
             call.name,
-            "" if call.about is None else f" for {call.about()}",
-            _described(error),
-            attempt,
-            "it is not tried again here"
+            about=None,
+            error=error,
+            failure=failure_of(error),
+            attempt=attempt,
+            pause_seconds=pause,
+            what_next="it is not tried again here"
             if last
             else f"nothing is skipped, the same call is made again in {pause:.1f} s",
-            _where(error),
         )
-        self._hooks(BatchFailed(self._shard_id, call.name, type(error).__name__, attempt, pause))
-
-
-def _described(error: BaseException) -> str:
-    kind = type(error)
-    own = isinstance(error, LeaseholdError) and kind.__module__.partition(".")[0] in ("consumer", "lease_store")
-    return f"{kind.__name__} ({error})" if own else kind.__qualname__
-
-
-def _where(error: BaseException) -> str:
-    """The innermost frames, newest first, by file, line and function: no source text, no values."""
-    frames = [
-        f"{PurePath(frame.f_code.co_filename).name}:{line} in {frame.f_code.co_name}"
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if frame.f_globals.get("__name__") not in ("consumer.delivery.callbacks", "consumer.delivery.outcome")
-    ]
-    return " < ".join(reversed(frames[-_FRAMES_SHOWN:])) or "no traceback"

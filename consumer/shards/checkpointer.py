@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 from consumer.errors import CheckpointBackwards, CheckpointBeyondDelivered, CheckpointError, LeaseLost
 from consumer.record import Record
 from consumer.shards.watermark import CheckpointWriter
 from lease_store.checkpoint import SHARD_END, Checkpoint
 
-__all__ = ["ShardCheckpointer", "place_of"]
+__all__ = ["Reach", "ShardCheckpointer", "place_of"]
 
 _MOST_STATE_BYTES = 256 * 1024  # a row holds 400 KB in all, and one that is too great would be refused for ever
 
@@ -20,6 +20,17 @@ _MOST_STATE_BYTES = 256 * 1024  # a row holds 400 KB in all, and one that is too
 def place_of(record: Record) -> Checkpoint:
     """The place in the shard at which ``record`` stands."""
     return Checkpoint(record.sequence_number, record.sub_sequence_number)
+
+
+class Reach(Protocol):
+    """How far a shard's checkpoint may go: not past what waits parked, nor past what other lanes have not done."""
+
+    @property
+    def lanes(self) -> int: ...
+
+    def claim(self, lane: int, place: Checkpoint) -> Checkpoint:
+        """User code of ``lane`` says that all it was given up to ``place`` is done: what may be stored now."""
+        ...
 
 
 class _Storing(Awaitable[None]):
@@ -62,13 +73,20 @@ class ShardCheckpointer:
 
     Without a record, ``checkpoint()`` means the last record of every batch that ``process_records`` has returned from,
     and of the one it is in now; a batch that raised and was given up (a hand-off) is not covered. In ``shard_ended`` it
-    means the shard's end. ``is_manual``: nothing but user code stores checkpoints, so that it may prepare some.
+    means the shard's end. ``is_manual``: nothing but user code stores checkpoints, so that it may prepare some. With
+    several lanes each has one: what it is told is a claim about the lane's own records, and what is stored is the
+    shard's place, once all lanes have claimed so much.
     """
 
-    def __init__(self, shard_id: str, writer: CheckpointWriter, *, is_manual: bool) -> None:
+    def __init__(
+        self, shard_id: str, writer: CheckpointWriter, *, is_manual: bool, reach: Reach, lane: int = 0
+    ) -> None:
         self._shard_id = shard_id
         self._writer = writer
         self._is_manual = is_manual
+        self._reach = reach
+        self._lane = lane
+        self._claimed = writer.stored
         self._loop = asyncio.get_running_loop()
         self._begun = self._given = writer.stored
         self._covered = writer.stored
@@ -79,10 +97,11 @@ class ShardCheckpointer:
         self.end_marked = False
         """True once ``shard_ended`` has checkpointed the shard's end."""
 
-    def begin_batch(self, last: Checkpoint) -> None:
-        """A batch that ends at ``last`` is given to user code."""
+    def begin_batch(self, last: Checkpoint | None) -> None:
+        """A batch that ends at ``last`` is given to user code; None: one without records."""
         self._in_hand = last
-        self._given = max(self._given, last)
+        if last is not None:
+            self._given = max(self._given, last)
 
     def end_batch(self, *, returned: bool) -> None:
         """``process_records`` returned, or the batch was given up."""
@@ -100,6 +119,11 @@ class ShardCheckpointer:
             raise CheckpointError(
                 f"Shard {self._shard_id}: prepare() needs manual checkpointing (--checkpointing manual): the next "
                 "automatic checkpoint would remove what is prepared."
+            )
+        if self._reach.lanes > 1:
+            raise CheckpointError(
+                f"Shard {self._shard_id}: prepare() needs one lane: the shard's place is that of all its lanes, and "
+                "none of them can know it."
             )
         if not isinstance(state, bytes | None) or len(state or b"") > _MOST_STATE_BYTES:
             raise CheckpointError(
@@ -179,12 +203,18 @@ class ShardCheckpointer:
             if not self._writer.is_closed:
                 self.end_marked = True
             return self._writer.store(self._writer.stored)
-        return self._writer.store(self._target(record))
+        return self._claim(self._target(record))
+
+    def _claim(self, target: Checkpoint) -> Future[None]:
+        if self._writer.is_closed:
+            return self._writer.store(target)
+        self._claimed = max(self._claimed, target)
+        return self._writer.store(self._reach.claim(self._lane, target))
 
     def _begin_commit(self, prepared: Checkpoint) -> Future[None]:
         if not prepared.is_end:
             self._require_not_back(prepared)
-            return self._writer.store(prepared)
+            return self._claim(prepared)
         if not self.is_ending:
             raise CheckpointError(
                 f"Shard {self._shard_id}: its end was prepared in shard_ended, and can be committed only there."
@@ -208,8 +238,9 @@ class ShardCheckpointer:
         return target
 
     def _require_not_back(self, target: Checkpoint) -> None:
-        if target < self._writer.wanted and not self._writer.is_closed:
+        floor = self._writer.wanted if self._reach.lanes == 1 else self._claimed
+        if target < floor and not self._writer.is_closed:
             raise CheckpointBackwards(
-                f"Shard {self._shard_id}: checkpoint {target} lies below {self._writer.wanted}, which is stored "
+                f"Shard {self._shard_id}: checkpoint {target} lies below {floor}, which is stored "
                 "already or about to be; checkpoints never go back."
             )

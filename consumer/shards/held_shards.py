@@ -64,6 +64,12 @@ class HeldShards:
         """By all tenures so far."""
         return self._processed + sum(consumer.records_processed for consumer in self)
 
+    @property
+    def sink_down_seconds(self) -> float | None:
+        """For how long what the records are written to has been down; None: it is not."""
+        opened_at = self._shared.policy.breaker.opened_at
+        return None if opened_at is None else self._shared.clock.monotonic() - opened_at
+
     def status(self) -> tuple[ShardStatus, ...]:
         """Of each shard, sorted by id."""
         return tuple(sorted((consumer.status() for consumer in self), key=lambda shard: shard.shard_id))

@@ -11,31 +11,35 @@ from consumer.shards.budget import ByteBudget, Grant
 __all__ = ["HeldPage", "ReadAhead"]
 
 _PAGES_HELD = 4  # one always, three more by budget: tiny pages cost more than their bytes
+_MOST_PAGES_HELD = 64  # with lanes: a slow record holds its page, and the lanes beside it want to go on
 _FIRST_GUESS_BYTES = 1024 * 1024  # the most a page of DynamoDB Streams holds
 
 
 @dataclass(slots=True)
 class HeldPage:
-    """Records that were read and are not processed yet; ``offset`` counts those that are."""
+    """Records that were read and are still needed; ``taken`` counts those given to delivery, ``offset`` those done."""
 
     records: Sequence[Record]
     millis_behind_latest: int | None
     grant: Grant | None = field(repr=False, default=None)
     offset: int = 0
+    taken: int = 0
 
-    def batch(self, most: int) -> Sequence[Record]:
-        """The next records to be processed; never empty."""
-        whole = self.offset == 0 and len(self.records) <= most
-        return self.records if whole else self.records[self.offset : self.offset + most]
+    def take(self, most: int) -> Sequence[Record]:
+        """The next records that were not taken yet, which are there."""
+        begin, end = self.taken, min(self.taken + most, len(self.records))
+        self.taken = end
+        return self.records if end - begin == len(self.records) else self.records[begin:end]
 
 
 class ReadAhead:
     """Each shard may always hold one page, the oldest; further ones are charged to the worker's ``ByteBudget``."""
 
-    __slots__ = ("_asked", "_budget", "_pages", "_size_guess")
+    __slots__ = ("_asked", "_budget", "_most_pages", "_pages", "_size_guess")
 
-    def __init__(self, budget: ByteBudget) -> None:
+    def __init__(self, budget: ByteBudget, *, lanes: int = 1) -> None:
         self._budget = budget
+        self._most_pages = max(_PAGES_HELD, min(2 * lanes, _MOST_PAGES_HELD))
         self._pages: tuple[HeldPage, ...] = ()  # a list of none is 56 bytes, and most shards are idle
         self._asked: Grant | None = None
         self._size_guess = _FIRST_GUESS_BYTES
@@ -45,12 +49,17 @@ class ReadAhead:
         """The oldest page not yet processed."""
         return self._pages[0] if self._pages else None
 
+    @property
+    def untaken(self) -> HeldPage | None:
+        """The oldest page with records that were not taken yet."""
+        return next((page for page in self._pages if page.taken < len(page.records)), None)
+
     def has_room(self, wake: Callable[[], None]) -> bool:
         """Whether one more page may be read; its bytes are reserved until it is kept, or ``withdraw`` is called.
 
         ``wake`` is called once the budget has room where it has none now.
         """
-        if not self._pages or len(self._pages) >= _PAGES_HELD:
+        if not self._pages or len(self._pages) >= self._most_pages:
             self.withdraw()
             return not self._pages
         if self._asked is None:
@@ -76,16 +85,19 @@ class ReadAhead:
         self._pages = (*self._pages, page)
 
     def done_with(self, count: int) -> None:
-        """So many records of the front page are processed.
+        """The oldest ``count`` records that were taken are processed, or hold on to their pages no longer.
 
-        Once all are, the next one is the page that every shard may hold, and is charged no longer.
+        Once all of a page are, the next one is the page that every shard may hold, and is charged no longer.
         """
-        page = self._pages[0]
-        page.offset += count
-        if page.offset >= len(page.records):
-            self._pages = self._pages[1:]
-            for each in (page, *self._pages[:1]):
-                _uncharge(each)
+        while count > 0:
+            page = self._pages[0]
+            of_page = min(count, len(page.records) - page.offset)
+            page.offset += of_page
+            count -= of_page
+            if page.offset >= len(page.records):
+                self._pages = self._pages[1:]
+                for each in (page, *self._pages[:1]):
+                    _uncharge(each)
 
     def close(self) -> None:
         """Nothing is read any more, and what is held is charged to nobody."""

@@ -7,6 +7,7 @@ import logging
 import math
 from typing import Final
 
+from consumer.delivery.ground import Taken
 from consumer.errors import DataTrimmed, IteratorExpired, ShardNotFound, StreamAccessDenied, StreamCredentials
 from consumer.hooks import PageRead, RecordsSkipped
 from consumer.shards.checkpointer import place_of
@@ -62,7 +63,7 @@ class ShardReader:
         self._shared = shared
         self._stream = stream
         self._scope = scope
-        self._ahead = ReadAhead(shared.budget)
+        self._ahead = ReadAhead(shared.budget, lanes=shared.config.lanes)
         self._place = ReadPlace(lease, aggregates=stream.view_type is None, now=shared.clock.wall())
         self._trouble: ReadTrouble | None = None
         self._iterator: str | None = None
@@ -82,8 +83,23 @@ class ShardReader:
         """The oldest page not yet processed."""
         return self._ahead.front
 
+    @property
+    def is_at_end(self) -> bool:
+        """Whether everything was read and taken that will ever come."""
+        return self.finished is not None and self._ahead.untaken is None
+
+    @property
+    def has_untaken(self) -> bool:
+        """Whether records wait to be taken."""
+        return self._ahead.untaken is not None
+
+    def take(self, most: int) -> Taken | None:
+        """See ``delivery.ground.Inflow``."""
+        page = self._ahead.untaken
+        return None if page is None else Taken(page.take(most), page.millis_behind_latest)
+
     def done_with(self, count: int) -> None:
-        """So many records of the front page are processed."""
+        """See ``delivery.ground.Inflow``."""
         self._ahead.done_with(count)
         self.look()
 

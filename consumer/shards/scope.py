@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol
 
 from consumer.clock import Clock
 from consumer.config import WorkerConfig
+from consumer.delivery.ground import Policy
 from consumer.delivery.threads import UserThreads
+from consumer.delivery.time_limit import Overdue
 from consumer.hooks import Fact
 from consumer.processor import ProcessorFactory
 from consumer.shards.budget import ByteBudget
@@ -28,10 +30,10 @@ __all__ = ["Owner", "Scope", "Shared"]
 class Shared:
     """One worker's own, shared by all its shards: each must be able to hold ten thousand of them.
 
-    ``openings`` is the wheel of shards that are to be opened, so that many of them at once, at a start, hold up no
-    reads. ``random`` is drawn from by all in the order of what happens, which one loop decides. Tasks run in
-    ``context``: a shard's next task may begin in the midst of another's user code, whose variables are none of its
-    business.
+    ``policy`` is what is done with records and with their failures. ``openings`` is the wheel of shards that are to be
+    opened, so that many of them at once, at a start, hold up no reads. ``random`` is drawn from by all in the order of
+    what happens, which one loop decides. Tasks run in ``context``: a shard's next task may begin in the midst of
+    another's user code, whose variables are none of its business.
     """
 
     source: RecordSource
@@ -42,12 +44,14 @@ class Shared:
     random: Random
     hooks: Callable[[Fact], None]
     threads: UserThreads
+    policy: Policy
     budget: ByteBudget
     wheel: PollWheel
     openings: PollWheel
     rounds: CheckpointRounds
     watch: StuckWatch
     context: Context
+    overdue: Overdue = field(default_factory=Overdue)
 
 
 class Owner(Protocol):

@@ -13,9 +13,9 @@ from consumer.shards.ends import EndOfShard
 from consumer.shards.lifecycle import Event, State, moved
 from consumer.shards.reader import ShardReader
 from consumer.shards.scope import Scope, Shared
+from consumer.shards.shard_delivery import ShardDelivery
 from consumer.shards.shard_end import ShardEnd
 from consumer.shards.standing import Standing
-from consumer.shards.user_code import UserCode
 from consumer.shards.watermark import CheckpointWriter
 from consumer.streams.source import StreamIdentity
 
@@ -78,7 +78,7 @@ class ShardConsumer:
         self._standing = Standing(tenure, scope)
         self._writer = CheckpointWriter(self._standing)
         self._reader = ShardReader(stream, tenure.lease, scope)
-        self._user = UserCode(stream, self._standing, self._writer)
+        self._user = ShardDelivery(stream, self._standing, self._reader, self._writer)
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._life: asyncio.Task[None] | None = None
         self._is_over = False
@@ -109,6 +109,8 @@ class ShardConsumer:
             last_record_at=self._user.last_record_at,
             oldest_failing_batch_seconds=None if failing is None else self._scope.shared.clock.monotonic() - failing,
             stuck_seconds=self._scope.progress.oldest_seconds(),
+            parked_keys=self._user.parked_keys,
+            is_overdue=self.shard_id in self._scope.shared.overdue.shards,
         )
 
     # Life: what happens is noted, and a task goes through with it
@@ -136,7 +138,7 @@ class ShardConsumer:
     def _has_work(self) -> bool:
         """Whether a shard that rests has anything to go through."""
         return self._standing.must_stop() or (
-            self.state is State.PROCESSING and (self._reader.front or self._reader.finished) is not None
+            self.state is State.PROCESSING and (self._user.has_work or self._reader.finished is not None)
         )
 
     def _live_on(self) -> None:
@@ -153,6 +155,8 @@ class ShardConsumer:
                 self.ended_by = event
                 self._scope.notify()
         finally:
+            if self._is_over:
+                await self._user.close()
             self._user.rest()
             self._life = None  # nothing between the last look and this: who notices more begins another
 
@@ -219,16 +223,14 @@ class ShardConsumer:
 
     async def _process(self) -> Event | None:
         while not self._standing.must_stop():
-            page = self._reader.front
-            if page is not None:
-                batch = page.batch(self._scope.shared.config.batch_size)
-                if await self._user.deliver(batch, page.millis_behind_latest):
-                    self._reader.done_with(len(batch))
+            if self._user.has_work:
+                await self._user.deliver()
             elif self._reader.finished is None:
                 return None
             else:
                 ended = isinstance(self._reader.finished, EndOfShard)
                 return Event.END_REACHED if ended else Event.GAP_FOUND
+        await self._user.close()
         return self._stopped()
 
     async def _leave_early(self) -> Event | None:
@@ -298,6 +300,9 @@ class ShardConsumer:
         return is_reading and not self._is_over and not self._standing.must_stop()
 
     def _stage(self) -> ShardStage:
-        if self.state is State.PROCESSING and not self._user.is_running and self._user.failing_since is None:
-            return "reading"
+        if self.state is State.PROCESSING and not self._user.is_running:
+            if self._user.parked_keys and isinstance(self._reader.finished, EndOfShard):
+                return "parked_at_end"
+            if self._user.failing_since is None:
+                return "reading"
         return _STAGES[self.state]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from consumer.clock import Clock
 
@@ -40,6 +41,12 @@ class Signal:
         except TimeoutError:
             return bool(condition())
         return True
+
+    async def change(self, within_seconds: float | None = None) -> None:
+        """Wait for the next change, at most ``within_seconds``."""
+        with suppress(TimeoutError):
+            async with self._clock.timeout(within_seconds):
+                await self._change()
 
     async def _change(self) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()

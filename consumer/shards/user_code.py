@@ -1,4 +1,4 @@
-"""One tenure's user code: its processor, made and told of everything in the order of KCL's contract."""
+"""One lane's user code in one tenure: its processor, made and told of everything in the order of KCL's contract."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from functools import partial
 from typing import Any
 
 from consumer.delivery.callbacks import Call, Callbacks
-from consumer.delivery.outcome import Returned
+from consumer.delivery.outcome import Outcome, Raised, Returned
+from consumer.delivery.time_limit import TimedCall, TimeLimit
 from consumer.errors import ConfigError
+from consumer.failures import BatchFailures
 from consumer.hooks import BatchProcessed
 from consumer.processor import RecordProcessor, ShardContext
 from consumer.record import Record, Records
-from consumer.shards.checkpointer import ShardCheckpointer, place_of
+from consumer.shards.checkpointer import Reach, ShardCheckpointer, place_of
 from consumer.shards.images import check_images
 from consumer.shards.standing import Part, Standing
 from consumer.shards.watermark import CheckpointWriter
@@ -25,7 +27,7 @@ _LAST_WORDS_TRIES = 3
 
 
 class UserCode(Part):
-    """The processor of one tenure, and what it has done. One call at a time; each is brought to an end or given up.
+    """The processor of one lane, and what it has done. One call at a time.
 
     Nothing is called where the lease is not trusted, but for ``lease_lost``. After ``shard_ended`` the processor is
     through: KCL's contract has no further call for it.
@@ -35,17 +37,23 @@ class UserCode(Part):
         "_callbacks",
         "_checkpointer",
         "_end_told",
+        "_lane",
         "_processor",
+        "_reach",
         "_stream",
         "_writer",
         "last_record_at",
         "records_processed",
     )
 
-    def __init__(self, stream: StreamIdentity, standing: Standing, writer: CheckpointWriter) -> None:
+    def __init__(
+        self, lane: int, stream: StreamIdentity, standing: Standing, writer: CheckpointWriter, reach: Reach
+    ) -> None:
         super().__init__(standing)
+        self._lane = lane
         self._stream = stream
         self._writer = writer
+        self._reach = reach
         self._callbacks: Callbacks | None = None
         self._checkpointer: ShardCheckpointer | None = None
         self._processor: RecordProcessor | None = None
@@ -65,7 +73,7 @@ class UserCode(Part):
 
     @property
     def failing_since(self) -> float | None:
-        """When the call in hand first failed (monotonic), None while none fails."""
+        """When the callback in hand, other than ``process_records``, first failed (monotonic)."""
         return None if self._callbacks is None else self._callbacks.failing_since
 
     def rest(self) -> None:
@@ -74,51 +82,60 @@ class UserCode(Part):
 
     async def initialize(self) -> bool:
         """Make the processor, where there is none yet, and initialize it; False where that was given up."""
-        with self._scope.progress.stage("processing"):
-            if self._processor is None:
-                made = await self._call("the constructor", self._scope.shared.factory)
-                if made is None:
-                    return False
-                self._processor = _checked(made.value)
-                check_images(self._processor.requires, self._stream)
-            return await self._call("initialize", partial(self._processor.initialize, self._context())) is not None
+        if self._processor is None:
+            made = await self._call("the constructor", self._scope.shared.factory)
+            if made is None:
+                return False
+            self._processor = _checked(made.value)
+            check_images(self._processor.requires, self._stream)
+        return await self._call("initialize", partial(self._processor.initialize, self._context())) is not None
 
-    async def deliver(self, batch: Sequence[Record], millis_behind_latest: int | None) -> bool:
-        """Give a batch to user code: whether it is done with."""
-        first, last = batch[0], place_of(batch[-1])
-        records: Records[Record] = Records(
-            batch,
+    async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Outcome[Any] | None:
+        """See ``delivery.ground.Code``."""
+        standing = self._standing
+        if not await standing.trusted(standing.must_stop):
+            return None
+        batch: Records[Record] = Records(
+            records,
             shard_id=self._scope.shard_id,
             view_type=self._stream.view_type,
             millis_behind_latest=millis_behind_latest,
         )
         checkpointer = self._checkpoints
-        checkpointer.begin_batch(last)
-        weight = weigh(batch)
+        checkpointer.begin_batch(place_of(records[-1]) if records else None)
+        call = Call(
+            name="process_records",
+            function=partial(self._user.process_records, batch, checkpointer),
+            give_up=standing.must_stop,
+            check=checkpointer.settle,
+            still_may=self._is_trusted,
+            limit=self._limit(records),
+        )
+        outcome = await self._calls.attempt(call)
+        failed = isinstance(outcome, Raised) and not isinstance(outcome.error, BatchFailures)
+        checkpointer.end_batch(returned=outcome is not None and not failed)
+        return outcome
+
+    def _limit(self, records: Sequence[Record]) -> TimedCall | None:
+        shared = self._scope.shared
+        seconds = shared.config.batch_timeout_seconds
+        if seconds is None:
+            return None
+        limit = TimeLimit(
+            self._scope.shard_id, seconds, clock=shared.clock, hooks=shared.hooks, overdue=shared.overdue
+        )
+        return limit.call(partial(_about, records))
+
+    def returned(self, records: Sequence[Record], seconds: float) -> None:
+        """See ``delivery.ground.Code``."""
+        weight = weigh(records)
         self._tenure.delivered(weight.carried_bytes)
-        clock = self._scope.shared.clock
-        started = clock.monotonic()
-        self._scope.progress.begin("processing")
-        try:
-            done = await self._call(
-                "process_records",
-                partial(self._user.process_records, records, checkpointer),
-                about=lambda: f"records {place_of(first)} to {last}",
-                check=checkpointer.settle,
-            )
-        finally:
-            self._scope.progress.end("processing")
-        checkpointer.end_batch(returned=done is not None)
-        if done is None:
-            return False
-        if not self._is_manual:
-            self._writer.advance(last)
-        self.records_processed += len(batch)
-        self.last_record_at = batch[-1].timestamp
-        seconds = clock.monotonic() - started
-        sizes = (len(batch), weight.size_bytes, seconds, first.sequence_number, last.sequence_number)
-        self._scope.shared.hooks(BatchProcessed(self._scope.shard_id, *sizes))
-        return True
+        self.records_processed += len(records)
+        self.last_record_at = records[-1].timestamp
+        first, last = records[0].sequence_number, records[-1].sequence_number
+        self._scope.shared.hooks(
+            BatchProcessed(self._scope.shard_id, len(records), weight.size_bytes, seconds, first, last)
+        )
 
     async def end(self) -> bool:
         """Tell of the shard's end, once; False where that was given up."""
@@ -126,12 +143,11 @@ class UserCode(Part):
             return True
         checkpointer = self._checkpoints
         checkpointer.is_ending = True
-        with self._scope.progress.stage("processing"):
-            done = await self._call(
-                "shard_ended",
-                partial(self._user.shard_ended, checkpointer),
-                check=checkpointer.settle_end if self._is_manual else checkpointer.settle,
-            )
+        done = await self._call(
+            "shard_ended",
+            partial(self._user.shard_ended, checkpointer),
+            check=checkpointer.settle_end if self._is_manual else checkpointer.settle,
+        )
         checkpointer.is_ending = False
         self._end_told = done is not None
         return self._end_told
@@ -154,21 +170,17 @@ class UserCode(Part):
         name: str,
         function: Callable[[], Any],
         *,
-        about: Callable[[], str] | None = None,
         check: Callable[[], Awaitable[None]] | None = None,
         give_up: Callable[[], bool] | None = None,
         trusted: bool = True,
         tries: int | None = None,
     ) -> Returned[Any] | None:
         give_up = give_up or self._standing.must_stop
-        if self._callbacks is None:
-            self._callbacks = self._made_callbacks()
-        return await self._callbacks.run(
+        return await self._calls.run(
             Call(
                 name=name,
                 function=function,
                 give_up=give_up,
-                about=about,
                 check=check,
                 may_begin=partial(self._standing.trusted, give_up) if trusted else None,
                 still_may=self._is_trusted if trusted else None,
@@ -176,17 +188,20 @@ class UserCode(Part):
             )
         )
 
-    def _made_callbacks(self) -> Callbacks:
-        shared = self._scope.shared
-        return Callbacks(
-            self._scope.shard_id,
-            shared.threads,
-            clock=shared.clock,
-            random=shared.random,
-            hooks=shared.hooks,
-            retry_limit_seconds=shared.config.retry_limit_seconds,
-            until=self._scope.until,
-        )
+    @property
+    def _calls(self) -> Callbacks:
+        if self._callbacks is None:
+            shared = self._scope.shared
+            self._callbacks = Callbacks(
+                self._scope.shard_id,
+                shared.threads,
+                clock=shared.clock,
+                random=shared.random,
+                hooks=shared.hooks,
+                retry_limit_seconds=shared.config.retry_limit_seconds,
+                until=self._scope.until,
+            )
+        return self._callbacks
 
     def _is_trusted(self) -> bool:
         return self._tenure.is_trusted
@@ -200,7 +215,9 @@ class UserCode(Part):
     def _checkpoints(self) -> ShardCheckpointer:
         """Made when first needed, and kept: user code may keep it, too."""
         if self._checkpointer is None:
-            self._checkpointer = ShardCheckpointer(self._scope.shard_id, self._writer, is_manual=self._is_manual)
+            self._checkpointer = ShardCheckpointer(
+                self._scope.shard_id, self._writer, is_manual=self._is_manual, lane=self._lane, reach=self._reach
+            )
         return self._checkpointer
 
     def _context(self) -> ShardContext:
@@ -212,6 +229,8 @@ class UserCode(Part):
             fencing_token=self._tenure.fencing_token,
             worker_id=self._scope.shared.worker_id,
             pending_checkpoint=lease.pending_checkpoint,
+            lane=self._lane,
+            lanes=self._scope.shared.config.lanes,
         )
 
 
@@ -222,6 +241,10 @@ def _checked(made: object) -> RecordProcessor:
             "derive its class from consumer.RecordProcessor."
         )
     return made
+
+
+def _about(records: Sequence[Record]) -> str:
+    return f"records {place_of(records[0])} to {place_of(records[-1])}" if records else "no records"
 
 
 def _never() -> bool:

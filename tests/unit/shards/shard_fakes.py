@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from consumer.config import InitialPosition, WorkerConfig
+from consumer.delivery.policy import made_policy
 from consumer.delivery.threads import InlineThreads
 from consumer.errors import IteratorExpired, LeaseLost, LeaseStoreError
 from consumer.failures import Failure
@@ -243,6 +244,7 @@ class Stage:
         budget: ByteBudget | None = None,
         threads: Any = None,
         wheel: PollWheel | None = None,
+        dead_letters: Any = None,
         **settings: Any,
     ) -> None:
         self.tenure = tenure
@@ -252,15 +254,27 @@ class Stage:
         self.clock = VirtualClock()
         settled = config(**settings)
         self.wheel = wheel or PollWheel(self.clock, READS_AT_ONCE)
+        random = stdlib_random.Random(1)
+        self.policy = made_policy(
+            settled,
+            processor,
+            stream,
+            worker_id="me",
+            clock=self.clock,
+            random=random,
+            hooks=self.facts.append,
+            dead_letters=dead_letters,
+        )
         self.shared = Shared(
             source=source,
             factory=processor,
             config=settled,
             worker_id="me",
             clock=self.clock,
-            random=stdlib_random.Random(1),
+            random=random,
             hooks=self.facts.append,
             threads=threads or InlineThreads(),
+            policy=self.policy,
             budget=budget or ByteBudget(64 * 1024 * 1024),
             wheel=self.wheel,
             openings=PollWheel(self.clock, OPENINGS_AT_ONCE),

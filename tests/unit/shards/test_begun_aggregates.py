@@ -33,7 +33,7 @@ def in_the_middle() -> FakeTenure:
 def test_the_record_that_carries_the_aggregate_comes_again_whole_and_the_row_is_not_set_back():
     async def act(stage, task):
         await at(5)
-        assert stage.consumer._user._processor.seen == [5, 6]
+        assert stage.consumer._user._codes[0]._processor.seen == [5, 6]
         assert stage.source.opened[0].kind == "AT_SEQUENCE_NUMBER"
 
     stage = virtual_stage([records(4, 5, 6)], Recorder, act, tenure=in_the_middle, stream=KINESIS, batch_size=1)

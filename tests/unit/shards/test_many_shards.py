@@ -8,6 +8,7 @@ import random
 
 import pytest
 
+from consumer.delivery.policy import made_policy
 from consumer.delivery.threads import InlineThreads
 from consumer.errors import IteratorExpired, LeaseLost, LeaseStoreError, StreamThrottled, StreamUnavailable
 from consumer.processor import RecordProcessor
@@ -90,6 +91,16 @@ class World:
             random=draw,
             hooks=self.facts.append,
             threads=InlineThreads(),
+            policy=made_policy(
+                settings,
+                None,
+                DYNAMODB,
+                worker_id="me",
+                clock=clock,
+                random=draw,
+                hooks=self.facts.append,
+                dead_letters=None,
+            ),
             budget=ByteBudget(draw.choice([0, 60, 500, 10_000])),
             wheel=PollWheel(clock, self.places, patience_seconds=5.0),
             openings=PollWheel(clock, 1, patience_seconds=5.0),

@@ -1,0 +1,126 @@
+"""How often and for how long a failing unit of records is tried: values, and pure decisions over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from types import MappingProxyType
+from typing import Final
+
+from consumer.failures import Failure
+from consumer.retry import Backoff
+
+__all__ = ["Attempts", "Retry", "RetryRules"]
+
+DEFAULT_ATTEMPTS: Final = 5
+_FIRST_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retry:
+    """How failures of one kind are tried again; what is None is as the configuration has it.
+
+    ``max_attempts``: tries in all, the first one included (AWS: MaximumRetryAttempts + 1). ``first_seconds`` and
+    ``limit_seconds``: the ceilings of the first pause and of the longest; each pause lies anywhere below its ceiling.
+    Raises ValueError for what is out of range.
+    """
+
+    max_attempts: int | None = None
+    first_seconds: float = _FIRST_SECONDS
+    limit_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_attempts is not None and not 1 <= self.max_attempts <= 10_000:
+            raise ValueError(f"max_attempts={self.max_attempts}: it lies between 1 and 10,000, or is None.")
+        if not 0 < self.first_seconds <= 3600:
+            raise ValueError(f"first_seconds={self.first_seconds}: it lies between 0 and 3,600 s.")
+        if self.limit_seconds is not None and not self.first_seconds <= self.limit_seconds <= 86_400:
+            raise ValueError(
+                f"limit_seconds={self.limit_seconds}: it lies between first_seconds and 86,400 s, or is None."
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryRules:
+    """What a worker knows of retries. ``gives_up``: there is a store for dead letters, or dropping is said by name."""
+
+    gives_up: bool
+    max_attempts: int | None
+    limit_seconds: float
+    max_age_seconds: float | None = None
+    by_class: Mapping[type[BaseException], Retry] = field(default_factory=lambda: MappingProxyType({}))
+
+    def rule_for(self, error: BaseException | None) -> Retry:
+        """The rule of the nearest class in the order in which Python looks for methods; else the configuration's."""
+        for kind in () if error is None else type(error).__mro__:
+            if kind in self.by_class:
+                return self.by_class[kind]
+        return _PLAIN
+
+    def most_attempts(self, rule: Retry) -> float:
+        """Tries in all, infinite where nothing may be given up."""
+        if not self.gives_up:
+            return math.inf
+        return rule.max_attempts or self.max_attempts or DEFAULT_ATTEMPTS
+
+    def is_too_old(self, timestamp: float | None, now_wall: float) -> bool:
+        """Whether a record of ``timestamp`` (epoch seconds) is past its age; a record without one has none."""
+        return (
+            self.max_age_seconds is not None and timestamp is not None and now_wall - timestamp > self.max_age_seconds
+        )
+
+
+_PLAIN: Final = Retry()
+
+
+class Attempts:
+    """The failures of one unit of records so far, and when it may be tried again (monotonic seconds)."""
+
+    __slots__ = ("_backoff", "_rule", "count", "due_at", "failure", "first_failed_at", "last_failed_at", "made")
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Failures that are the unit's own: those while the sink is down are none."""
+        self.made = 0
+        """Tries that failed, whoever's fault it was."""
+        self.first_failed_at: float | None = None
+        self.last_failed_at = -math.inf
+        self.due_at = -math.inf
+        self.failure = Failure("")
+        self._rule = _PLAIN
+        self._backoff: Backoff | None = None
+
+    def failed(
+        self, failure: Failure, error: BaseException | None, rules: RetryRules, random: Random, now: float
+    ) -> None:
+        """One more failure, counted; the next try follows after a pause."""
+        rule = rules.rule_for(error)
+        if self._backoff is None or rule is not self._rule:
+            limit = rule.limit_seconds or max(rules.limit_seconds, rule.first_seconds)
+            self._backoff = Backoff(random, min(rule.first_seconds, limit), limit)
+            self._rule = rule
+        self.count += 1
+        self._note(failure, now, self._backoff.next_seconds())
+
+    def busy(self, failure: Failure, seconds: float, now: float) -> None:
+        """User code asks for a pause: nothing is counted."""
+        self._note(failure, now, seconds)
+
+    def is_used_up(self, rules: RetryRules) -> bool:
+        """Whether the unit has had all its tries."""
+        return self.count >= rules.most_attempts(self._rule)
+
+    def inherit(self, other: Attempts) -> None:
+        """This unit is a part of the other's: it has failed as often."""
+        self.count, self.made = other.count, other.made
+        self.first_failed_at, self.last_failed_at = other.first_failed_at, other.last_failed_at
+        self.failure, self._rule, self._backoff = other.failure, other._rule, other._backoff
+
+    def _note(self, failure: Failure, now: float, pause_seconds: float) -> None:
+        self.made += 1
+        self.failure = failure
+        self.first_failed_at = now if self.first_failed_at is None else self.first_failed_at
+        self.last_failed_at = now
+        self.due_at = now + pause_seconds

@@ -1,0 +1,90 @@
+"""What is known of one shard's records: which are done, which still need their pages, which wait parked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from consumer.delivery.attempts import Attempts
+from consumer.delivery.batching import Run
+from consumer.delivery.ground import Ground, Inflow, Policy, Taken
+from consumer.delivery.ledger import Ledger, Prefix
+from consumer.delivery.parking import ParkedKey, ParkingLot
+from consumer.hooks import KeyParked, KeyResumed
+from consumer.record import Record
+from lease_store.checkpoint import Checkpoint
+
+__all__ = ["Books"]
+
+_STAGE: Final = "parked"
+
+
+class Books:
+    """One tenure's accounts, for all lanes of its shard; everything that becomes done is entered here."""
+
+    def __init__(self, policy: Policy, ground: Ground, inflow: Inflow, place: Checkpoint) -> None:
+        self._policy = policy
+        self._ground = ground
+        self._inflow = inflow
+        self._let_go = Prefix()
+        overlapping = policy.lanes > 1 or policy.batch.window_seconds > 0 or policy.batch.most_bytes is not None
+        self.ledger = Ledger(place, overlapping=overlapping)
+        self.lot = ParkingLot(policy.parking)
+
+    def admit(self, taken: Taken, now: float) -> Run:
+        """Number what was just taken; the oldest of it follows all that was taken before."""
+        return Run(taken.records, self.ledger.admit(taken.records), taken.millis_behind_latest, now)
+
+    @property
+    def is_all_read(self) -> bool:
+        """Whether nothing more will come."""
+        return self._inflow.is_at_end
+
+    def has_room(self) -> bool:
+        """Whether records that are not parked may go on."""
+        return self.lot.has_room(self.ledger.ahead, self._policy.clock.monotonic())
+
+    def done(self, indexes: Sequence[int]) -> None:
+        """Records came to their end, whichever it was."""
+        if not indexes:
+            return
+        self.let_go(indexes)
+        if self.ledger.done(indexes):
+            self._ground.advance(self.ledger.place)
+
+    def let_go(self, indexes: Sequence[int]) -> None:
+        """Records need their pages no longer: they are done, or own what they hold."""
+        count = self._let_go.add(indexes)
+        if count:
+            self._inflow.done_with(count)
+
+    def take_apart(self, run: Run) -> None:
+        """``run`` is not going to be done as one."""
+        self.ledger.remember(run.records)
+
+    def park(self, key: str, items: Iterable[tuple[int, Record]], attempts: Attempts) -> ParkedKey:
+        """A key's record failed: it waits, with all of the key that came after it."""
+        if not self.lot:
+            self._ground.begin_stage(_STAGE)
+        parked = self.lot.park(key, attempts, self._policy.clock.monotonic())
+        for index, record in items:
+            self.follow(parked, index, record)
+        self._policy.hooks(KeyParked(self._ground.shard_id, len(self.lot)))
+        return parked
+
+    def follow(self, parked: ParkedKey, index: int, record: Record) -> None:
+        """One more record of a parked key, which outlives its batch and must not keep its page."""
+        record.detach()
+        record.clear_failure()
+        self.lot.add(parked, index, record)
+        self.let_go((index,))
+
+    def resume(self, parked: ParkedKey) -> Run | None:
+        """A parked key's first record came to its end: what follows it, to be delivered before all else of the key."""
+        self.lot.leave(parked)
+        seconds = self._policy.clock.monotonic() - parked.since
+        self._policy.hooks(KeyResumed(self._ground.shard_id, len(self.lot), seconds))
+        if not self.lot:
+            self._ground.end_stage(_STAGE)
+        self._ground.notify()
+        return parked.rest()

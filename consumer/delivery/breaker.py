@@ -1,0 +1,163 @@
+"""Tells a sink that is down from records that are bad: one breaker for all shards of a worker."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from consumer.clock import Clock
+from consumer.delivery.attempts import Attempts
+from consumer.hooks import Fact, SinkDown, SinkUp
+from consumer.retry import Backoff
+
+__all__ = ["Breaker", "Unit"]
+
+_log = logging.getLogger("leasehold.delivery")
+_FIRST_PAUSE_SECONDS: Final = 0.5
+_LONGEST_PAUSE_SECONDS: Final = 30.0
+
+Unit = tuple[str, str, int]
+"""What is tried at once, by its first record: shard id, sequence number, sub-sequence number."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """A unit that failed, and nothing has succeeded since; ``at`` is monotonic."""
+
+    attempts: tuple[Attempts, ...]
+    at: float
+
+
+class Breaker:
+    """Opens when ``units`` different units of records fail in a row, with no success of a later call between them.
+
+    Open, it lets one probe through at a time, each by the unit that waits longest, so that one that is bad itself can't
+    keep it open; the first success closes it. Failures that opened it, and those of probes, are nobody's own: the
+    units' attempts start anew. With ``units`` 0 it never opens, and every failure is the unit's own.
+
+    A failure is the unit's own once a call that began after it has succeeded: until then it is in the streak.
+    """
+
+    def __init__(self, units: int, clock: Clock, random: Random, hooks: Callable[[Fact], None]) -> None:
+        self._units = units
+        self._clock = clock
+        self._hooks = hooks
+        self._backoff = Backoff(random, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+        self._streak: dict[Unit, _Failed] = {}
+        self._unproven: dict[Unit, float] = {}
+        self._waiting: dict[Unit, Callable[[], None]] = {}
+        self._probing: Unit | None = None
+        self._probe_at = -math.inf
+        self._failed_at = -math.inf
+        self.opened_at: float | None = None
+        """When it opened (monotonic), None while it is closed."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the sink counts as down."""
+        return self.opened_at is not None
+
+    def is_own(self, unit: Unit) -> bool:
+        """Whether what failed was the unit itself: nothing else is known to be down, and something has succeeded."""
+        return not self.is_open and unit not in self._unproven
+
+    def seconds_to_turn(self, unit: Unit, wake: Callable[[], None]) -> float | None:
+        """0: ``unit`` may be tried now. Else how long to wait before asking again; None: until ``wake`` is called."""
+        if not self.is_open:
+            return 0.0
+        self._waiting.setdefault(unit, wake)
+        if self._probing == unit:
+            return 0.0
+        if self._probing is not None or next(iter(self._waiting)) != unit:
+            return None
+        wait = self._probe_at - self._clock.monotonic()
+        if wait > 0:
+            return wait
+        self._probing = unit
+        return 0.0
+
+    def failed(self, units: Sequence[Unit], attempts: Sequence[Attempts], kind: str) -> bool:
+        """One try failed with a ``kind`` of error, counted in ``attempts``: whether the sink is down.
+
+        ``units``: the first is the one that was tried, others are parts of it that go their own way from now on.
+        """
+        if self._units == 0:
+            return False
+        now = self._clock.monotonic()
+        self._failed_at = now
+        if self.is_open:
+            _start_anew(attempts)
+            self.pass_turn(units[0])
+            return True
+        self._streak[units[0]] = _Failed(tuple(attempts), now)
+        self._unproven.update(dict.fromkeys(units, now))
+        if len(self._streak) >= self._units:
+            self._open(now, kind)
+        return self.is_open
+
+    def succeeded(self, began_at: float) -> None:
+        """A try that began at ``began_at`` (monotonic) has brought some of its records to their end."""
+        if self.is_open:
+            if began_at >= self._failed_at:
+                self._close()
+        elif self._unproven:
+            self._streak = {unit: failed for unit, failed in self._streak.items() if failed.at > began_at}
+            self._unproven = {unit: at for unit, at in self._unproven.items() if at > began_at}
+
+    def pass_turn(self, unit: Unit) -> None:
+        """A probe failed, or said nothing about the sink: the next one waits a while, and is another unit's."""
+        if self._probing == unit:
+            self._probing = None
+            self._probe_at = self._clock.monotonic() + self._backoff.next_seconds()
+            if unit in self._waiting:
+                self._waiting[unit] = self._waiting.pop(unit)
+            self._wake()
+
+    def forget(self, unit: Unit) -> None:
+        """Nobody tries ``unit`` any more here; where it was its turn, it is the next one's."""
+        self._streak.pop(unit, None)
+        self._unproven.pop(unit, None)
+        waited = self._waiting.pop(unit, None) is not None
+        if self._probing == unit:
+            self._probing = None
+        if waited:
+            self._wake()
+
+    def _open(self, now: float, kind: str) -> None:
+        count = len(self._streak)
+        for failed in self._streak.values():
+            _start_anew(failed.attempts)
+        self._streak, self._unproven = {}, {}
+        self.opened_at = now
+        self._probe_at = now + self._backoff.next_seconds()
+        _log.error(
+            "%d batches of different keys or shards failed in a row, the last with %s: what they write to counts as "
+            "down. All shards of this worker pause and keep their leases; one batch at a time is tried until one "
+            "succeeds. Nothing is skipped, no attempt is counted, nothing becomes a dead letter meanwhile.",
+            count,
+            kind,
+        )
+        self._hooks(SinkDown("", kind, count))
+
+    def _close(self) -> None:
+        assert self.opened_at is not None
+        seconds = self._clock.monotonic() - self.opened_at
+        self.opened_at = self._probing = None
+        self._backoff.reset()
+        _log.warning("A batch succeeded after %.1f s: all shards of this worker go on.", seconds)
+        self._hooks(SinkUp("", seconds))
+        self._wake()
+        self._waiting.clear()
+
+    def _wake(self) -> None:
+        for wake in tuple(self._waiting.values()):
+            wake()
+
+
+def _start_anew(attempts: Sequence[Attempts]) -> None:
+    for each in attempts:
+        each.count = 0

@@ -1,0 +1,215 @@
+"""From records that were read to records that are done: filter, batching, lanes, retry, bisect, dead letter.
+
+The order stands here: ``_feed`` filters and shares out; a ``Lane`` cuts batches, tries them, takes them apart, parks
+what fails by itself; ``GivingUp`` writes dead letters. ``Books`` holds what is done, and moves the watermark.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from consumer.dead_letters.letter import Reason
+from consumer.delivery.batching import Run
+from consumer.delivery.books import Books
+from consumer.delivery.giving_up import GivingUp, Leaving
+from consumer.delivery.ground import Code, Ground, Inflow, Policy
+from consumer.delivery.lane import Lane
+from consumer.delivery.lanes import lane_of
+from consumer.delivery.screen import Sifted
+from consumer.hooks import RecordsFiltered
+from lease_store.checkpoint import Checkpoint
+
+__all__ = ["Delivery"]
+
+_MOST_LEAVING = 1000
+
+
+class Delivery:
+    """One shard's delivery, for as long as it has something to do; ``codes`` are its processors, one a lane.
+
+    ``run`` returns when nothing is left to do, or, once what runs has ended, when a stop is asked for; run again, it
+    goes on where it was. It is to be closed in the end.
+    """
+
+    def __init__(
+        self, policy: Policy, ground: Ground, inflow: Inflow, codes: Sequence[Code], place: Checkpoint
+    ) -> None:
+        self._policy = policy
+        self._ground = ground
+        self._inflow = inflow
+        self._books = Books(policy, ground, inflow, place)
+        self._giving_up = GivingUp(policy, ground, self._gone)
+        self._lanes = [
+            Lane(
+                number,
+                code=code,
+                policy=policy,
+                ground=ground,
+                books=self._books,
+                giving_up=self._giving_up,
+                feed=self._feed,
+            )
+            for number, code in enumerate(codes)
+        ]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing that was taken is left."""
+        return not self._giving_up.pending and not any(lane.has_work for lane in self._lanes)
+
+    @property
+    def parked_keys(self) -> int:
+        """Keys that wait because a record of theirs failed."""
+        return len(self._books.lot)
+
+    @property
+    def failing_since(self) -> float | None:
+        """When what fails first failed (monotonic), None where nothing does."""
+        since = [lane.failing_since for lane in self._lanes if lane.failing_since is not None]
+        if self._books.lot:
+            since.append(self._books.lot.oldest_since())
+        return min(since, default=None)
+
+    def claim(self, number: int, place: Checkpoint) -> Checkpoint:
+        """User code of lane ``number`` says that all it was given up to ``place`` is done: what may be stored now."""
+        lane, ledger = self._lanes[number], self._books.ledger
+        if len(self._lanes) == 1:
+            limit = ledger.limit(lane.claimable)
+            return place if limit is None else min(place, limit)
+        indexes = ledger.up_to(place, lane.claimable)
+        lane.claimed(indexes)
+        self._books.done(indexes)
+        return ledger.place
+
+    async def run(self) -> None:
+        """Deliver what is there."""
+        if len(self._lanes) == 1:
+            await self._run_one(self._lanes[0])
+        else:
+            await self._run_all()
+
+    async def close(self) -> None:
+        """Nothing is tried or given up any more; what was not done comes again to the next owner."""
+        for lane in self._lanes:
+            lane.close()
+        await self._giving_up.close()
+
+    async def _run_one(self, lane: Lane) -> None:
+        while not self._ground.must_stop():
+            await lane.run()
+            if not self._giving_up.pending:
+                return
+            await self._ground.until(lambda: self._ground.must_stop() or not self._giving_up.pending or lane.has_work)
+
+    async def _run_all(self) -> None:
+        """A task for each lane that has work, for as long as it has."""
+        tasks: dict[Lane, asyncio.Task[None]] = {}
+        try:
+            while not self._ground.must_stop():
+                self._feed()
+                for lane in self._lanes:
+                    if lane.has_work and lane not in tasks:
+                        task = asyncio.get_running_loop().create_task(lane.run(), name=f"{self._ground.shard_id} lane")
+                        task.add_done_callback(lambda _: self._ground.notify())
+                        tasks[lane] = task
+                if not tasks and not self._giving_up.pending:
+                    return
+                await self._ground.until(lambda: self._is_changed(tasks))
+                for lane, task in tuple(tasks.items()):
+                    if task.done():
+                        task.result()
+                        del tasks[lane]
+            if tasks:
+                await asyncio.wait(tasks.values())
+        finally:
+            for task in tasks.values():
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks.values())
+
+    def _is_changed(self, tasks: dict[Lane, asyncio.Task[None]]) -> bool:
+        if self._ground.must_stop():
+            return True
+        self._feed()
+        ended = any(task.done() for task in tasks.values())
+        begun = any(lane.has_work and lane not in tasks for lane in self._lanes)
+        return ended or begun or not (tasks or self._giving_up.pending)
+
+    # -- filter, and share out
+
+    def _feed(self) -> None:
+        """Take what was read, as far as there is room for it."""
+        while self._wants_more():
+            taken = self._inflow.take(self._most_to_take())
+            if taken is None:
+                return
+            self._share_out(self._kept(self._books.admit(taken, self._policy.clock.monotonic())))
+
+    def _wants_more(self) -> bool:
+        if not self._books.has_room() or self._giving_up.pending >= _MOST_LEAVING:
+            return False
+        if len(self._lanes) == 1:
+            return self._lanes[0].wants_more
+        return self._books.ledger.ahead < self._policy.parking.ahead_records
+
+    def _most_to_take(self) -> int:
+        if len(self._lanes) == 1:
+            return self._policy.batch.most_records
+        return self._policy.parking.ahead_records - self._books.ledger.ahead
+
+    def _kept(self, run: Run) -> Run:
+        """What of ``run`` is to be delivered; the rest is done now, or on its way to the dead letters."""
+        screen = self._policy.screen
+        sifted = Sifted(range(len(run))) if screen is None else screen.sift(run.records)
+        old = self._too_old(run, sifted.kept)
+        if len(sifted.kept) == len(run) and not old:
+            return run
+        self._books.take_apart(run)
+        self._giving_up.add(
+            [
+                Leaving(run.indexes[at], run.records[at], Reason.UNDECODABLE, failure=failure)
+                for at, failure in sorted(sifted.unjudged.items())
+            ]
+            + [Leaving(run.indexes[at], run.records[at], Reason.RECORD_AGE_EXCEEDED) for at in old]
+        )
+        elsewhere = {*sifted.kept, *sifted.unjudged}
+        filtered = [index for at, index in enumerate(run.indexes) if at not in elsewhere]
+        if filtered:
+            self._policy.hooks(RecordsFiltered(self._ground.shard_id, len(filtered)))
+            self._books.done(filtered)
+        return run.only(sorted(set(sifted.kept) - set(old)))
+
+    def _too_old(self, run: Run, kept: Sequence[int]) -> list[int]:
+        rules = self._policy.retry
+        if rules.max_age_seconds is None or not rules.gives_up:
+            return []
+        now = self._policy.clock.wall()
+        return [at for at in kept if rules.is_too_old(run.records[at].timestamp, now)]
+
+    def _share_out(self, run: Run) -> None:
+        if not run.records:
+            return
+        if self._policy.batch.window_seconds > 0:  # it waits for others, which may come from many pages
+            for record in run.records:
+                record.detach()
+            self._books.let_go(run.indexes)
+        if len(self._lanes) == 1:
+            self._lanes[0].queue.append(run)
+            return
+        shares: dict[int, list[int]] = {}
+        for at, record in enumerate(run.records):
+            shares.setdefault(lane_of(self._policy.key_of(record), len(self._lanes)), []).append(at)
+        for number, positions in shares.items():
+            self._lanes[number].queue.append(run.only(positions))
+
+    def _gone(self, leaving: Sequence[Leaving]) -> None:
+        """Records have left: they are done, and keys that were parked for them go on."""
+        self._books.done(sorted(each.index for each in leaving))
+        for each in leaving:
+            parked = self._books.lot.keys.get(self._policy.key_of(each.record))
+            if parked is not None and parked.is_leaving and parked.items[0][0] == each.index:
+                self._lane_of(parked.key).resume(parked)
+
+    def _lane_of(self, key: str) -> Lane:
+        return self._lanes[lane_of(key, len(self._lanes))]

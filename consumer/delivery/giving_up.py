@@ -1,0 +1,161 @@
+"""Records that are given up: whole into the store for dead letters, acknowledged, and only then done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, islice
+from typing import Final
+
+from consumer.dead_letters.letter import DeadLetter, GivenUp, Reason
+from consumer.delivery.attempts import Attempts
+from consumer.delivery.ground import Ground, Policy
+from consumer.errors import DeadLetterError
+from consumer.failures import Failure
+from consumer.hooks import DeadLettersRefused, RecordsGivenUp
+from consumer.record import Record
+from consumer.retry import Trouble
+
+__all__ = ["GivingUp", "Leaving"]
+
+_log = logging.getLogger("leasehold.delivery")
+_LETTERS_AT_ONCE: Final = 100
+_RETRY_FIRST_SECONDS: Final = 0.2
+_RETRY_LIMIT_SECONDS: Final = 30.0
+_STAGE: Final = "writing_dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaving:
+    """A record to be given up, and what its attempts came to; ``failure`` is why, where it was never tried."""
+
+    index: int
+    record: Record
+    reason: Reason
+    attempts: Attempts | None = None
+    failure: Failure | None = None
+
+
+class GivingUp:
+    """One shard's way out for records; ``gone`` is called with those that have left, in the order of ``add``.
+
+    Nothing leaves before the store has acknowledged it. A store that refuses is asked again for as long as the tenure
+    lasts: the shard's checkpoint waits.
+    """
+
+    def __init__(self, policy: Policy, ground: Ground, gone: Callable[[Sequence[Leaving]], None]) -> None:
+        self._policy = policy
+        self._ground = ground
+        self._gone = gone
+        self._queue: deque[Leaving] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def pending(self) -> int:
+        """Records that have not left yet."""
+        return len(self._queue)
+
+    def add(self, leaving: Sequence[Leaving]) -> None:
+        """Give these up, after what was added before."""
+        self._queue.extend(leaving)
+        if self._task is None and self._queue:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name=f"{self._ground.shard_id} letters")
+
+    async def close(self) -> None:
+        """Nothing leaves any more: what was not acknowledged is not done, and comes again to the next owner."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+            if not self._task.cancelled():
+                self._task.result()
+
+    async def _run(self) -> None:
+        try:
+            while self._queue and not self._ground.must_stop():
+                leaving = tuple(islice(self._queue, _LETTERS_AT_ONCE))
+                if not await self._write(leaving):
+                    return
+                for _ in leaving:
+                    self._queue.popleft()
+                self._tell(leaving)
+                self._gone(leaving)
+        finally:
+            self._task = None
+            self._ground.notify()
+
+    async def _write(self, leaving: Sequence[Leaving]) -> bool:
+        """Whether they are stored; False where a stop comes first."""
+        store, policy = self._policy.dead_letters, self._policy
+        if store is None:
+            return True
+        letters = [self._letter(each) for each in leaving]
+        trouble: Trouble | None = None
+        self._ground.begin_stage(_STAGE)
+        try:
+            while not self._ground.must_stop():
+                try:
+                    await store.put(letters)
+                    return True
+                except DeadLetterError as error:
+                    trouble = trouble or Trouble(policy.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
+                    pause = self._refused(error, len(letters), trouble)
+                await self._ground.until(self._ground.must_stop, pause)
+            return False
+        finally:
+            self._ground.end_stage(_STAGE)
+
+    def _refused(self, error: DeadLetterError, count: int, trouble: Trouble) -> float:
+        now = self._policy.clock.monotonic()
+        pause = trouble.put_off(now)
+        if trouble.is_to_be_told(now):
+            _log.error(
+                "Shard %s: %d dead letters could not be stored (%s). They are not counted as done: the shard's "
+                "checkpoint waits, and they are written again in %.1f s.",
+                self._ground.shard_id,
+                count,
+                error,
+                pause,
+            )
+        self._policy.hooks(DeadLettersRefused(self._ground.shard_id, count, type(error).__name__, pause))
+        return pause
+
+    def _letter(self, leaving: Leaving) -> DeadLetter:
+        clock, attempts = self._policy.clock, leaving.attempts
+        now = clock.wall()
+        failed_at = None if attempts is None else attempts.first_failed_at
+        return DeadLetter.of(
+            leaving.record,
+            GivenUp(
+                stream=self._ground.stream,
+                stream_arn=self._ground.stream_arn,
+                shard_id=self._ground.shard_id,
+                app=self._policy.app,
+                worker_id=self._policy.worker_id,
+                reason=leaving.reason,
+                attempts=0 if attempts is None else attempts.made,
+                failure=leaving.failure
+                or (Failure(leaving.reason.condition) if attempts is None else attempts.failure),
+                first_failed_at=now if failed_at is None else now - (clock.monotonic() - failed_at),
+                given_up_at=now,
+            ),
+        )
+
+    def _tell(self, leaving: Sequence[Leaving]) -> None:
+        store = self._policy.dead_letters
+        for reason, group in groupby(leaving, key=lambda each: each.reason):
+            records = list(group)
+            first = records[0].record
+            _log.warning(
+                "Shard %s: %d record%s, the first %s, %s (%s). The shard goes on.",
+                self._ground.shard_id,
+                len(records),
+                "" if len(records) == 1 else "s",
+                first.sequence_number,
+                "dropped, as on_give_up=drop says" if store is None else f"whole in {store.name} as dead letters",
+                reason.condition,
+            )
+            fate = "dropped" if store is None else "dead_letter"
+            self._policy.hooks(RecordsGivenUp(self._ground.shard_id, len(records), fate, reason.value))

@@ -1,0 +1,150 @@
+"""What delivery stands on: what a worker knows of failing, and what one shard gives to its delivery and gets of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NamedTuple, Protocol
+
+from consumer.clock import Clock
+from consumer.dead_letters.store import DeadLetterStore
+from consumer.delivery.attempts import RetryRules
+from consumer.delivery.batching import BatchRules
+from consumer.delivery.breaker import Breaker
+from consumer.delivery.outcome import Outcome
+from consumer.delivery.pace import Pace
+from consumer.delivery.parking import ParkingBounds
+from consumer.delivery.screen import Screen
+from consumer.errors import ConfigError
+from consumer.hooks import Fact
+from consumer.record import Record
+from lease_store.checkpoint import Checkpoint
+
+__all__ = ["Code", "Ground", "Inflow", "Policy", "Taken"]
+
+
+class Taken(NamedTuple):
+    """Records of one page, to be delivered; never empty."""
+
+    records: Sequence[Record]
+    millis_behind_latest: int | None
+
+
+class Inflow(Protocol):
+    """What was read of a shard and is not done with."""
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether everything was read and taken that will ever come."""
+        ...
+
+    def take(self, most: int) -> Taken | None:
+        """The next records that were not taken yet, up to ``most``, all of one page; None where none are there."""
+        ...
+
+    def done_with(self, count: int) -> None:
+        """The oldest ``count`` records that were taken need their pages no longer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What is done with records and with their failures: one for all shards of a worker.
+
+    ``screen`` is the filter, ``lane_key`` what decides of a record's lane (default: its key). ``gives_up`` of ``retry``
+    says whether anything may be given up; then into ``dead_letters``, or, where that is None, nowhere.
+    """
+
+    app: str
+    worker_id: str
+    clock: Clock
+    random: Random
+    hooks: Callable[[Fact], None]
+    breaker: Breaker
+    retry: RetryRules
+    batch: BatchRules
+    parking: ParkingBounds
+    lanes: int = 1
+    lane_key: Callable[[Any], str] | None = None
+    bisect: bool = False
+    lone_failure_seconds: float = 900.0
+    screen: Screen | None = None
+    dead_letters: DeadLetterStore | None = None
+    is_manual: bool = False
+    pace: Pace | None = None
+
+    def key_of(self, record: Record) -> str:
+        """What ``record`` shares its order with. Raises ConfigError where the user's function does not say."""
+        if self.lane_key is None:
+            return record.key
+        try:
+            key = self.lane_key(record)
+        except Exception as error:
+            raise ConfigError(
+                f"lane_key raised {type(error).__qualname__} for record {record.sequence_number}; without its key, its "
+                "order can't be kept. Nothing is skipped: mend the function and start again."
+            ) from error
+        if not isinstance(key, str):
+            raise ConfigError(f"lane_key returned something of type {type(key).__name__}; it returns text.")
+        return key
+
+    @property
+    def parks(self) -> bool:
+        """Whether a record that was tried alone, and raised, parks its key, instead of holding up its lane."""
+        return self.lanes > 1 or self.bisect
+
+
+class Code(Protocol):
+    """One lane's user code, whose processor is initialized."""
+
+    async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Outcome[Any] | None:
+        """Call ``process_records`` once. None: it was not called, for the lease is not trusted, or a stop came."""
+        ...
+
+    def returned(self, records: Sequence[Record], seconds: float) -> None:
+        """The records are done."""
+        ...
+
+
+class Ground(Protocol):
+    """One shard on one worker, as its delivery sees it."""
+
+    @property
+    def shard_id(self) -> str: ...
+
+    @property
+    def stream(self) -> str:
+        """The label of the stream's incarnation."""
+        ...
+
+    @property
+    def stream_arn(self) -> str: ...
+
+    def must_stop(self) -> bool:
+        """Nothing new may begin."""
+        ...
+
+    def notify(self) -> None:
+        """Something changed."""
+        ...
+
+    async def until(self, condition: Callable[[], object], within_seconds: float | None = None) -> bool:
+        """Wait for a condition, looked at after each change."""
+        ...
+
+    async def change(self, within_seconds: float | None = None) -> None:
+        """Wait for the next change."""
+        ...
+
+    def begin_stage(self, stage: str) -> None:
+        """``stage`` is under way."""
+        ...
+
+    def end_stage(self, stage: str) -> None:
+        """``stage`` came to something."""
+        ...
+
+    def advance(self, place: Checkpoint) -> None:
+        """Everything up to ``place`` is done."""
+        ...

@@ -1,0 +1,413 @@
+"""One lane of a shard: its records in order through one processor, and what becomes of those that fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from consumer.dead_letters.letter import Reason
+from consumer.delivery.attempts import Attempts
+from consumer.delivery.batching import Run, cut, seconds_to_ready
+from consumer.delivery.books import Books
+from consumer.delivery.breaker import Unit
+from consumer.delivery.giving_up import GivingUp, Leaving
+from consumer.delivery.ground import Code, Ground, Policy
+from consumer.delivery.outcome import Outcome
+from consumer.delivery.pace import Pace
+from consumer.delivery.parking import ParkedKey
+from consumer.delivery.reading import AllDone, Busy, SomeFailed, UnknownFailed, read_outcome
+from consumer.delivery.telling import tell_failed
+from consumer.failures import Failure
+
+__all__ = ["Lane"]
+
+_PROOF_POLL_SECONDS: Final = 1.0
+
+
+@dataclass(eq=False, slots=True)
+class _Piece:
+    """Records that are tried at once. ``is_apart``: a part of a batch of which nobody knows what failed."""
+
+    run: Run
+    attempts: Attempts = field(default_factory=Attempts)
+    is_apart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What is to be tried now: a piece of the batch in hand, or the first record of a parked key."""
+
+    run: Run
+    attempts: Attempts
+    unit: Unit
+    parked: ParkedKey | None = None
+    is_apart: bool = True
+
+
+class Lane:
+    """Never two calls at once; whatever stops it, it goes on where it was.
+
+    ``feed`` brings what was read into the lanes. ``queue`` waits, in order; then comes a batch, in one piece or, once
+    it was taken apart, in several; keys of the lane that are parked have turns of their own.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        *,
+        code: Code,
+        policy: Policy,
+        ground: Ground,
+        books: Books,
+        giving_up: GivingUp,
+        feed: Callable[[], None],
+    ) -> None:
+        self._stage = "processing" if policy.lanes == 1 else f"processing_lane_{number}"
+        self._code = code
+        self._policy = policy
+        self._ground = ground
+        self._books = books
+        self._giving_up = giving_up
+        self._feed = feed
+        self.queue: deque[Run] = deque()
+        self._pieces: deque[_Piece] = deque()
+        self._parked: dict[str, ParkedKey] = {}
+        self._in_hand: Sequence[int] = ()
+        self._unclaimed: list[int] = []
+
+    @property
+    def claimable(self) -> Sequence[int]:
+        """Records that user code was given and may say to be done; ascending, where it checkpoints by itself."""
+        return sorted({*self._unclaimed, *self._in_hand}) if self._unclaimed else self._in_hand
+
+    def claimed(self, indexes: Sequence[int]) -> None:
+        """User code has said so."""
+        done = set(indexes)
+        self._unclaimed = [index for index in self._unclaimed if index not in done]
+
+    @property
+    def has_work(self) -> bool:
+        """Whether anything of it is not done."""
+        return bool(self.queue or self._pieces or self._parked)
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether a lane of a shard with one lane is to be given more."""
+        if self._pieces:
+            return False
+        return not self.queue or (
+            self._policy.batch.window_seconds > 0 and sum(map(len, self.queue)) < self._policy.batch.most_records
+        )
+
+    @property
+    def failing_since(self) -> float | None:
+        """When what is in hand first failed (monotonic), None where nothing fails; parked keys are not in it."""
+        return min(
+            (each.attempts.first_failed_at for each in self._pieces if each.attempts.first_failed_at), default=None
+        )
+
+    async def run(self) -> None:
+        """Deliver until nothing is left, or a stop is asked for."""
+        while not self._ground.must_stop():
+            self._give_up_what_may_be()
+            turn, wait = self._next_turn()
+            if turn is not None:
+                await self._try(turn)
+            elif self.has_work:
+                await self._ground.change(wait)
+            else:
+                return
+
+    def close(self) -> None:
+        """Nothing of it is tried any more."""
+        for unit in self._units():
+            self._policy.breaker.forget(unit)
+
+    def resume(self, parked: ParkedKey) -> None:
+        """The first record of a parked key came to its end; the key goes on."""
+        self._policy.breaker.forget(self._unit(parked.first()))
+        del self._parked[parked.key]
+        rest = self._books.resume(parked)
+        if rest is not None:
+            self.queue.appendleft(rest)
+
+    # -- whose turn it is
+
+    def _next_turn(self) -> tuple[_Turn | None, float | None]:
+        """What to try now, or how long to wait at most until something may be tried (None: for a change)."""
+        now = self._policy.clock.monotonic()
+        waits: list[float] = []
+        for parked in self._parked.values():
+            if not parked.is_leaving:
+                turn = _Turn(parked.first(), parked.attempts, self._unit(parked.first()), parked)
+                if self._is_turn(turn, now, waits):
+                    return turn, None
+        if not self._pieces:
+            self._begin_batch(now, waits)
+        if self._pieces:
+            piece = self._pieces[0]
+            turn = _Turn(piece.run, piece.attempts, self._unit(piece.run), is_apart=piece.is_apart)
+            if self._is_turn(turn, now, waits):
+                return turn, None
+        return None, min(waits, default=None)
+
+    def _is_turn(self, turn: _Turn, now: float, waits: list[float]) -> bool:
+        wait: float | None = turn.attempts.due_at - now
+        if wait is not None and wait <= 0:
+            wait = self._policy.breaker.seconds_to_turn(turn.unit, self._ground.notify)
+            if wait == 0:
+                return True
+        if wait is not None:
+            waits.append(wait)
+        if turn.attempts.is_used_up(self._policy.retry):
+            waits.append(_PROOF_POLL_SECONDS)
+        return False
+
+    def _begin_batch(self, now: float, waits: list[float]) -> None:
+        """Cut the next batch, of records whose key is not parked, where one is ready."""
+        self._feed()
+        while (wait := seconds_to_ready(self.queue, self._policy.batch, now)) is not None:
+            if not self._books.has_room():
+                return
+            if wait > 0 and not self._books.is_all_read:
+                waits.append(wait)
+                return
+            run = self._without_parked(cut(self.queue, self._policy.batch))
+            if run is not None:
+                self._pieces.append(_Piece(run))
+                return
+            self._feed()
+
+    def _without_parked(self, run: Run) -> Run | None:
+        """``run`` without what belongs to parked keys, which follows those; None where nothing is left."""
+        if not self._parked:
+            return run
+        kept = []
+        for at, record in enumerate(run.records):
+            parked = self._parked.get(self._policy.key_of(record))
+            if parked is None:
+                kept.append(at)
+            else:
+                self._books.follow(parked, run.indexes[at], record)
+        if len(kept) == len(run):
+            return run
+        return run.only(kept) if kept else None
+
+    def _still_to_try(self, turn: _Turn) -> Run | None:
+        """What is left of a piece whose turn has come: without keys that were parked since, and what is too old now."""
+        run = self._without_parked(turn.run)
+        rules = self._policy.retry
+        if run is None or not turn.attempts.made or rules.max_age_seconds is None or self._policy.breaker.is_open:
+            return run
+        now = self._policy.clock.wall()
+        old = [at for at, record in enumerate(run.records) if rules.is_too_old(record.timestamp, now)]
+        if not old:
+            return run
+        self._books.take_apart(run)
+        self._giving_up.add(
+            [Leaving(run.indexes[at], run.records[at], Reason.RECORD_AGE_EXCEEDED, turn.attempts) for at in old]
+        )
+        kept = sorted(set(range(len(run))) - set(old))
+        return run.only(kept) if kept else None
+
+    # -- one try, and what comes of it
+
+    async def _try(self, turn: _Turn) -> None:
+        if turn.parked is None:
+            run = self._still_to_try(turn)
+            if run is not turn.run:  # a key was parked by the piece before, or a record has become too old
+                piece = self._pieces.popleft()
+                if run is not None:
+                    self._pieces.appendleft(_Piece(run, piece.attempts, piece.is_apart))
+                self._end_batch()
+                return
+            self._ground.begin_stage(self._stage)
+        if turn.attempts.made:
+            for record in turn.run.records:
+                record.clear_failure()
+        if self._policy.pace is not None and not await self._paced(self._policy.pace, turn.run):
+            return
+        began_at = self._policy.clock.monotonic()
+        self._in_hand = turn.run.indexes
+        try:
+            outcome = await self._code.process(turn.run.records, turn.run.millis_behind_latest)
+        finally:
+            self._in_hand = ()
+        if outcome is None:
+            self._policy.breaker.pass_turn(turn.unit)
+        else:
+            self._settle(turn, outcome, began_at)
+
+    async def _paced(self, pace: Pace, run: Run) -> bool:
+        """Wait until ``run`` may be tried, as the worker's pace has it; False where a stop comes first."""
+        waiting = asyncio.ensure_future(pace.turn(len(run), sum(record.size_bytes for record in run.records)))
+        waiting.add_done_callback(lambda _: self._ground.notify())
+        try:
+            await self._ground.until(lambda: waiting.done() or self._ground.must_stop())
+            return waiting.done() and not self._ground.must_stop()
+        finally:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    def _settle(self, turn: _Turn, outcome: Outcome[Any], began_at: float) -> None:
+        reading = read_outcome(outcome, turn.run.records)
+        if isinstance(reading, AllDone):
+            self._finished(turn.run, began_at)
+            if turn.parked is not None:
+                self.resume(turn.parked)
+            else:
+                self._pieces.popleft()
+                self._end_batch()
+        elif isinstance(reading, Busy):
+            turn.attempts.busy(reading.failure, reading.seconds, self._policy.clock.monotonic())
+            self._policy.breaker.pass_turn(turn.unit)
+            self._tell(
+                turn, None, reading.failure, f"it asked for a pause of {reading.seconds:.1f} s, nothing is counted"
+            )
+        elif isinstance(reading, SomeFailed):
+            self._some_failed(turn, reading.failures, reading.error, began_at)
+        else:
+            self._unknown_failed(turn, reading)
+
+    def _finished(self, run: Run, began_at: float) -> None:
+        self._policy.breaker.succeeded(began_at)
+        self._code.returned(run.records, self._policy.clock.monotonic() - began_at)
+        if self._policy.is_manual and self._policy.lanes > 1:
+            self._books.let_go(run.indexes)
+            self._unclaimed.extend(run.indexes)
+        else:
+            self._books.done(run.indexes)
+
+    def _unknown_failed(self, turn: _Turn, reading: UnknownFailed) -> None:
+        failure, error, policy = reading.failure, reading.error, self._policy
+        is_one = len(turn.run) == 1
+        if is_one and (policy.parks or turn.parked is not None or turn.is_apart):
+            self._some_failed(turn, {0: failure}, error, began_at=0.0)
+        elif not is_one and (policy.bisect or turn.is_apart):
+            policy.breaker.failed((turn.unit,), (), failure.kind)
+            self._take_apart(turn, None)
+            self._tell(turn, error, failure, "the batch is taken apart to find the record whose failure it is")
+        else:
+            self._failed_again(turn, failure, error)
+            if not turn.attempts.is_used_up(policy.retry):
+                self._tell(turn, error, failure, "nothing is skipped, the same call is made again in {pause}")
+            elif is_one:
+                self._park(turn, {policy.key_of(turn.run.records[0]): [0]}, [turn.attempts])
+                self._tell(turn, error, failure, "its attempts are used up: its key is parked, other keys go on")
+            else:
+                self._take_apart(turn, turn.attempts)
+                self._tell(turn, error, failure, "attempts are used up: the batch is taken apart to find the record")
+
+    def _failed_again(self, turn: _Turn, failure: Failure, error: BaseException | None) -> None:
+        policy = self._policy
+        turn.attempts.failed(failure, error, policy.retry, policy.random, policy.clock.monotonic())
+        policy.breaker.failed((turn.unit,), (turn.attempts,), failure.kind)
+
+    def _some_failed(
+        self, turn: _Turn, failures: Mapping[int, Failure], error: BaseException | None, began_at: float
+    ) -> None:
+        """These records failed by themselves: they, and what follows them under their keys, wait; the rest is done."""
+        if turn.parked is not None:
+            self._failed_again(turn, failures[0], error)
+            self._tell(turn, error, failures[0], "its key stays parked, other keys go on; again in {pause}")
+            return
+        self._books.take_apart(turn.run)
+        held: dict[str, list[int]] = {}
+        done = []
+        for at, record in enumerate(turn.run.records):
+            key = self._policy.key_of(record)
+            if key in held or at in failures:
+                held.setdefault(key, []).append(at)
+            else:
+                done.append(at)
+        one = len(turn.run) == 1
+        attempts = [turn.attempts if one else Attempts() for _ in held]
+        now, policy = self._policy.clock.monotonic(), self._policy
+        for each, positions in zip(attempts, held.values(), strict=True):
+            each.failed(failures[positions[0]], error, policy.retry, policy.random, now)
+        self._park(turn, held, attempts)
+        first = failures[min(failures)]
+        if done:
+            self._finished(turn.run.only(done), began_at)
+        else:
+            units = [self._unit(turn.run.part(positions[0], positions[0] + 1)) for positions in held.values()]
+            policy.breaker.failed(units, attempts, first.kind)
+        told = f"{len(failures)} of {len(turn.run)} records failed; their keys are parked, other keys go on"
+        self._tell(turn, error, first, told)
+
+    def _park(self, turn: _Turn, held: Mapping[str, Sequence[int]], attempts: Sequence[Attempts]) -> None:
+        run = turn.run
+        self._books.take_apart(run)
+        for (key, positions), each in zip(held.items(), attempts, strict=True):
+            self._parked[key] = self._books.park(key, [(run.indexes[at], run.records[at]) for at in positions], each)
+        self._pieces.popleft()
+        self._end_batch()
+
+    def _take_apart(self, turn: _Turn, used_up: Attempts | None) -> None:
+        """Two halves in place of the batch; where its attempts are used up, those of its records are, too."""
+        run = turn.run
+        self._books.take_apart(run)
+        self._pieces.popleft()
+        middle = len(run) // 2
+        for part in (run.part(middle, len(run)), run.part(0, middle)):
+            piece = _Piece(part, is_apart=True)
+            if used_up is not None or turn.attempts.made:
+                piece.attempts.inherit(turn.attempts if used_up is None else used_up)
+            self._pieces.appendleft(piece)
+
+    def _end_batch(self) -> None:
+        if not self._pieces:
+            self._ground.end_stage(self._stage)
+
+    # -- giving up
+
+    def _give_up_what_may_be(self) -> None:
+        for parked in self._parked.values():
+            if not parked.is_leaving and (reason := self._reason_to_give_up(parked)) is not None:
+                parked.is_leaving = True
+                index, record = parked.items[0]
+                self._giving_up.add([Leaving(index, record, reason, parked.attempts)])
+
+    def _reason_to_give_up(self, parked: ParkedKey) -> Reason | None:
+        """Only what is the record's own fault: the sink is up, and something has succeeded since it last failed."""
+        policy, attempts = self._policy, parked.attempts
+        if not policy.retry.gives_up or policy.breaker.is_open:
+            return None
+        record = parked.items[0][1]
+        if policy.retry.is_too_old(record.timestamp, policy.clock.wall()):
+            return Reason.RECORD_AGE_EXCEEDED
+        if not attempts.is_used_up(policy.retry):
+            return None
+        alone_for = policy.clock.monotonic() - (attempts.first_failed_at or 0.0)
+        is_own = policy.breaker.is_own(self._unit(parked.first())) or alone_for >= policy.lone_failure_seconds
+        return Reason.ATTEMPTS_EXHAUSTED if is_own else None
+
+    # -- words
+
+    def _unit(self, run: Run) -> Unit:
+        first = run.records[0]
+        return (self._ground.shard_id, first.sequence_number, first.sub_sequence_number)
+
+    def _units(self) -> list[Unit]:
+        runs = [each.run for each in self._pieces] + [each.first() for each in self._parked.values()]
+        return [self._unit(run) for run in runs]
+
+    def _tell(self, turn: _Turn, error: BaseException | None, failure: Failure, what_next: str) -> None:
+        first, last = turn.run.records[0], turn.run.records[-1]
+        pause = max(0.0, turn.attempts.due_at - self._policy.clock.monotonic())
+        if self._policy.breaker.is_open:
+            what_next = "what it writes to counts as down: tried again when it is its turn to probe, nothing is counted"
+        tell_failed(
+            self._policy.hooks,
+            self._ground.shard_id,
+            "process_records",
+            about=f"records {first.sequence_number} to {last.sequence_number}",
+            error=error,
+            failure=failure,
+            attempt=max(1, turn.attempts.made),
+            pause_seconds=pause,
+            what_next=what_next.replace("{pause}", f"{pause:.1f} s"),
+        )

@@ -1,0 +1,99 @@
+"""Keys whose first record failed: it, and what follows it under the same key, wait while other keys go on."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from consumer.delivery.attempts import Attempts
+from consumer.delivery.batching import Run
+from consumer.record import Record
+
+__all__ = ["ParkedKey", "ParkingBounds", "ParkingLot"]
+
+_ITEM_BYTES: Final = 1024  # what a record holds besides its images, about
+
+
+@dataclass(eq=False, slots=True)
+class ParkedKey:
+    """One key: its records in order, of which the first is tried alone until it is done or given up.
+
+    ``is_leaving``: it is being given up, and not tried any more. ``since`` is monotonic.
+    """
+
+    key: str
+    attempts: Attempts
+    since: float
+    is_leaving: bool = False
+    items: deque[tuple[int, Record]] = field(default_factory=deque)
+    size_bytes: int = 0
+
+    def first(self) -> Run:
+        """The record to be tried."""
+        index, record = self.items[0]
+        return Run((record,), (index,), None, self.since)
+
+    def rest(self) -> Run | None:
+        """What follows the first, None where nothing does."""
+        followers = list(self.items)[1:]
+        if not followers:
+            return None
+        return Run([record for _, record in followers], [index for index, _ in followers], None, self.since)
+
+
+@dataclass(frozen=True, slots=True)
+class ParkingBounds:
+    """How much of one shard may wait parked, and how far the head may run ahead, since a takeover repeats all of it."""
+
+    keys: int
+    size_bytes: int
+    ahead_records: int
+    ahead_seconds: float
+
+
+class ParkingLot:
+    """The parked keys of one shard, of all its lanes."""
+
+    __slots__ = ("_size_bytes", "bounds", "keys")
+
+    def __init__(self, bounds: ParkingBounds) -> None:
+        self.bounds = bounds
+        self.keys: dict[str, ParkedKey] = {}
+        self._size_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def has_room(self, ahead_records: int, now: float) -> bool:
+        """Whether others may go on: ``ahead_records`` from the lowest record that is not done to the head."""
+        if not self.keys:
+            return True
+        bounds = self.bounds
+        return (
+            len(self.keys) <= bounds.keys
+            and self._size_bytes <= bounds.size_bytes
+            and ahead_records < bounds.ahead_records
+            and now - self.oldest_since() < bounds.ahead_seconds
+        )
+
+    def oldest_since(self) -> float:
+        """When the key that waits longest was parked (monotonic); there is one."""
+        return next(iter(self.keys.values())).since  # keys keep the order in which they were parked
+
+    def park(self, key: str, attempts: Attempts, now: float) -> ParkedKey:
+        """A place for ``key``, which has none."""
+        parked = self.keys[key] = ParkedKey(key, attempts, now)
+        return parked
+
+    def add(self, parked: ParkedKey, index: int, record: Record) -> None:
+        """A record more of a parked key; it must not hold on to its page."""
+        size = record.size_bytes + _ITEM_BYTES
+        parked.items.append((index, record))
+        parked.size_bytes += size
+        self._size_bytes += size
+
+    def leave(self, parked: ParkedKey) -> None:
+        """The key goes on."""
+        del self.keys[parked.key]
+        self._size_bytes -= parked.size_bytes

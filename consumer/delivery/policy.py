@@ -1,0 +1,129 @@
+"""From settings, and what a processor class says about itself, to what is done with records and their failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from random import Random
+from typing import Any
+
+from consumer.clock import Clock
+from consumer.config import WorkerConfig
+from consumer.dead_letters.store import DeadLetterStore
+from consumer.delivery.attempts import Retry, RetryRules
+from consumer.delivery.batching import BatchRules
+from consumer.delivery.breaker import Breaker
+from consumer.delivery.ground import Policy
+from consumer.delivery.pace import Pace
+from consumer.delivery.parking import ParkingBounds
+from consumer.delivery.screen import Screen
+from consumer.delivery.settings import filter_text
+from consumer.errors import ConfigError
+from consumer.filters import Filter, compile_filter
+from consumer.hooks import Fact
+from consumer.own_writes import OwnWrites
+from consumer.streams.source import StreamIdentity
+
+__all__ = ["made_policy"]
+
+
+def made_policy(
+    config: WorkerConfig,
+    factory: Any,
+    stream: StreamIdentity,
+    *,
+    worker_id: str,
+    clock: Clock,
+    random: Random,
+    hooks: Callable[[Fact], None],
+    dead_letters: DeadLetterStore | None,
+) -> Policy:
+    """What a worker does with the records of ``stream``. Raises ConfigError with all that is wrong at once.
+
+    ``factory``: a RecordProcessor class says by ``filter``, ``lane_key`` and ``retries`` what settings can't.
+    """
+    problems: list[str] = []
+    filter = _filter(config, factory, stream, problems)
+    lane_key = _lane_key(factory, problems)
+    by_class = _retries(factory, problems)
+    if problems:
+        raise ConfigError(problems)
+    own_writes = OwnWrites(config.app, clock=clock, random=random) if config.skip_own_writes else None
+    screen = None
+    if filter is not None or own_writes is not None:
+        screen = Screen(filter, own_writes, delivers_unjudged=config.on_undecodable == "deliver")
+    return Policy(
+        app=config.app,
+        worker_id=worker_id,
+        clock=clock,
+        random=random,
+        hooks=hooks,
+        breaker=Breaker(config.breaker_batches, clock, random, hooks),
+        retry=RetryRules(
+            gives_up=dead_letters is not None or config.on_give_up == "drop",
+            max_attempts=config.max_attempts,
+            limit_seconds=config.retry_limit_seconds,
+            max_age_seconds=config.max_record_age_seconds,
+            by_class=by_class,
+        ),
+        batch=BatchRules(config.batch_size, config.batch_bytes, config.batch_window_seconds),
+        parking=ParkingBounds(
+            keys=config.max_parked_keys,
+            size_bytes=config.max_parked_bytes,
+            ahead_records=config.max_ahead_records,
+            ahead_seconds=config.max_ahead_seconds,
+        ),
+        lanes=config.lanes,
+        lane_key=lane_key,
+        bisect=config.bisect,
+        lone_failure_seconds=config.lone_failure_seconds,
+        screen=screen,
+        dead_letters=None if config.on_give_up == "drop" else dead_letters,
+        is_manual=config.checkpointing == "manual",
+        pace=Pace.of(config, clock),
+    )
+
+
+def _filter(config: WorkerConfig, factory: Any, stream: StreamIdentity, problems: list[str]) -> Filter | None:
+    told = getattr(factory, "filter", None)
+    if told is not None and config.filter is not None:
+        problems.append("filter: set, and the processor's class has a filter, too; drop one of the two.")
+        return None
+    try:
+        told = filter_text(config.filter) if config.filter is not None else told
+        if told is None:
+            return None
+        return compile_filter(
+            told,
+            service="kinesis" if stream.view_type is None else "dynamodb",
+            view_type=stream.view_type,
+            stream_arn=stream.arn,
+            on_undecodable=config.on_undecodable,
+        )
+    except ConfigError as error:
+        problems.extend(f"filter: {each}" for each in error.problems)
+        return None
+
+
+def _lane_key(factory: Any, problems: list[str]) -> Callable[[Any], str] | None:
+    lane_key = getattr(factory, "lane_key", None)
+    if lane_key is not None and not callable(lane_key):
+        problems.append(
+            f"lane_key: the processor's is of type {type(lane_key).__name__}; it is a function of a record that "
+            "returns text (a staticmethod in the class), or None."
+        )
+        return None
+    return lane_key
+
+
+def _retries(factory: Any, problems: list[str]) -> Mapping[type[BaseException], Retry]:
+    retries = getattr(factory, "retries", {})
+    if not isinstance(retries, Mapping):
+        problems.append("retries: the processor's is no mapping; write {ValueError: Retry(max_attempts=1)}.")
+        return {}
+    for kind, rule in retries.items():
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)) or not isinstance(rule, Retry):
+            problems.append(
+                "retries: each entry is an exception class and a Retry: {ValueError: Retry(max_attempts=1)}."
+            )
+            return {}
+    return retries

@@ -1,0 +1,163 @@
+"""One shard's delivery in one tenure: its processors, one a lane, and what stands between them and its records."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from consumer.delivery.delivery import Delivery
+from consumer.shards.reader import ShardReader
+from consumer.shards.standing import Part, Standing
+from consumer.shards.user_code import UserCode
+from consumer.shards.watermark import CheckpointWriter
+from consumer.streams.source import StreamIdentity
+from lease_store.checkpoint import Checkpoint
+
+__all__ = ["ShardDelivery"]
+
+
+class ShardDelivery(Part):
+    """What a shard consumer asks of user code, over all lanes; the ground that ``Delivery`` stands on.
+
+    A shard that rests has no ``Delivery``: all that it would know is the place that was reached.
+    """
+
+    __slots__ = ("_codes", "_delivery", "_reader", "_stream", "_writer")
+
+    def __init__(
+        self, stream: StreamIdentity, standing: Standing, reader: ShardReader, writer: CheckpointWriter
+    ) -> None:
+        super().__init__(standing)
+        self._stream = stream
+        self._reader = reader
+        self._writer = writer
+        self._delivery: Delivery | None = None
+        self._codes = tuple(UserCode(lane, stream, standing, writer, self) for lane in range(self.lanes))
+
+    # -- what the consumer asks
+
+    @property
+    def is_running(self) -> bool:
+        """Whether user code runs, or waits for a thread, at this moment."""
+        return any(code.is_running for code in self._codes)
+
+    @property
+    def failing_since(self) -> float | None:
+        """When what fails first failed (monotonic), None where nothing does."""
+        since = [code.failing_since for code in self._codes if code.failing_since is not None]
+        if self._delivery is not None and self._delivery.failing_since is not None:
+            since.append(self._delivery.failing_since)
+        return min(since, default=None)
+
+    @property
+    def parked_keys(self) -> int:
+        """Keys that wait because a record of theirs failed."""
+        return 0 if self._delivery is None else self._delivery.parked_keys
+
+    @property
+    def records_processed(self) -> int:
+        """Records whose ``process_records`` returned in this tenure."""
+        return sum(code.records_processed for code in self._codes)
+
+    @property
+    def last_record_at(self) -> float | None:
+        """When the youngest record arose that was processed (epoch seconds)."""
+        return max((code.last_record_at for code in self._codes if code.last_record_at is not None), default=None)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is anything to deliver, or to wait for."""
+        return (self._delivery is not None and not self._delivery.is_idle) or self._reader.has_untaken
+
+    def rest(self) -> None:
+        """Nothing is to be called for now."""
+        for code in self._codes:
+            code.rest()
+
+    async def deliver(self) -> None:
+        """Deliver what was read, until nothing of it is left or a stop is asked for."""
+        policy = self._scope.shared.policy
+        if self._delivery is None:
+            self._delivery = Delivery(policy, self, self._reader, self._codes, self._writer.wanted)
+        await self._delivery.run()
+        if self._delivery.is_idle and not policy.is_manual:  # what user code has not claimed yet is kept by it
+            self._delivery = None
+
+    async def close(self) -> None:
+        """Nothing is delivered any more."""
+        if self._delivery is not None:
+            await self._delivery.close()
+            self._scope.progress.end("parked")
+
+    async def initialize(self) -> bool:
+        """Make and initialize what is not yet; False where that was given up."""
+        with self._scope.progress.stage("processing"):
+            return all(await self._each(code.initialize() for code in self._codes))
+
+    async def end(self) -> bool:
+        """Tell of the shard's end, once; False where that was given up."""
+        with self._scope.progress.stage("processing"):
+            return all(await self._each(code.end() for code in self._codes))
+
+    async def shut_down(self) -> None:
+        """Tell that the lease is about to leave."""
+        await self._each(code.shut_down() for code in self._codes)
+
+    async def lose(self) -> None:
+        """Tell that the lease is lost."""
+        await self._each(code.lose() for code in self._codes)
+
+    async def _each(self, calls: Iterable[Coroutine[Any, Any, Any]]) -> list[Any]:
+        """All lanes at once; no user code runs any more when this returns or raises."""
+        if len(self._codes) == 1:
+            return [await call for call in calls]
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+        return [task.result() for task in tasks]
+
+    # -- how far checkpoints may go (``checkpointer.Reach``)
+
+    @property
+    def lanes(self) -> int:
+        return self._scope.shared.config.lanes
+
+    def claim(self, lane: int, place: Checkpoint) -> Checkpoint:
+        """See ``checkpointer.Reach``."""
+        return place if self._delivery is None else self._delivery.claim(lane, place)
+
+    # -- what delivery stands on (``delivery.ground.Ground``)
+
+    @property
+    def shard_id(self) -> str:
+        return self._scope.shard_id
+
+    @property
+    def stream(self) -> str:
+        return self._stream.label
+
+    @property
+    def stream_arn(self) -> str:
+        return self._stream.arn
+
+    def must_stop(self) -> bool:
+        return self._standing.must_stop()
+
+    def notify(self) -> None:
+        self._scope.notify()
+
+    async def until(self, condition: Callable[[], object], within_seconds: float | None = None) -> bool:
+        return await self._scope.until(condition, within_seconds)
+
+    async def change(self, within_seconds: float | None = None) -> None:
+        await self._scope.change(within_seconds)
+
+    def begin_stage(self, stage: str) -> None:
+        self._scope.progress.begin(stage)
+
+    def end_stage(self, stage: str) -> None:
+        self._scope.progress.end(stage)
+
+    def advance(self, place: Checkpoint) -> None:
+        if not self._scope.shared.policy.is_manual:
+            self._writer.advance(place)
