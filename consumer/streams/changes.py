@@ -76,10 +76,10 @@ def changes(old: Raw, new: Raw) -> tuple[Change, ...]:
 def _differing(old: Raw, new: Raw) -> Iterator[tuple[str, Any, Any]]:
     """What is not the same bytes, decoded: names in order, so that one change has one description."""
     before, after = _item(old), _item(new)
-    for name in sorted(before.keys() | after.keys()):
+    differing = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+    for name in sorted(differing):
         was, now = before.get(name), after.get(name)
-        if was is None or now is None or was != now:
-            yield name, MISSING if was is None else value_of(was), MISSING if now is None else value_of(now)
+        yield name, MISSING if was is None else value_of(was), MISSING if now is None else value_of(now)
 
 
 def _item(image: Raw) -> dict[str, Raw]:
