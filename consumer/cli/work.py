@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from consumer.cli.settings import HttpAddress, Settings
 from consumer.cli.signals import StopSignals
 from consumer.clock import Clock, SystemClock
-from consumer.exit_codes import CLEAN, DRAIN_TIMED_OUT
+from consumer.exit_codes import BATCH_TIMED_OUT, CLEAN, DRAIN_TIMED_OUT
 from consumer.operate.status import WorkerStatus, render, worst_lag_seconds
 from consumer.operate.supervisor.lifeline import AtWork, Lifeline
 from consumer.processor import ProcessorFactory
@@ -29,6 +29,11 @@ __all__ = ["tell_status", "tune_gc", "work"]
 _log = logging.getLogger("leasehold.cli")
 
 _STATUS_LINE_SECONDS: Final = 60.0
+_CODES: Final = {
+    Outcome.CLEAN: CLEAN,
+    Outcome.DRAIN_TIMED_OUT: DRAIN_TIMED_OUT,
+    Outcome.BATCH_TIMED_OUT: BATCH_TIMED_OUT,
+}
 # New objects before a look at the youngest, and looks at each generation before one at the next: 700, 10 and 10 look
 # at every page's records again and again while they are being made.
 _TUNED_GC: Final = (50_000, 20, 100)
@@ -56,8 +61,7 @@ def work(settings: Settings, address: Address, factory: ProcessorFactory, lifeli
     with signals:
         if lifeline is not None:
             lifeline.follow(signals.ask)
-        outcome = asyncio.run(_serve_and_run(worker, page, lifeline, tunes_gc=settings.get("tune_gc")))
-    return DRAIN_TIMED_OUT if outcome is Outcome.DRAIN_TIMED_OUT else CLEAN
+        return asyncio.run(_serve_and_run(worker, page, lifeline, signals, tunes_gc=settings.get("tune_gc")))
 
 
 def _metrics() -> PrometheusHook:
@@ -74,8 +78,14 @@ def _page(http: HttpAddress, hook: PrometheusHook, worker: Worker) -> AbstractAs
 
 
 async def _serve_and_run(
-    worker: Worker, page: AbstractAsyncContextManager[int | None], lifeline: Lifeline | None, *, tunes_gc: bool
-) -> object:
+    worker: Worker,
+    page: AbstractAsyncContextManager[int | None],
+    lifeline: Lifeline | None,
+    signals: StopSignals,
+    *,
+    tunes_gc: bool,
+) -> int:
+    """The exit code."""
     async with AsyncExitStack() as stack:
         port = await stack.enter_async_context(page)
         await stack.enter_async_context(worker)
@@ -85,7 +95,10 @@ async def _serve_and_run(
             tune_gc()
         line = asyncio.create_task(tell_status(worker.status, SystemClock()), name="status-line")
         stack.callback(line.cancel)
-        return await worker.run()
+        code = _CODES[await worker.run()]
+        if code == BATCH_TIMED_OUT:
+            signals.end_soon(code)
+        return code
 
 
 def tune_gc() -> None:

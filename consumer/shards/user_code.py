@@ -121,9 +121,7 @@ class UserCode(Part):
         seconds = shared.config.batch_timeout_seconds
         if seconds is None:
             return None
-        limit = TimeLimit(
-            self._scope.shard_id, seconds, clock=shared.clock, hooks=shared.hooks, overdue=shared.overdue
-        )
+        limit = TimeLimit(self._scope.shard_id, seconds, clock=shared.clock, hooks=shared.hooks, overdue=shared.overdue)
         return limit.call(partial(_about, records))
 
     def returned(self, records: Sequence[Record], seconds: float) -> None:
