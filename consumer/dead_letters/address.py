@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from consumer.dead_letters.store import DeadLetterStore
     from consumer.streams.aws_clients import SessionSource
 
-__all__ = ["StoreAddress", "open_store", "parse_store", "parse_topic"]
+__all__ = ["StoreAddress", "open_store", "parse_bucket", "parse_store", "parse_topic"]
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and what DynamoDB, SQS and SNS say.
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -97,7 +97,7 @@ def open_store(
     def aws(*services: str) -> AwsStores:
         return AwsStores(*services, region_name=region_name, session=session, clock=clock, attempts=attempts)
 
-    store = _store(parse_store(address), _bucket(bucket), aws)
+    store = _store(parse_store(address), None if bucket is None else parse_bucket(bucket), aws)
     if topic is None:
         return store
     from consumer.dead_letters.notifying import NotifyingStore
@@ -127,9 +127,8 @@ def _store(address: StoreAddress, bucket: str | None, aws: Callable[..., AwsStor
     return DynamoDBDeadLetters(address.place, calls, Bodies(calls, bucket))
 
 
-def _bucket(text: str | None) -> str | None:
-    if text is None:
-        return None
+def parse_bucket(text: str) -> str:
+    """The name of a bucket that takes bodies, from itself or ``s3://NAME``. Raises ConfigError."""
     name = text.strip().removeprefix("s3://").rstrip("/")
     if not _BUCKET.fullmatch(name):
         raise ConfigError(f"{text!r} is no bucket; write its name alone, 3 to 63 small letters, digits, dots, dashes.")

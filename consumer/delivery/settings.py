@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from consumer.dead_letters.address import parse_bucket, parse_store, parse_topic
 from consumer.errors import ConfigError
 from consumer.setting import Odds, number, seconds, setting, truth, whole
 
@@ -15,8 +16,6 @@ __all__ = ["AT_ODDS", "DeliverySettings", "filter_text"]
 
 _MEBIBYTE: Final = 1024 * 1024
 _ATTEMPTS_BEFORE_A_DEAD_LETTER: Final = 5
-_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
-_TOPIC: Final = re.compile(r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[A-Za-z0-9_-]{1,256}", re.ASCII)
 
 
 def filter_text(setting: str) -> str:
@@ -31,26 +30,17 @@ def filter_text(setting: str) -> str:
         raise ConfigError(f"the file can't be read: {error}.") from None
 
 
-def _check_filter(told: str) -> str | None:
-    try:
-        filter_text(told)
-    except ConfigError as error:
-        return " ".join(error.problems)
-    return None
+def _refused_by(read: Callable[[str], object]) -> Callable[[str], str | None]:
+    """The check of a setting that is text for ``read``, which raises ConfigError."""
 
-
-def _check_bucket(told: str) -> str | None:
-    if _BUCKET.fullmatch(told):
+    def check(told: str) -> str | None:
+        try:
+            read(told)
+        except ConfigError as error:
+            return " ".join(error.problems)
         return None
-    return "an S3 bucket's name is 3 to 63 lower-case letters, digits, '-' or '.'; it stands alone, without s3://."
 
-
-def _check_topic(told: str) -> str | None:
-    if told.endswith(".fifo"):
-        return "a FIFO topic wants a group for each message, which a notice has not; name a standard topic."
-    if _TOPIC.fullmatch(told):
-        return None
-    return "is not an SNS topic; write its ARN, arn:aws:sns:REGION:ACCOUNT:TOPIC."
+    return check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +55,7 @@ class DeliverySettings:
         None,
         "Deliver only records that match: an event pattern as Lambda's FilterCriteria have it, or a list of them (any "
         "matches), as JSON; or @PATH of a file with that.",
-        check=_check_filter,
+        check=_refused_by(filter_text),
     )
     skip_own_writes: bool = setting(
         False, "Leave out records of writes that carry this app's own marker attribute.", parse=truth
@@ -194,14 +184,15 @@ class DeliverySettings:
         None,
         "Where records go that are given up (OnFailure destination): s3://BUCKET/PREFIX, dynamodb:TABLE, file:PATH or "
         "sqs:QUEUE (name or URL).",
+        check=_refused_by(parse_store),
     )
     dead_letter_bucket: str | None = setting(
         None,
         "S3 bucket for bodies that are too large for dead_letters (default: such a record waits).",
-        check=_check_bucket,
+        check=_refused_by(parse_bucket),
     )
     dead_letter_topic: str | None = setting(
-        None, "Tell an SNS topic (its ARN) of each dead letter, beside dead_letters.", check=_check_topic
+        None, "Tell an SNS topic (its ARN) of each dead letter, beside dead_letters.", check=_refused_by(parse_topic)
     )
     after_dead_letter: Literal["continue", "hold_key"] = setting(
         "continue",
@@ -259,7 +250,7 @@ AT_ODDS: Final = (
     ),
     Odds(
         ("after_dead_letter", "dead_letters"),
-        lambda after, store: after == "hold_key" and store is not None and store.startswith("sqs:"),
+        lambda after, store: after == "hold_key" and store is not None and not parse_store(store).can_hold_keys,
         "an SQS queue (dead_letters={dead_letters!r}) can't be asked which keys it holds: keep dead letters in S3, "
         "DynamoDB or a file.",
     ),

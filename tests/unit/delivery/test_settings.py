@@ -25,7 +25,7 @@ CONTRADICTIONS: list[tuple[dict[str, Any], str, str]] = [
         "max_record_age_seconds",
         "batch_window_seconds (60 s)",
     ),
-    ({"on_give_up": "drop", "max_attempts": 3, "dead_letters": "s3://b/p"}, "on_give_up", "dead_letters='s3://b/p'"),
+    ({"on_give_up": "drop", "max_attempts": 3, "dead_letters": "file:f"}, "on_give_up", "dead_letters='file:f'"),
     ({"on_give_up": "drop"}, "on_give_up", "max_attempts"),
     ({"on_undecodable": "dead_letter"}, "on_undecodable", "dead_letters"),
     ({"after_dead_letter": "hold_key"}, "after_dead_letter", "dead_letters"),
@@ -89,7 +89,7 @@ def test_a_value_wrong_by_itself_is_not_held_against_another():
         {"max_record_age_seconds": 61.0, "batch_window_seconds": 60.0, "on_give_up": "drop"},
         {"max_attempts": 3, "dead_letters": "sqs:failed", "dead_letter_bucket": "bodies", "dead_letter_topic": TOPIC},
         {"dead_letters": "dynamodb:failed", "after_dead_letter": "hold_key"},
-        {"dead_letters": "s3://b/p", "on_give_up": "drop", "max_attempts": 3, "on_undecodable": "dead_letter"},
+        {"dead_letters": "s3://failed/p", "on_give_up": "drop", "max_attempts": 3, "on_undecodable": "dead_letter"},
         {"batch_timeout_seconds": 30.0, "on_timeout": "restart"},
     ],
 )
@@ -100,10 +100,9 @@ def test_settings_that_agree_are_taken(changes: dict[str, Any]):
 @pytest.mark.parametrize(
     ("name", "value", "sentence"),
     [
-        ("dead_letter_bucket", "s3://bodies", "stands alone, without s3://"),
-        ("dead_letter_bucket", "Bodies", "lower-case"),
-        ("dead_letter_topic", "orders-failed", "write its ARN"),
-        ("dead_letter_topic", TOPIC + ".fifo", "name a standard topic"),
+        ("dead_letters", "orders-failed", "s3://BUCKET/PREFIX, dynamodb:TABLE, file:PATH or sqs:QUEUE"),
+        ("dead_letter_bucket", "Bodies", "3 to 63 small letters"),
+        ("dead_letter_topic", "orders-failed", "arn:aws:sns:REGION:ACCOUNT:TOPIC"),
         ("on_give_up", "skip", "is dead_letter or drop"),
         ("filter", "@/no/such/file", "can't be read: No such file"),
         ("filter", "@", "can't be read"),
