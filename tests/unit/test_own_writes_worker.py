@@ -63,3 +63,16 @@ async def test_it_is_refused_where_the_stream_has_no_image_to_judge_by(stage: St
     with pytest.raises(ViewTypeMismatch, match=r"view type NEW_IMAGE\..*skip_own_writes"):
         async with stage.worker(stage.reader, skip_own_writes=True):
             pytest.fail("it started")
+
+
+@staged
+async def test_a_stream_that_comes_back_with_fewer_images_ends_the_worker_with_a_sentence(stage: Stage) -> None:
+    async with stage.worker(stage.reader, skip_own_writes=True) as worker:
+        run = asyncio.ensure_future(worker.run())
+        await stage.seen.wait()
+        stage.log.tables.disable("orders")
+        stage.log.tables.enable("orders", ViewType.NEW_IMAGE)
+        stage.put(3)
+        with pytest.raises(ViewTypeMismatch, match=r"view type NEW_IMAGE\..*skip_own_writes"):
+            await run
+    assert stage.totals == [1, 2], "what can't be judged is neither skipped nor delivered"
