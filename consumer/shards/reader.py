@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from dataclasses import dataclass
 from typing import Final
 
 from consumer.delivery.ground import Taken
@@ -21,13 +22,20 @@ from consumer.shards.scope import Scope
 from consumer.streams.source import Page, StreamIdentity
 from lease_store.lease import Lease
 
-__all__ = ["ShardReader"]
+__all__ = ["EmptyRead", "ShardReader"]
 
 _log = logging.getLogger("leasehold.shards")
 _STAGE: Final = "reading"
 _NEVER: Final = -math.inf
 _LEAST_PAGE_LIMIT: Final = 1000
 _KEPT_SECONDS: Final = 23 * 3600.0  # DynamoDB keeps a shard's records for 24 h, and the shard as long after its end
+
+
+@dataclass(frozen=True, slots=True)
+class EmptyRead:
+    """What a read said that found nothing."""
+
+    millis_behind_latest: int | None
 
 
 class ShardReader:
@@ -41,6 +49,7 @@ class ShardReader:
 
     __slots__ = (
         "_ahead",
+        "_empty",
         "_empty_in_a_row",
         "_gave_up",
         "_iterator",
@@ -75,6 +84,7 @@ class ShardReader:
         self._on_wheel = False
         self._reading: asyncio.Task[None] | None = None
         self._gave_up = False
+        self._empty: EmptyRead | None = None
         self.finished: EndOfShard | StoppedAtGap | None = None
         """Set once nothing more will be read; pages may still be held then."""
 
@@ -92,6 +102,16 @@ class ShardReader:
     def has_untaken(self) -> bool:
         """Whether records wait to be taken."""
         return self._ahead.untaken is not None
+
+    @property
+    def has_empty(self) -> bool:
+        """Whether the last read found nothing, and user code is to hear of that (``empty_batches``)."""
+        return self._empty is not None
+
+    def take_empty(self) -> EmptyRead | None:
+        """What that read said; to be told once."""
+        empty, self._empty = self._empty, None
+        return empty
 
     def take(self, most: int) -> Taken | None:
         """See ``delivery.ground.Inflow``."""
@@ -226,7 +246,10 @@ class ShardReader:
         if (silent := self._place.silent_gap(page)) is not None:
             tell_silent_gap(self._scope, *silent)
         if not page.records:
+            if self._shared.config.empty_batches:
+                self._empty = EmptyRead(page.millis_behind_latest)
             return
+        self._empty = None
         records = self._place.take(page.records)
         self._ahead.note_size(page.size_bytes)
         if not records:

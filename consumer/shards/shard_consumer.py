@@ -138,7 +138,8 @@ class ShardConsumer:
     def _has_work(self) -> bool:
         """Whether a shard that rests has anything to go through."""
         return self._standing.must_stop() or (
-            self.state is State.PROCESSING and (self._user.has_work or self._reader.finished is not None)
+            self.state is State.PROCESSING
+            and (self._user.has_work or self._reader.has_empty or self._reader.finished is not None)
         )
 
     def _live_on(self) -> None:
@@ -225,6 +226,8 @@ class ShardConsumer:
         while not self._standing.must_stop():
             if self._user.has_work:
                 await self._user.deliver()
+            elif (empty := self._reader.take_empty()) is not None:
+                await self._user.deliver_nothing(empty.millis_behind_latest)
             elif self._reader.finished is None:
                 return None
             else:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from consumer.delivery.delivery import Delivery
+from consumer.delivery.outcome import Raised
+from consumer.delivery.telling import failure_of, tell_failed
 from consumer.shards.reader import ShardReader
 from consumer.shards.standing import Part, Standing
 from consumer.shards.user_code import UserCode
@@ -83,6 +85,24 @@ class ShardDelivery(Part):
         await self._delivery.run()
         if self._delivery.is_idle and not policy.is_manual:  # what user code has not claimed yet is kept by it
             self._delivery = None
+
+    async def deliver_nothing(self, millis_behind_latest: int | None) -> None:
+        """Call every lane's processor with no records; where it raises there is nothing to try again."""
+        with self._scope.progress.stage("processing"):
+            outcomes = await self._each(code.process((), millis_behind_latest) for code in self._codes)
+        for outcome in outcomes:
+            if isinstance(outcome, Raised):
+                tell_failed(
+                    self._scope.shared.hooks,
+                    self.shard_id,
+                    "process_records_empty",
+                    about=None,
+                    error=outcome.error,
+                    failure=failure_of(outcome.error),
+                    attempt=1,
+                    pause_seconds=0.0,
+                    what_next="it had no records, and is called again after the next read that finds none",
+                )
 
     async def close(self) -> None:
         """Nothing is delivered any more."""
