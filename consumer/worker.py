@@ -61,8 +61,9 @@ class Worker:
     """Claims shards of ``source`` through ``lease_store`` and runs one processor over each.
 
     ``processor_factory`` is a RecordProcessor class or any callable that makes one, called once for each tenure of
-    each shard. Clock, randomness, the lease loop's place (``seam``), user code's threads and what measures CPU come in
-    for simulation; the defaults are the real ones.
+    each shard. ``dead_letters`` stands in for the store that ``config.dead_letters`` names. Clock, randomness, the
+    lease loop's place (``seam``), user code's threads and what measures CPU come in for simulation; the defaults are
+    the real ones.
 
     Use it as ``async with Worker(...) as worker: await worker.run()``. Entering raises StreamError, LeaseStoreError,
     LeaseTableConflict or ViewTypeMismatch where this worker can't do its work. Two workers may live in one process.
@@ -95,7 +96,7 @@ class Worker:
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._cpu = None if config.worker_metrics == "none" else cpu or MachineCpu(self._clock)
-        self._dead_letters = dead_letters
+        self._dead_letters = dead_letters or _named_store(config)
         self._coordination = CoordinationHook(self._clock)
         self._hooks = Hooks((self._coordination, *hooks))
         self._seam = seam or LeasesInThread()
@@ -137,6 +138,7 @@ class Worker:
         check_images(getattr(self._factory, "requires", ()), stream)
         if self._config.skip_own_writes:
             check_own_writes(stream)
+        await self._open_dead_letters()
         self._stack.push_async_callback(self._seam.stop)
         await self._soon(lambda: self._seam.start(self._store.open()))
         store = AdoptedLeases(self._store, stream.label, self._config.initial_position, self._clock.wall)
@@ -169,6 +171,18 @@ class Worker:
             stream.label,
             self._store.name,
         )
+
+    async def _open_dead_letters(self) -> None:
+        """Whatever keeps a letter from being written is told now, and not when the first record has failed."""
+        store = self._dead_letters
+        if store is None:
+            return
+        await self._stack.enter_async_context(store.open())
+        findings = await store.check()
+        for warning in findings.warnings:
+            _log.warning("%s", warning)
+        if findings.problems:
+            raise ConfigError(findings.problems)
 
     def _made_shards(self, stream: StreamIdentity) -> HeldShards:
         door = LeasingDoor(
@@ -343,6 +357,15 @@ class Worker:
             coordination=self._coordination.now(),
         )
         return replace(status, problems=health(status, self._config))
+
+
+def _named_store(config: WorkerConfig) -> DeadLetterStore | None:
+    """The store that the settings name; None where they name none."""
+    if config.dead_letters is None:
+        return None
+    from consumer.dead_letters.address import open_store
+
+    return open_store(config.dead_letters, bucket=config.dead_letter_bucket, topic=config.dead_letter_topic)
 
 
 async def _first_of(wanted: asyncio.Future[Any], parts: Sequence[asyncio.Future[None]]) -> None:

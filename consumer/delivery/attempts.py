@@ -78,13 +78,25 @@ _PLAIN: Final = Retry()
 class Attempts:
     """The failures of one unit of records so far, and when it may be tried again (monotonic seconds)."""
 
-    __slots__ = ("_backoff", "_rule", "count", "due_at", "failure", "first_failed_at", "last_failed_at", "made")
+    __slots__ = (
+        "_backoff",
+        "_rule",
+        "count",
+        "due_at",
+        "failure",
+        "first_failed_at",
+        "is_confirmed",
+        "last_failed_at",
+        "made",
+    )
 
     def __init__(self) -> None:
         self.count = 0
         """Failures that are the unit's own: those while the sink is down are none."""
         self.made = 0
         """Tries that failed, whoever's fault it was."""
+        self.is_confirmed = False
+        """Whether other records have succeeded since the first failure: the breaker's word."""
         self.first_failed_at: float | None = None
         self.last_failed_at = -math.inf
         self.due_at = -math.inf
@@ -114,7 +126,7 @@ class Attempts:
 
     def inherit(self, other: Attempts) -> None:
         """This unit is a part of the other's: it has failed as often."""
-        self.count, self.made = other.count, other.made
+        self.count, self.made, self.is_confirmed = other.count, other.made, other.is_confirmed
         self.first_failed_at, self.last_failed_at = other.first_failed_at, other.last_failed_at
         self.failure, self._rule, self._backoff = other.failure, other._rule, other._backoff
 

@@ -39,7 +39,7 @@ class Breaker:
     keep it open; the first success closes it. Failures that opened it, and those of probes, are nobody's own: the
     units' attempts start anew. With ``units`` 0 it never opens, and every failure is the unit's own.
 
-    A failure is the unit's own once a call that began after it has succeeded: until then it is in the streak.
+    A failure is the unit's own once a call that began after it has succeeded (``is_own`` has the exact rule).
     """
 
     def __init__(self, units: int, clock: Clock, random: Random, hooks: Callable[[Fact], None]) -> None:
@@ -48,7 +48,7 @@ class Breaker:
         self._hooks = hooks
         self._backoff = Backoff(random, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         self._streak: dict[Unit, _Failed] = {}
-        self._unproven: dict[Unit, float] = {}
+        self._unproven: dict[Unit, _Failed] = {}
         self._waiting: dict[Unit, Callable[[], None]] = {}
         self._probing: Unit | None = None
         self._probe_at = -math.inf
@@ -61,9 +61,15 @@ class Breaker:
         """Whether the sink counts as down."""
         return self.opened_at is not None
 
-    def is_own(self, unit: Unit) -> bool:
-        """Whether what failed was the unit itself: nothing else is known to be down, and something has succeeded."""
-        return not self.is_open and unit not in self._unproven
+    def is_own(self, unit: Unit, attempts: Attempts) -> bool:
+        """Whether what failed was the unit itself, and not what all records need.
+
+        Either a later call has succeeded since it failed last; or one has since it failed first, and nothing else has
+        failed since: who is the only one left to be tried can't wait for others.
+        """
+        if self.is_open:
+            return False
+        return unit not in self._unproven or (attempts.is_confirmed and self._streak.keys() <= {unit})
 
     def seconds_to_turn(self, unit: Unit, wake: Callable[[], None]) -> float | None:
         """0: ``unit`` may be tried now. Else how long to wait before asking again; None: until ``wake`` is called."""
@@ -93,8 +99,9 @@ class Breaker:
             _start_anew(attempts)
             self.pass_turn(units[0])
             return True
-        self._streak[units[0]] = _Failed(tuple(attempts), now)
-        self._unproven.update(dict.fromkeys(units, now))
+        failed = _Failed(tuple(attempts), now)
+        self._streak[units[0]] = failed
+        self._unproven.update(dict.fromkeys(units, failed))
         if len(self._streak) >= self._units:
             self._open(now, kind)
         return self.is_open
@@ -105,8 +112,12 @@ class Breaker:
             if began_at >= self._failed_at:
                 self._close()
         elif self._unproven:
+            for failed in self._unproven.values():
+                if failed.at <= began_at:
+                    for each in failed.attempts:
+                        each.is_confirmed = True
             self._streak = {unit: failed for unit, failed in self._streak.items() if failed.at > began_at}
-            self._unproven = {unit: at for unit, at in self._unproven.items() if at > began_at}
+            self._unproven = {unit: failed for unit, failed in self._unproven.items() if failed.at > began_at}
 
     def pass_turn(self, unit: Unit) -> None:
         """A probe failed, or said nothing about the sink: the next one waits a while, and is another unit's."""
@@ -160,4 +171,4 @@ class Breaker:
 
 def _start_anew(attempts: Sequence[Attempts]) -> None:
     for each in attempts:
-        each.count = 0
+        each.count, each.is_confirmed = 0, False

@@ -98,6 +98,7 @@ class Delivery:
     async def _run_one(self, lane: Lane) -> None:
         while not self._ground.must_stop():
             await lane.run()
+            self._giving_up.check()
             if not self._giving_up.pending:
                 return
             await self._ground.until(lambda: self._ground.must_stop() or not self._giving_up.pending or lane.has_work)
@@ -107,6 +108,7 @@ class Delivery:
         tasks: dict[Lane, asyncio.Task[None]] = {}
         try:
             while not self._ground.must_stop():
+                self._giving_up.check()
                 self._feed()
                 for lane in self._lanes:
                     if lane.has_work and lane not in tasks:

@@ -52,6 +52,7 @@ class GivingUp:
         self._gone = gone
         self._queue: deque[Leaving] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._broken: Exception | None = None
 
     @property
     def pending(self) -> int:
@@ -66,11 +67,16 @@ class GivingUp:
 
     async def close(self) -> None:
         """Nothing leaves any more: what was not acknowledged is not done, and comes again to the next owner."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
-            if not self._task.cancelled():
-                self._task.result()
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait({task})
+        self.check()
+
+    def check(self) -> None:
+        """Raise what broke it, where something did: nobody else would hear of it, and its records would never leave."""
+        if self._broken is not None:
+            raise self._broken
 
     async def _run(self) -> None:
         try:
@@ -82,16 +88,20 @@ class GivingUp:
                     self._queue.popleft()
                 self._tell(leaving)
                 self._gone(leaving)
+        except Exception as error:
+            self._broken = error
         finally:
             self._task = None
             self._ground.notify()
 
     async def _write(self, leaving: Sequence[Leaving]) -> bool:
-        """Whether they are stored; False where a stop comes first."""
-        store, policy = self._policy.dead_letters, self._policy
-        if store is None:
+        """Whether they are stored, those that are to be; False where a stop comes first."""
+        policy = self._policy
+        letters = [self._letter(each) for each in leaving if not self._is_dropped(each)]
+        if not letters:
             return True
-        letters = [self._letter(each) for each in leaving]
+        store = policy.dead_letters
+        assert store is not None, "what is neither dropped nor stored is not given up"
         trouble: Trouble | None = None
         self._ground.begin_stage(_STAGE)
         try:
@@ -106,6 +116,9 @@ class GivingUp:
             return False
         finally:
             self._ground.end_stage(_STAGE)
+
+    def _is_dropped(self, leaving: Leaving) -> bool:
+        return self._policy.drops and leaving.reason is not Reason.UNDECODABLE
 
     def _refused(self, error: DeadLetterError, count: int, trouble: Trouble) -> float:
         now = self._policy.clock.monotonic()
@@ -147,15 +160,17 @@ class GivingUp:
         store = self._policy.dead_letters
         for reason, group in groupby(leaving, key=lambda each: each.reason):
             records = list(group)
-            first = records[0].record
+            is_dropped = store is None or self._is_dropped(records[0])
             _log.warning(
                 "Shard %s: %d record%s, the first %s, %s (%s). The shard goes on.",
                 self._ground.shard_id,
                 len(records),
                 "" if len(records) == 1 else "s",
-                first.sequence_number,
-                "dropped, as on_give_up=drop says" if store is None else f"whole in {store.name} as dead letters",
+                records[0].record.sequence_number,
+                "dropped, as on_give_up=drop says"
+                if store is None or is_dropped
+                else f"whole in {store.name} as dead letters",
                 reason.condition,
             )
-            fate = "dropped" if store is None else "dead_letter"
+            fate = "dropped" if is_dropped else "dead_letter"
             self._policy.hooks(RecordsGivenUp(self._ground.shard_id, len(records), fate, reason.value))

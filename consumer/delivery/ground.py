@@ -53,7 +53,8 @@ class Policy:
     """What is done with records and with their failures: one for all shards of a worker.
 
     ``screen`` is the filter, ``lane_key`` what decides of a record's lane (default: its key). ``gives_up`` of ``retry``
-    says whether anything may be given up; then into ``dead_letters``, or, where that is None, nowhere.
+    says whether anything may be given up; then into ``dead_letters``, or, where it ``drops``, nowhere: but for what
+    the filter can't judge, which goes into the store, where it does not go to user code.
     """
 
     app: str
@@ -71,6 +72,7 @@ class Policy:
     lone_failure_seconds: float = 900.0
     screen: Screen | None = None
     dead_letters: DeadLetterStore | None = None
+    drops: bool = False
     is_manual: bool = False
     pace: Pace | None = None
 

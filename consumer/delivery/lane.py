@@ -332,6 +332,8 @@ class Lane:
         first = failures[min(failures)]
         if done:
             self._finished(turn.run.only(done), began_at)
+            for each in attempts:
+                each.is_confirmed = True
         else:
             units = [self._unit(turn.run.part(positions[0], positions[0] + 1)) for positions in held.values()]
             policy.breaker.failed(units, attempts, first.kind)
@@ -365,6 +367,7 @@ class Lane:
     # -- giving up
 
     def _give_up_what_may_be(self) -> None:
+        self._giving_up.check()
         for parked in self._parked.values():
             if not parked.is_leaving and (reason := self._reason_to_give_up(parked)) is not None:
                 parked.is_leaving = True
@@ -382,7 +385,7 @@ class Lane:
         if not attempts.is_used_up(policy.retry):
             return None
         alone_for = policy.clock.monotonic() - (attempts.first_failed_at or 0.0)
-        is_own = policy.breaker.is_own(self._unit(parked.first())) or alone_for >= policy.lone_failure_seconds
+        is_own = policy.breaker.is_own(self._unit(parked.first()), attempts) or alone_for >= policy.lone_failure_seconds
         return Reason.ATTEMPTS_EXHAUSTED if is_own else None
 
     # -- words

@@ -77,7 +77,8 @@ def made_policy(
         bisect=config.bisect,
         lone_failure_seconds=config.lone_failure_seconds,
         screen=screen,
-        dead_letters=None if config.on_give_up == "drop" else dead_letters,
+        dead_letters=dead_letters,
+        drops=config.on_give_up == "drop",
         is_manual=config.checkpointing == "manual",
         pace=Pace.of(config, clock),
     )

@@ -244,7 +244,7 @@ class Stage:
         budget: ByteBudget | None = None,
         threads: Any = None,
         wheel: PollWheel | None = None,
-        dead_letters: Any = None,
+        letters: Any = None,
         **settings: Any,
     ) -> None:
         self.tenure = tenure
@@ -263,7 +263,7 @@ class Stage:
             clock=self.clock,
             random=random,
             hooks=self.facts.append,
-            dead_letters=dead_letters,
+            dead_letters=letters,
         )
         self.shared = Shared(
             source=source,
