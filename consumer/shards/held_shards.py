@@ -97,8 +97,10 @@ class HeldShards:
         await self._signal.until(self.is_over)
 
     async def until_only(self, shard_ids: Callable[[], Collection[str]]) -> None:
-        """Return when no tenure is left but of these shards; whoever changes them has to ``notify``."""
-        await self._signal.until(lambda: not self._leaving and {each.shard_id for each in self} <= {*shard_ids()})
+        """Return when only tenures of these shards are left, and some are; whoever changes them has to ``notify``."""
+        await self._signal.until(
+            lambda: self._consumers and not self._leaving and {each.shard_id for each in self} <= {*shard_ids()}
+        )
 
     def notify(self) -> None:
         """Something changed that is waited for here."""

@@ -151,6 +151,23 @@ def test_a_handler_that_sleeps_for_ever_is_left_behind_at_the_deadline(fleet: Fl
     assert re.search("expire (with)?in", worker.said()), worker.said()
 
 
+@pytest.mark.parametrize(
+    ("processor", "how"), [("Sleeps", "runs in a thread"), ("IgnoresItsEnd", "was cancelled and goes on all the same")]
+)
+def test_a_call_that_does_not_end_ends_the_process_with_5_and_says_where_it_is(fleet: Fleet, processor: str, how: str):
+    fleet.put("a")
+    limits = ("--batch-timeout-seconds", "0.2", "--on-timeout", "restart", "--drain-timeout-seconds", "600")
+    worker = fleet.start(processor, *limits)
+    assert worker.line() == "asleep"
+    assert worker.end() == 5, worker.said()
+    assert how in worker.said()
+    assert re.search(
+        r"It is at: (\S+ in sleep < )?user_orders\.py:\d+ in process_records$", worker.said(), re.MULTILINE
+    )
+    assert re.search(r"leaves shardId-\S+ behind", worker.said())
+    assert worker.out.empty(), "nothing of it was tried again"
+
+
 def test_a_second_signal_stops_at_once(fleet: Fleet):
     fleet.put("a")
     worker = fleet.start("BlocksTheLoop", "--drain-timeout-seconds", "600")

@@ -40,13 +40,13 @@ class Table(MemoryLeaseStore):
 
 
 class Stage:
-    """A table of one shard with two records, a lease table, and workers over both."""
+    """A table with two records, of one shard unless told, a lease table, and workers over both."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, shards: int = 1) -> None:
         self.clock = clock
         self.table = Table()
         self.log = ShardLog(clock.wall)
-        self.log.create_table("orders", ["pk"])
+        self.log.create_table("orders", ["pk"], shard_count=shards)
         for total in (1, 2):
             self.put(total)
         self.facts: list[Fact] = []
@@ -55,8 +55,8 @@ class Stage:
         self.blocked = asyncio.Event()
         self.config = WorkerConfig(app="audit", initial_position=InitialPosition("TRIM_HORIZON"))
 
-    def put(self, total: int) -> None:
-        self.log.put_item("orders", new_image={"pk": {"S": "a"}, "total": {"N": str(total)}})
+    def put(self, total: int, key: str = "a") -> None:
+        self.log.put_item("orders", new_image={"pk": {"S": key}, "total": {"N": str(total)}})
 
     def worker(self, factory: Callable[[], RecordProcessor], *, cpu: CpuReader | None = None, **config: Any) -> Worker:
         return Worker(
