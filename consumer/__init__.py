@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from consumer.clock import Clock, SystemClock
     from consumer.config import InitialPosition, WorkerConfig
     from consumer.errors import CheckpointError, ConfigError, LeaseholdError, LeaseLost
+    from consumer.failures import BatchFailures, RetryAfter
     from consumer.hooks import Fact, Hook
     from consumer.own_writes import OwnWrites
     from consumer.processor import Checkpointer, PreparedCheckpoint, RecordProcessor, ShardContext
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from consumer.worker import Outcome, Worker
 
 __all__ = [
+    "BatchFailures",
     "CheckpointError",
     "Checkpointer",
     "Clock",
@@ -35,6 +37,7 @@ __all__ = [
     "Record",
     "RecordProcessor",
     "Records",
+    "RetryAfter",
     "ShardContext",
     "SystemClock",
     "ViewType",
@@ -43,6 +46,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
+    "BatchFailures": "failures",
     "CheckpointError": "errors",
     "Checkpointer": "processor",
     "Clock": "clock",
@@ -58,6 +62,7 @@ _HOMES: Final = {
     "Record": "record",
     "RecordProcessor": "processor",
     "Records": "record",
+    "RetryAfter": "failures",
     "ShardContext": "processor",
     "SystemClock": "clock",
     "ViewType": "record",

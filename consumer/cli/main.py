@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "run": "read a stream with a RecordProcessor",
     "demo": "three workers on a real table and a rotating stream, two of them stopped",
     "doctor": "who works a lease table (a Java KCL's, too), and what joining it would do",
+    "dlq": "list, show, redrive or drop records that were given up on",
     "table": "change how a lease table is shared, between two ways",
     "table-schema": "print the lease table's CreateTable request as JSON",
 }

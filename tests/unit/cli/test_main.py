@@ -46,6 +46,7 @@ positional arguments:
                 them stopped
     doctor      who works a lease table (a Java KCL's, too), and what joining
                 it would do
+    dlq         list, show, redrive or drop records that were given up on
     table       change how a lease table is shared, between two ways
     table-schema
                 print the lease table's CreateTable request as JSON

@@ -175,7 +175,15 @@ def test_what_is_no_letter_of_this_release_is_refused_with_a_reason(stored: byte
 
 def test_a_body_that_was_changed_is_named_and_not_shown() -> None:
     other = letter_of(DynamoDBRecord.from_entry(entry("7"))).payload
-    for payload in (other, '{"Records": []}', "7", '{"Records": [7]}', '{"Records": [{"dynamodb": 1}]}', "s3cret", "[" * 100_000):
+    for payload in (
+        other,
+        '{"Records": []}',
+        "7",
+        '{"Records": [7]}',
+        '{"Records": [{"dynamodb": 1}]}',
+        "s3cret",
+        "[" * 100_000,
+    ):
         with pytest.raises(DeadLetterUnreadable, match="was changed") as raised:
             replace(letter(), payload=payload).record()
         assert "s3cret" not in str(raised.value)

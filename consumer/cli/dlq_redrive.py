@@ -1,0 +1,139 @@
+"""``leasehold dlq redrive``: letters through a processor, or to stdout."""
+
+from __future__ import annotations
+
+import sys
+import uuid
+from collections import Counter
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Final
+
+from consumer.cli.dlq_work import Chosen, Progress
+from consumer.clock import SystemClock
+from consumer.dead_letters.envelope import encode
+from consumer.dead_letters.letter import DeadLetter
+from consumer.delivery.redrive import MOVED_ON, Kept, Redrive, Tally
+from consumer.delivery.threads import DaemonThreads
+from consumer.exit_codes import CLEAN, ERROR
+from consumer.processor import ProcessorFactory
+
+__all__ = ["RedriveFlags", "redrive", "to_stdout"]
+
+_KEPT_TOLD: Final = 20
+_KEYS_NAMED: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveFlags:
+    """How to redrive."""
+
+    dry_run: bool = False
+    even_if_newer: bool = False
+    batch_size: int = 100
+
+
+async def redrive(chosen: Chosen, factory: ProcessorFactory, flags: RedriveFlags) -> int:
+    """Through a processor; the exit code says whether anything is left."""
+    if flags.dry_run:
+        return await _dry_run(chosen, flags)
+    kept = _KeptReport()
+    progress = Progress(SystemClock())
+    threads = DaemonThreads(1)
+    run = Redrive(
+        chosen.store,
+        factory,
+        threads,
+        clock=SystemClock(),
+        worker_id=f"redrive-{uuid.uuid4().hex[:12]}",
+        batch_size=flags.batch_size,
+        even_if_newer=flags.even_if_newer,
+        on_kept=kept.note,
+        progress=lambda tally: progress.tell(_so_far(tally)),
+    )
+    try:
+        async with aclosing(chosen.letters()) as letters:
+            tally = await run.run(letters)
+    finally:
+        threads.close()
+        print(f"{_so_far(run.tally)} ({chosen.store.name})")
+        kept.tell()
+    if tally.given_up:
+        print(
+            "leasehold: ten keys in a row failed: what they need is not there, most likely. The rest was not tried.",
+            file=sys.stderr,
+        )
+    return CLEAN if tally.is_complete else ERROR
+
+
+async def to_stdout(chosen: Chosen) -> int:
+    """A whole envelope a line, in key order; the letters stay."""
+    left = 0
+    async with aclosing(chosen.letters()) as letters:
+        async for letter in letters:
+            if isinstance(letter, DeadLetter):
+                sys.stdout.write(encode(await chosen.store.whole(letter)).decode("ascii") + "\n")
+            else:
+                left += 1
+    return ERROR if left else CLEAN
+
+
+async def _dry_run(chosen: Chosen, flags: RedriveFlags) -> int:
+    would, skipped, unreadable = 0, _KeptReport(), 0
+    async with aclosing(chosen.letters()) as letters:
+        async for letter in letters:
+            if not isinstance(letter, DeadLetter):
+                unreadable += 1
+            elif letter.key_is_held or flags.even_if_newer:
+                would += 1
+            else:
+                skipped.note(Kept(letter, MOVED_ON))
+    print(f"{would:,} letters of {chosen.store.name} would be redriven; nothing was done")
+    skipped.tell()
+    return ERROR if unreadable or skipped.moved_on else CLEAN
+
+
+class _KeptReport:
+    """What stayed: the first twenty failures, and the keys that may have moved on.
+
+    Keys are shown, for they are what is asked about; nothing else of a payload is.
+    """
+
+    def __init__(self) -> None:
+        self.moved_on: Counter[str] = Counter()
+        self._others = 0
+        self._failed = 0
+
+    def note(self, kept: Kept) -> None:
+        letter = kept.letter
+        if kept.why == MOVED_ON:
+            self.moved_on[letter.key if letter.key in self.moved_on or len(self.moved_on) < _KEYS_NAMED else ""] += 1
+            return
+        if kept.failure is None:
+            self._others += 1
+            return
+        self._failed += 1
+        if self._failed <= _KEPT_TOLD:
+            where = f" at {kept.failure.where}" if kept.failure.where else ""
+            print(f"leasehold: {letter.identity}: {kept.why}: {kept.failure.kind}{where}", file=sys.stderr)
+
+    def tell(self) -> None:
+        """The rest of it."""
+        if self._failed > _KEPT_TOLD:
+            print(f"leasehold: and {self._failed - _KEPT_TOLD:,} more that failed", file=sys.stderr)
+        if not self.moved_on:
+            return
+        print(
+            f"leasehold: {self.moved_on.total():,} letters were left alone: their keys were not held "
+            "(after_dead_letter=continue), so later records of these may have been delivered since, and a redrive "
+            "would bring an older one after them. If your processor can tell (record.redriven is set), say "
+            "--even-if-newer. The keys:",
+            file=sys.stderr,
+        )
+        for key, count in self.moved_on.items():
+            print(f"leasehold:   {count:,} of {ascii(key) if key else 'further keys'}", file=sys.stderr)
+
+
+def _so_far(tally: Tally) -> str:
+    kept = "; ".join(f"{count:,} kept: {why}" for why, count in tally.kept.items())
+    return f"{tally.redriven:,} letters redriven{f'; {kept}' if kept else ''}"
