@@ -13,7 +13,7 @@ from consumer.cli.settings import HttpAddress, Settings
 from consumer.cli.signals import StopSignals
 from consumer.clock import Clock, SystemClock
 from consumer.exit_codes import BATCH_TIMED_OUT, CLEAN, DRAIN_TIMED_OUT
-from consumer.operate.status import WorkerStatus, render, worst_lag_seconds
+from consumer.operate.status import WorkerStatus, longest_failure_seconds, render, worst_lag_seconds
 from consumer.operate.supervisor.lifeline import AtWork, Lifeline
 from consumer.processor import ProcessorFactory
 from consumer.streams.address import Address
@@ -49,7 +49,11 @@ def work(settings: Settings, address: Address, factory: ProcessorFactory, lifeli
     worker = Worker(source, store, factory, config, hooks=() if hook is None else (hook,))
     page: AbstractAsyncContextManager[int | None] = nullcontext()
     if hook is not None and http is not None:
-        hook.follow(lambda: worst_lag_seconds(worker.status()), data_path=lambda: source.data_path)
+        hook.follow(
+            lambda: worst_lag_seconds(worker.status()),
+            failing_now=lambda: longest_failure_seconds(worker.status()),
+            data_path=lambda: source.data_path,
+        )
         page = _page(http, hook, worker)
     signals = StopSignals(
         worker.stop,

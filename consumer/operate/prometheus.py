@@ -44,6 +44,7 @@ class PrometheusHook:
         self._lock = threading.Lock()
         self._lags: dict[str, float] = {}  # of shards that lag
         self._lag_now: Callable[[], float | None] = lambda: None
+        self._failing_now: Callable[[], float | None] | None = None
         self._path_now: Callable[[], str | None] = lambda: None
         self._read_at: dict[str, float] = {}  # of all that are held; infinity before the first read
         self._failing_since: dict[str, float] = {}
@@ -95,7 +96,8 @@ class PrometheusHook:
         )
         self._meters.gauge(
             "oldest_failing_batch_age_seconds",
-            "How long user code has been raising on one batch, of the shard where that is longest; 0 where none does.",
+            "How long user code has been raising on one batch, or a key has waited for a failed record, where that is "
+            "longest; 0 where none does.",
             self._oldest_failure,
         )
         self._meters.gauge(
@@ -165,12 +167,20 @@ class PrometheusHook:
             together="min_above_zero",
         )
 
-    def follow(self, lag_now: Callable[[], float | None], *, data_path: Callable[[], str] | None = None) -> None:
+    def follow(
+        self,
+        lag_now: Callable[[], float | None],
+        *,
+        failing_now: Callable[[], float | None] | None = None,
+        data_path: Callable[[], str] | None = None,
+    ) -> None:
         """Ask ``lag_now`` at each scrape, too: a batch that fails or takes long falls behind without a fact.
 
-        ``data_path`` is asked how pages are read: "direct" or "plain".
+        ``failing_now`` is asked for how long user code has been failing, which facts tell of one batch at a time only;
+        ``data_path``, how pages are read: "direct" or "plain".
         """
         self._lag_now = lag_now
+        self._failing_now = failing_now or self._failing_now
         self._path_now = data_path or self._path_now
 
     def _worst_lag(self) -> float:
@@ -184,6 +194,8 @@ class PrometheusHook:
             return self._clock.monotonic() - oldest if oldest < math.inf else 0.0
 
     def _oldest_failure(self) -> float:
+        if self._failing_now is not None:
+            return self._failing_now() or 0.0
         with self._lock:
             return self._clock.monotonic() - min(self._failing_since.values()) if self._failing_since else 0.0
 
@@ -258,6 +270,11 @@ class PrometheusHook:
             if fact.callback == "process_records" and fact.shard_id in self._read_at:
                 self._failing_since.setdefault(fact.shard_id, self._clock.monotonic())
         self._failures.labels(fact.callback).inc()
+
+    @_on.of(hooks.RecordsGivenUp)
+    def _(self, fact: hooks.RecordsGivenUp) -> None:
+        with self._lock:
+            self._failing_since.pop(fact.shard_id, None)
 
     @_on.of(hooks.CheckpointStored)
     def _(self, fact: hooks.CheckpointStored) -> None:

@@ -8,7 +8,15 @@ from typing import Final, Literal
 from consumer.config import WorkerConfig
 from consumer.operate.coordination import Coordination
 
-__all__ = ["ShardStage", "ShardStatus", "WorkerStatus", "health", "render", "worst_lag_seconds"]
+__all__ = [
+    "ShardStage",
+    "ShardStatus",
+    "WorkerStatus",
+    "health",
+    "longest_failure_seconds",
+    "render",
+    "worst_lag_seconds",
+]
 
 ShardStage = Literal[
     "waiting_for_parents",
@@ -156,6 +164,12 @@ def render(status: WorkerStatus, *, now: float, records_before: int, period_seco
 def worst_lag_seconds(status: WorkerStatus) -> float | None:
     """The lag of the shard that lags most; None where nothing is known."""
     return max((shard.lag_seconds for shard in status.shards if shard.lag_seconds is not None), default=None)
+
+
+def longest_failure_seconds(status: WorkerStatus) -> float | None:
+    """For how long a batch, or a record that a key waits for, has failed, where that is longest; None: none does."""
+    failing = (shard.oldest_failing_batch_seconds for shard in status.shards)
+    return max((seconds for seconds in failing if seconds is not None), default=None)
 
 
 def _among(place: Coordination) -> str:

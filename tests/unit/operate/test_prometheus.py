@@ -160,6 +160,28 @@ def test_the_age_of_the_oldest_read_grows_while_nothing_is_read():
     assert hook.registry.get_sample_value("leasehold_oldest_read_age_seconds") == 42.0
 
 
+def test_what_is_given_up_fails_no_more_and_who_is_asked_knows_better():
+    clock = SetClock()
+    hook = PrometheusHook(clock=clock)
+
+    def age() -> float | None:
+        return hook.registry.get_sample_value("leasehold_oldest_failing_batch_age_seconds")
+
+    hook(hooks.LeaseTaken("a", "created", None, 1))
+    hook(hooks.BatchFailed("a", "process_records", "ValueError", 5, 0.0))
+    clock.now += 10.0
+    assert age() == 10.0
+    hook(hooks.RecordsGivenUp("a", 1, "dead_letter", "attempts_exhausted"))
+    assert age() == 0.0
+    failing: list[float | None] = [None]
+    hook.follow(lambda: None, failing_now=lambda: failing[-1])
+    hook(hooks.BatchFailed("a", "process_records", "ValueError", 1, 0.0))
+    assert age() == 0.0
+    failing.append(77.0)
+    hook(hooks.BatchProcessed("a", 1, 1, 0.1, "1", "1"))
+    assert age() == 77.0, "another lane's batch says nothing of it"
+
+
 def test_the_age_of_the_oldest_failing_batch_grows_until_it_passes_or_the_tenure_ends():
     clock = SetClock()
     hook = PrometheusHook(clock=clock)

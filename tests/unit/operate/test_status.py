@@ -8,7 +8,7 @@ import pytest
 
 from consumer.config import InitialPosition, WorkerConfig
 from consumer.operate.coordination import Coordination
-from consumer.operate.status import ShardStatus, WorkerStatus, health, render
+from consumer.operate.status import ShardStatus, WorkerStatus, health, longest_failure_seconds, render
 
 CONFIG = WorkerConfig(
     app="orders",
@@ -75,6 +75,12 @@ def test_a_sink_that_is_down_is_one_problem_and_not_one_of_each_shard():
     assert problem.startswith("What the records are written to has been down for 60 s")
     assert health(_status(*shards, sink_down_seconds=60.0), CONFIG) == ()
     assert len(health(_status(*shards), CONFIG)) == 2
+
+
+def test_the_longest_failure_is_that_of_any_shard():
+    assert longest_failure_seconds(_status(WELL)) is None
+    shards = (WELL, replace(WELL, oldest_failing_batch_seconds=3.0), replace(WELL, oldest_failing_batch_seconds=9.0))
+    assert longest_failure_seconds(_status(*shards)) == 9.0
 
 
 def test_the_status_line_tells_what_waits_and_what_is_down():
