@@ -33,9 +33,10 @@ UNDECODABLE: Final = Failure(
 class Verdicts:
     """What becomes of the records of one batch, by their positions in it, ascending.
 
-    ``accepted``: to be delivered. ``filtered``: done, to be counted. ``undecodable``: nothing can be said about them;
-    with ``on_undecodable="deliver"`` they are in ``accepted``, too, with ``"dead_letter"`` in no other. ``failed``: the
-    predicate failed, which is worth another try. Every position is in exactly one of them, but for that overlap.
+    ``accepted``: to be delivered; a range where that is all of them. ``filtered``: done, to be counted.
+    ``undecodable``: nothing can be said about them; with ``on_undecodable="deliver"`` they are in ``accepted``, too,
+    with ``"dead_letter"`` in no other. ``failed``: the predicate failed, which is worth another try. Every position is
+    in exactly one of them, but for that overlap.
     """
 
     accepted: Sequence[int]
@@ -46,7 +47,7 @@ class Verdicts:
     @property
     def all_accepted(self) -> bool:
         """Whether every record is to be delivered."""
-        return not (self.filtered or self.failed) and type(self.accepted) is range
+        return type(self.accepted) is range
 
 
 class Filter:

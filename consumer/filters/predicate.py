@@ -32,7 +32,9 @@ def refuse_unusable(predicate: Callable[[Any], object]) -> None:
     try:
         inspect.signature(predicate).bind(None)
     except TypeError:
-        raise ConfigError(f"filter: {name} must take one argument, the record.") from None
+        raise ConfigError(
+            f"filter: {name} must take one argument, the record; in a class it is a staticmethod."
+        ) from None
     except ValueError:  # something built in that does not say what it takes
         return
 

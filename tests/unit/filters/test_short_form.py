@@ -25,6 +25,7 @@ DYNAMODB = [
     ({"new_image.price": [{"numeric": [">", 10.5]}]}, change(new=PRICED), False),
     ({"new_image.price": [10.5]}, change(new=PRICED), True),
     ({"new_image.price": ["10.50"]}, change(new=PRICED), False),
+    ({"new_image.price": [{"numeric": [">", 0]}]}, change(new={"price": {"N": "NaN"}}), False),
     ({"new_image.status": ["paid"]}, change(new=PRICED), True),
     ({"new_image.status": ["paid"]}, change(new={}), False),
     ({"new_image.status": ["paid"]}, change("REMOVE", old=PRICED), False),

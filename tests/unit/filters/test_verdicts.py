@@ -102,15 +102,16 @@ def test_an_answer_that_is_no_bool_is_the_records_failure_and_says_what_is_allow
     assert "sloppy" in message
 
 
-def test_what_a_predicate_raises_is_the_records_failure_and_no_others():
+@pytest.mark.parametrize("error", [LookupError, RuntimeError, TypeError])
+def test_what_a_predicate_raises_is_the_records_failure_and_no_others(error):
     def broken(record: Any) -> bool:
         if record.partition_key == "bad":
-            raise LookupError("payload of the record")
+            raise error("payload of the record")
         return True
 
     verdicts = split(broken, put(1, "bad"), put(1, "good"))
     assert list(verdicts.accepted) == [1]
-    assert verdicts.failed[0].kind == "LookupError"
+    assert verdicts.failed[0].kind == error.__name__
     assert "test_verdicts.py" in verdicts.failed[0].where
     assert "predicate.py" not in verdicts.failed[0].where
     assert "payload" not in repr(verdicts)
