@@ -27,6 +27,7 @@ __all__ = [
     "Hooks",
     "KeyParked",
     "KeyResumed",
+    "KeysHeld",
     "LeaseRefused",
     "LeaseRenewed",
     "LeaseTaken",
@@ -37,6 +38,7 @@ __all__ = [
     "RecordsFiltered",
     "RecordsGivenUp",
     "RecordsSkipped",
+    "RecordsUnjudged",
     "ShardEnded",
     "SinkDown",
     "SinkUp",
@@ -191,6 +193,24 @@ class KeyResumed(Fact):
 
     parked: int
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeysHeld(Fact):
+    """So many keys have dead letters, as this worker knows: later records of theirs follow them into the store."""
+
+    keys: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsUnjudged(Fact):
+    """The filter can't say anything of ``count`` records (no JSON, or a predicate that raised: ``error`` says which).
+
+    They are delivered, or with ``on_undecodable=dead_letter`` become dead letters.
+    """
+
+    count: int
+    error: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,12 @@ class FailureMetrics:
     def __init__(self, meters: Meters) -> None:
         self._lock = threading.Lock()
         self._parked: dict[str, int] = {}  # of shards that have any
+        self._held_keys = 0
         self._is_down = False
         self._filtered = meters.counter("records_filtered", "Records that the filter left out; they count as done.")
+        self._unjudged = meters.counter(
+            "records_unjudged", "Records that the filter could say nothing of: no JSON, or a predicate that raised."
+        )
         self._timeouts = meters.counter(
             "batch_timeouts",
             "Calls that took longer than batch_timeout_seconds: cancelled, or running on in a thread (overdue).",
@@ -35,6 +39,11 @@ class FailureMetrics:
             "Records that are not tried again: in the store of dead letters (dead_letter) or lost (dropped), and why.",
             "fate",
             "reason",
+        )
+        meters.gauge(
+            "held_keys",
+            "Keys with dead letters whose later records follow them (after_dead_letter=hold_key), as far as is known.",
+            lambda: self._held_keys,
         )
         self._refused = meters.counter(
             "dead_letters_refused", "Dead letters that their store did not take; they are tried again."
@@ -66,6 +75,14 @@ class FailureMetrics:
     @_on.of(hooks.RecordsFiltered)
     def _(self, fact: hooks.RecordsFiltered) -> None:
         self._filtered.inc(fact.count)
+
+    @_on.of(hooks.RecordsUnjudged)
+    def _(self, fact: hooks.RecordsUnjudged) -> None:
+        self._unjudged.inc(fact.count)
+
+    @_on.of(hooks.KeysHeld)
+    def _(self, fact: hooks.KeysHeld) -> None:
+        self._held_keys = fact.keys
 
     @_on.of(hooks.BatchTimedOut)
     def _(self, fact: hooks.BatchTimedOut) -> None:

@@ -46,6 +46,8 @@ FACTS = [
     (hooks.BatchTimedOut("s", 30.0, cancelled=True), "leasehold_batch_timeouts_total", {"outcome": "cancelled"}, 1.0),
     (hooks.BatchTimedOut("s", 30.0, cancelled=False), "leasehold_batch_timeouts_total", {"outcome": "overdue"}, 1.0),
     (hooks.RecordsFiltered("s", 7), "leasehold_records_filtered_total", {}, 7.0),
+    (hooks.RecordsUnjudged("s", 6, "Undecodable"), "leasehold_records_unjudged_total", {}, 6.0),
+    (hooks.KeysHeld("", 4), "leasehold_held_keys", {}, 4.0),
     (hooks.KeyParked("s", 3), "leasehold_keys_parked_total", {}, 1.0),
     (hooks.KeyParked("s", 3), "leasehold_parked_keys", {}, 3.0),
     (hooks.KeyResumed("s", 2, 4.5), "leasehold_parked_keys", {}, 2.0),
