@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeVar
 
 from consumer.clock import Clock, SystemClock
 from consumer.config import WorkerConfig
+from consumer.dead_letters.opening import checked, named_store
 from consumer.dead_letters.store import DeadLetterStore
 from consumer.delivery.policy import made_policy
 from consumer.delivery.threads import DaemonThreads, UserThreads
@@ -96,7 +97,7 @@ class Worker:
         self._clock = clock or SystemClock()
         self._random = random or Random()
         self._cpu = None if config.worker_metrics == "none" else cpu or MachineCpu(self._clock)
-        self._dead_letters = dead_letters or _named_store(config)
+        self._dead_letters = dead_letters or named_store(config)
         self._coordination = CoordinationHook(self._clock)
         self._hooks = Hooks((self._coordination, *hooks))
         self._seam = seam or LeasesInThread()
@@ -138,7 +139,8 @@ class Worker:
         check_images(getattr(self._factory, "requires", ()), stream)
         if self._config.skip_own_writes:
             check_own_writes(stream)
-        await self._open_dead_letters()
+        if self._dead_letters is not None:
+            await self._stack.enter_async_context(checked(self._dead_letters))
         self._stack.push_async_callback(self._seam.stop)
         await self._soon(lambda: self._seam.start(self._store.open()))
         store = AdoptedLeases(self._store, stream.label, self._config.initial_position, self._clock.wall)
@@ -172,18 +174,6 @@ class Worker:
             self._store.name,
         )
 
-    async def _open_dead_letters(self) -> None:
-        """Whatever keeps a letter from being written is told now, and not when the first record has failed."""
-        store = self._dead_letters
-        if store is None:
-            return
-        await self._stack.enter_async_context(store.open())
-        findings = await store.check()
-        for warning in findings.warnings:
-            _log.warning("%s", warning)
-        if findings.problems:
-            raise ConfigError(findings.problems)
-
     def _made_shards(self, stream: StreamIdentity) -> HeldShards:
         door = LeasingDoor(
             loop=self._loop,
@@ -194,6 +184,18 @@ class Worker:
         )
         random, context = self._fork(), copy_context()
         interval = self._config.checkpoint_interval_seconds
+        policy = made_policy(
+            self._config,
+            self._factory,
+            stream,
+            worker_id=self.worker_id,
+            clock=self._clock,
+            random=random,
+            hooks=self._hooks,
+            dead_letters=self._dead_letters,
+        )
+        if policy.held is not None:
+            self._watch(policy.held.run())
         shared = Shared(
             source=self._source,
             factory=self._factory,
@@ -203,16 +205,7 @@ class Worker:
             random=random,
             hooks=self._hooks,
             threads=self._threads,
-            policy=made_policy(
-                self._config,
-                self._factory,
-                stream,
-                worker_id=self.worker_id,
-                clock=self._clock,
-                random=random,
-                hooks=self._hooks,
-                dead_letters=self._dead_letters,
-            ),
+            policy=policy,
             budget=self._budget,
             wheel=PollWheel(self._clock, READS_AT_ONCE),
             openings=PollWheel(self._clock, OPENINGS_AT_ONCE),
@@ -222,6 +215,22 @@ class Worker:
             context=context,
         )
         return HeldShards(shared, door, self._sync.identity_of, stopped=self._stopped, failed=self._fail)
+
+    def _watch(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` for as long as the worker is entered; what breaks it ends the worker."""
+        task = asyncio.get_running_loop().create_task(work, name="held keys")
+
+        def ended(_: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if error is not None:
+                self._fail("", error)
+
+        async def stop() -> None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        task.add_done_callback(ended)
+        self._stack.push_async_callback(stop)
 
     async def _soon(self, call: Callable[[], Awaitable[T]]) -> T:
         """A call of the start: tried again while that may help and time is left, then its error is the caller's."""
@@ -357,15 +366,6 @@ class Worker:
             coordination=self._coordination.now(),
         )
         return replace(status, problems=health(status, self._config))
-
-
-def _named_store(config: WorkerConfig) -> DeadLetterStore | None:
-    """The store that the settings name; None where they name none."""
-    if config.dead_letters is None:
-        return None
-    from consumer.dead_letters.address import open_store
-
-    return open_store(config.dead_letters, bucket=config.dead_letter_bucket, topic=config.dead_letter_topic)
 
 
 async def _first_of(wanted: asyncio.Future[Any], parts: Sequence[asyncio.Future[None]]) -> None:

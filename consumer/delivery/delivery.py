@@ -7,7 +7,8 @@ what fails by itself; ``GivingUp`` writes dead letters. ``Books`` holds what is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 
 from consumer.dead_letters.letter import Reason
 from consumer.delivery.batching import Run
@@ -17,11 +18,13 @@ from consumer.delivery.ground import Code, Ground, Inflow, Policy
 from consumer.delivery.lane import Lane
 from consumer.delivery.lanes import lane_of
 from consumer.delivery.screen import Sifted
-from consumer.hooks import RecordsFiltered
+from consumer.failures import Failure
+from consumer.hooks import RecordsFiltered, RecordsUnjudged
 from lease_store.checkpoint import Checkpoint
 
 __all__ = ["Delivery"]
 
+_log = logging.getLogger("leasehold.delivery")
 _MOST_LEAVING = 1000
 
 
@@ -164,6 +167,8 @@ class Delivery:
         """What of ``run`` is to be delivered; the rest is done now, or on its way to the dead letters."""
         screen = self._policy.screen
         sifted = Sifted(range(len(run))) if screen is None else screen.sift(run.records)
+        if sifted.doubtful:
+            self._tell_doubtful(run, sifted.doubtful, sifted.unjudged)
         old = self._too_old(run, sifted.kept)
         if len(sifted.kept) == len(run) and not old:
             return run
@@ -181,6 +186,20 @@ class Delivery:
             self._policy.hooks(RecordsFiltered(self._ground.shard_id, len(filtered)))
             self._books.done(filtered)
         return run.only(sorted(set(sifted.kept) - set(old)))
+
+    def _tell_doubtful(self, run: Run, doubtful: Mapping[int, Failure], unjudged: object) -> None:
+        first = min(doubtful)
+        kind = doubtful[first].kind
+        _log.warning(
+            "Shard %s: the filter can't judge %d records, the first %s: %s, at %s. They are %s.",
+            self._ground.shard_id,
+            len(doubtful),
+            run.records[first].sequence_number,
+            kind,
+            doubtful[first].where,
+            "on their way to the dead letters" if unjudged else "delivered",
+        )
+        self._policy.hooks(RecordsUnjudged(self._ground.shard_id, len(doubtful), kind))
 
     def _too_old(self, run: Run, kept: Sequence[int]) -> list[int]:
         rules = self._policy.retry

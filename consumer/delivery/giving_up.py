@@ -11,6 +11,7 @@ from itertools import groupby, islice
 from typing import Final
 
 from consumer.dead_letters.letter import DeadLetter, GivenUp, Reason
+from consumer.dead_letters.store import DeadLetterStore
 from consumer.delivery.attempts import Attempts
 from consumer.delivery.ground import Ground, Policy
 from consumer.errors import DeadLetterError
@@ -62,6 +63,9 @@ class GivingUp:
     def add(self, leaving: Sequence[Leaving]) -> None:
         """Give these up, after what was added before."""
         self._queue.extend(leaving)
+        for each in leaving:
+            if self._policy.held is not None and not self._is_dropped(each):
+                self._policy.held.leaving(each.record)
         if self._task is None and self._queue:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"{self._ground.shard_id} letters")
 
@@ -71,6 +75,8 @@ class GivingUp:
         if task is not None:
             task.cancel()
             await asyncio.wait({task})
+        while self._queue:
+            self._let_go(self._queue.popleft())
         self.check()
 
     def check(self) -> None:
@@ -85,7 +91,7 @@ class GivingUp:
                 if not await self._write(leaving):
                     return
                 for _ in leaving:
-                    self._queue.popleft()
+                    self._let_go(self._queue.popleft())
                 self._tell(leaving)
                 self._gone(leaving)
         except Exception as error:
@@ -107,7 +113,7 @@ class GivingUp:
         try:
             while not self._ground.must_stop():
                 try:
-                    await store.put(letters)
+                    await store.put(letters if self._policy.held is None else await self._unknown(store, letters))
                     return True
                 except DeadLetterError as error:
                     trouble = trouble or Trouble(policy.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
@@ -117,8 +123,23 @@ class GivingUp:
         finally:
             self._ground.end_stage(_STAGE)
 
+    def _let_go(self, leaving: Leaving) -> None:
+        if self._policy.held is not None and not self._is_dropped(leaving):
+            self._policy.held.left(leaving.record)
+
     def _is_dropped(self, leaving: Leaving) -> bool:
         return self._policy.drops and leaving.reason is not Reason.UNDECODABLE
+
+    async def _unknown(self, store: DeadLetterStore, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+        """Without what follows a letter of its key and is stored already.
+
+        The owner before us may have stored it with its error, which "its key is held" must not replace.
+        """
+        return [
+            letter
+            for letter in letters
+            if letter.reason is not Reason.KEY_HELD or await store.find(letter.identity) is None
+        ]
 
     def _refused(self, error: DeadLetterError, count: int, trouble: Trouble) -> float:
         now = self._policy.clock.monotonic()
@@ -153,6 +174,7 @@ class GivingUp:
                 or (Failure(leaving.reason.condition) if attempts is None else attempts.failure),
                 first_failed_at=now if failed_at is None else now - (clock.monotonic() - failed_at),
                 given_up_at=now,
+                key_is_held=self._policy.held is not None,
             ),
         )
 

@@ -12,6 +12,7 @@ from consumer.dead_letters.store import DeadLetterStore
 from consumer.delivery.attempts import RetryRules
 from consumer.delivery.batching import BatchRules
 from consumer.delivery.breaker import Breaker
+from consumer.delivery.held_keys import HeldKeys
 from consumer.delivery.outcome import Outcome
 from consumer.delivery.pace import Pace
 from consumer.delivery.parking import ParkingBounds
@@ -54,7 +55,8 @@ class Policy:
 
     ``screen`` is the filter, ``lane_key`` what decides of a record's lane (default: its key). ``gives_up`` of ``retry``
     says whether anything may be given up; then into ``dead_letters``, or, where it ``drops``, nowhere: but for what
-    the filter can't judge, which goes into the store, where it does not go to user code.
+    the filter can't judge, which goes into the store, where it does not go to user code. ``held``: keys of which
+    everything goes there; None where a dead letter holds nothing.
     """
 
     app: str
@@ -73,6 +75,7 @@ class Policy:
     screen: Screen | None = None
     dead_letters: DeadLetterStore | None = None
     drops: bool = False
+    held: HeldKeys | None = None
     is_manual: bool = False
     pace: Pace | None = None
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from consumer.dead_letters.letter import Reason
 from consumer.delivery.attempts import Attempts
 from consumer.delivery.batching import Run, cut, seconds_to_ready
 from consumer.delivery.books import Books
 from consumer.delivery.breaker import Unit
-from consumer.delivery.giving_up import GivingUp, Leaving
+from consumer.delivery.giving_up import GivingUp
 from consumer.delivery.ground import Code, Ground, Policy
+from consumer.delivery.lane_keys import LaneKeys, unit_of
 from consumer.delivery.outcome import Outcome
 from consumer.delivery.pace import Pace
 from consumer.delivery.parking import ParkedKey
@@ -70,11 +70,10 @@ class Lane:
         self._policy = policy
         self._ground = ground
         self._books = books
-        self._giving_up = giving_up
         self._feed = feed
         self.queue: deque[Run] = deque()
         self._pieces: deque[_Piece] = deque()
-        self._parked: dict[str, ParkedKey] = {}
+        self._keys = LaneKeys(policy, ground, books, giving_up)
         self._in_hand: Sequence[int] = ()
         self._unclaimed: list[int] = []
 
@@ -91,7 +90,7 @@ class Lane:
     @property
     def has_work(self) -> bool:
         """Whether anything of it is not done."""
-        return bool(self.queue or self._pieces or self._parked)
+        return bool(self.queue or self._pieces or self._keys.parked)
 
     @property
     def wants_more(self) -> bool:
@@ -112,7 +111,7 @@ class Lane:
     async def run(self) -> None:
         """Deliver until nothing is left, or a stop is asked for."""
         while not self._ground.must_stop():
-            self._give_up_what_may_be()
+            self._keys.give_up_what_may_be()
             turn, wait = self._next_turn()
             if turn is not None:
                 await self._try(turn)
@@ -128,9 +127,7 @@ class Lane:
 
     def resume(self, parked: ParkedKey) -> None:
         """The first record of a parked key came to its end; the key goes on."""
-        self._policy.breaker.forget(self._unit(parked.first()))
-        del self._parked[parked.key]
-        rest = self._books.resume(parked)
+        rest = self._keys.resume(parked)
         if rest is not None:
             self.queue.appendleft(rest)
 
@@ -140,7 +137,7 @@ class Lane:
         """What to try now, or how long to wait at most until something may be tried (None: for a change)."""
         now = self._policy.clock.monotonic()
         waits: list[float] = []
-        for parked in self._parked.values():
+        for parked in self._keys.parked.values():
             if not parked.is_leaving:
                 turn = _Turn(parked.first(), parked.attempts, self._unit(parked.first()), parked)
                 if self._is_turn(turn, now, waits):
@@ -175,49 +172,17 @@ class Lane:
             if wait > 0 and not self._books.is_all_read:
                 waits.append(wait)
                 return
-            run = self._without_parked(cut(self.queue, self._policy.batch))
+            run = self._keys.to_begin(cut(self.queue, self._policy.batch))
             if run is not None:
                 self._pieces.append(_Piece(run))
                 return
             self._feed()
 
-    def _without_parked(self, run: Run) -> Run | None:
-        """``run`` without what belongs to parked keys, which follows those; None where nothing is left."""
-        if not self._parked:
-            return run
-        kept = []
-        for at, record in enumerate(run.records):
-            parked = self._parked.get(self._policy.key_of(record))
-            if parked is None:
-                kept.append(at)
-            else:
-                self._books.follow(parked, run.indexes[at], record)
-        if len(kept) == len(run):
-            return run
-        return run.only(kept) if kept else None
-
-    def _still_to_try(self, turn: _Turn) -> Run | None:
-        """What is left of a piece whose turn has come: without keys that were parked since, and what is too old now."""
-        run = self._without_parked(turn.run)
-        rules = self._policy.retry
-        if run is None or not turn.attempts.made or rules.max_age_seconds is None or self._policy.breaker.is_open:
-            return run
-        now = self._policy.clock.wall()
-        old = [at for at, record in enumerate(run.records) if rules.is_too_old(record.timestamp, now)]
-        if not old:
-            return run
-        self._books.take_apart(run)
-        self._giving_up.add(
-            [Leaving(run.indexes[at], run.records[at], Reason.RECORD_AGE_EXCEEDED, turn.attempts) for at in old]
-        )
-        kept = sorted(set(range(len(run))) - set(old))
-        return run.only(kept) if kept else None
-
     # -- one try, and what comes of it
 
     async def _try(self, turn: _Turn) -> None:
         if turn.parked is None:
-            run = self._still_to_try(turn)
+            run = self._keys.to_try(turn.run, turn.attempts)
             if run is not turn.run:  # a key was parked by the piece before, or a record has become too old
                 piece = self._pieces.popleft()
                 if run is not None:
@@ -344,7 +309,7 @@ class Lane:
         run = turn.run
         self._books.take_apart(run)
         for (key, positions), each in zip(held.items(), attempts, strict=True):
-            self._parked[key] = self._books.park(key, [(run.indexes[at], run.records[at]) for at in positions], each)
+            self._keys.park(key, [(run.indexes[at], run.records[at]) for at in positions], each)
         self._pieces.popleft()
         self._end_batch()
 
@@ -364,38 +329,13 @@ class Lane:
         if not self._pieces:
             self._ground.end_stage(self._stage)
 
-    # -- giving up
-
-    def _give_up_what_may_be(self) -> None:
-        self._giving_up.check()
-        for parked in self._parked.values():
-            if not parked.is_leaving and (reason := self._reason_to_give_up(parked)) is not None:
-                parked.is_leaving = True
-                index, record = parked.items[0]
-                self._giving_up.add([Leaving(index, record, reason, parked.attempts)])
-
-    def _reason_to_give_up(self, parked: ParkedKey) -> Reason | None:
-        """Only what is the record's own fault: the sink is up, and something has succeeded since it last failed."""
-        policy, attempts = self._policy, parked.attempts
-        if not policy.retry.gives_up or policy.breaker.is_open:
-            return None
-        record = parked.items[0][1]
-        if policy.retry.is_too_old(record.timestamp, policy.clock.wall()):
-            return Reason.RECORD_AGE_EXCEEDED
-        if not attempts.is_used_up(policy.retry):
-            return None
-        alone_for = policy.clock.monotonic() - (attempts.first_failed_at or 0.0)
-        is_own = policy.breaker.is_own(self._unit(parked.first()), attempts) or alone_for >= policy.lone_failure_seconds
-        return Reason.ATTEMPTS_EXHAUSTED if is_own else None
-
     # -- words
 
     def _unit(self, run: Run) -> Unit:
-        first = run.records[0]
-        return (self._ground.shard_id, first.sequence_number, first.sub_sequence_number)
+        return unit_of(self._ground.shard_id, run)
 
     def _units(self) -> list[Unit]:
-        runs = [each.run for each in self._pieces] + [each.first() for each in self._parked.values()]
+        runs = [each.run for each in self._pieces] + [each.first() for each in self._keys.parked.values()]
         return [self._unit(run) for run in runs]
 
     def _tell(self, turn: _Turn, error: BaseException | None, failure: Failure, what_next: str) -> None:

@@ -13,6 +13,7 @@ from consumer.delivery.attempts import Retry, RetryRules
 from consumer.delivery.batching import BatchRules
 from consumer.delivery.breaker import Breaker
 from consumer.delivery.ground import Policy
+from consumer.delivery.held_keys import HeldKeys
 from consumer.delivery.pace import Pace
 from consumer.delivery.parking import ParkingBounds
 from consumer.delivery.screen import Screen
@@ -45,6 +46,16 @@ def made_policy(
     filter = _filter(config, factory, stream, problems)
     lane_key = _lane_key(factory, problems)
     by_class = _retries(factory, problems)
+    held = None
+    if config.after_dead_letter == "hold_key" and dead_letters is not None:
+        held = HeldKeys(dead_letters, stream.label, clock, random, hooks)
+        if lane_key is not None:
+            problems.append(
+                "after_dead_letter=hold_key: holds the item's key (or the partition key), and the processor's lane_key "
+                "orders records by another one; leave out one of the two."
+            )
+        if not dead_letters.tells_keys:
+            problems.append(f"after_dead_letter=hold_key: {dead_letters.name} can't be asked which keys it holds.")
     if problems:
         raise ConfigError(problems)
     own_writes = OwnWrites(config.app, clock=clock, random=random) if config.skip_own_writes else None
@@ -78,6 +89,7 @@ def made_policy(
         lone_failure_seconds=config.lone_failure_seconds,
         screen=screen,
         dead_letters=dead_letters,
+        held=held,
         drops=config.on_give_up == "drop",
         is_manual=config.checkpointing == "manual",
         pace=Pace.of(config, clock),
@@ -101,7 +113,7 @@ def _filter(config: WorkerConfig, factory: Any, stream: StreamIdentity, problems
             on_undecodable=config.on_undecodable,
         )
     except ConfigError as error:
-        problems.extend(f"filter: {each}" for each in error.problems)
+        problems.extend(error.problems)
         return None
 
 

@@ -19,10 +19,14 @@ _NONE: Final[Mapping[int, Failure]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Sifted:
-    """Positions, ascending: ``kept`` are to be delivered; ``unjudged``, for these reasons, to become dead letters."""
+    """Positions, ascending: ``kept`` are to be delivered; ``unjudged``, for these reasons, to become dead letters.
+
+    ``doubtful``: all that the filter could not judge, whatever becomes of it.
+    """
 
     kept: Sequence[int]
     unjudged: Mapping[int, Failure] = field(default_factory=lambda: _NONE)
+    doubtful: Mapping[int, Failure] = field(default_factory=lambda: _NONE)
 
 
 class Screen:
@@ -40,14 +44,14 @@ class Screen:
     def sift(self, records: Sequence[Record]) -> Sifted:
         """What becomes of each of ``records``; what is in neither is done."""
         kept: Sequence[int] = range(len(records))
-        unjudged = _NONE
+        doubtful = _NONE
         if self._filter is not None:
             verdicts = self._filter.split(records)
             kept = verdicts.accepted
             if verdicts.failed or verdicts.undecodable:
-                unjudged = {**verdicts.undecodable, **verdicts.failed}
-        if unjudged and self._delivers_unjudged:
-            kept, unjudged = sorted({*kept, *unjudged}), _NONE
+                doubtful = {**verdicts.undecodable, **verdicts.failed}
+        if doubtful and self._delivers_unjudged:
+            kept = sorted({*kept, *doubtful})
         if self._own_writes is not None:
             kept = [at for at in kept if not self._own_writes.is_own_write(records[at])]
-        return Sifted(kept, unjudged)
+        return Sifted(kept, _NONE if self._delivers_unjudged else doubtful, doubtful)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from consumer.delivery.delivery import Delivery
+from consumer.delivery.ground import Policy
 from consumer.delivery.outcome import Raised
 from consumer.delivery.telling import failure_of, tell_failed
 from consumer.shards.reader import ShardReader
@@ -25,7 +26,7 @@ class ShardDelivery(Part):
     A shard that rests has no ``Delivery``: all that it would know is the place that was reached.
     """
 
-    __slots__ = ("_codes", "_delivery", "_reader", "_stream", "_writer")
+    __slots__ = ("_codes", "_delivery", "_knows_held", "_reader", "_stream", "_writer")
 
     def __init__(
         self, stream: StreamIdentity, standing: Standing, reader: ShardReader, writer: CheckpointWriter
@@ -35,6 +36,7 @@ class ShardDelivery(Part):
         self._reader = reader
         self._writer = writer
         self._delivery: Delivery | None = None
+        self._knows_held = False
         self._codes = tuple(UserCode(lane, stream, standing, writer, self) for lane in range(self.lanes))
 
     # -- what the consumer asks
@@ -81,10 +83,21 @@ class ShardDelivery(Part):
         """Deliver what was read, until nothing of it is left or a stop is asked for."""
         policy = self._scope.shared.policy
         if self._delivery is None:
+            if not self._knows_held and not await self._learn_held(policy):
+                return
             self._delivery = Delivery(policy, self, self._reader, self._codes, self._writer.wanted)
         await self._delivery.run()
         if self._delivery.is_idle and not policy.is_manual:  # what user code has not claimed yet is kept by it
             self._delivery = None
+
+    async def _learn_held(self, policy: Policy) -> bool:
+        """See which keys have dead letters, those of the parents' last records included; False where a stop comes."""
+        if policy.held is not None:
+            now = self._scope.shared.clock.monotonic()
+            self._knows_held = await self._standing.unless_stopped(policy.held.listed_since(now))
+        else:
+            self._knows_held = True
+        return self._knows_held
 
     async def deliver_nothing(self, millis_behind_latest: int | None) -> None:
         """Call every lane's processor with no records; where it raises there is nothing to try again."""

@@ -1,0 +1,118 @@
+"""A lane's keys: which wait parked, which follow a dead letter, and which records are given up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from consumer.dead_letters.letter import Reason
+from consumer.delivery.attempts import Attempts
+from consumer.delivery.batching import Run
+from consumer.delivery.books import Books
+from consumer.delivery.breaker import Unit
+from consumer.delivery.giving_up import GivingUp, Leaving
+from consumer.delivery.ground import Ground, Policy
+from consumer.delivery.parking import ParkedKey
+from consumer.record import Record
+
+__all__ = ["LaneKeys", "unit_of"]
+
+
+def unit_of(shard_id: str, run: Run) -> Unit:
+    """What the breaker knows ``run`` by."""
+    first = run.records[0]
+    return (shard_id, first.sequence_number, first.sub_sequence_number)
+
+
+class LaneKeys:
+    """What of a lane's records is not to be tried now, or not any more."""
+
+    __slots__ = ("_books", "_giving_up", "_ground", "_policy", "parked")
+
+    def __init__(self, policy: Policy, ground: Ground, books: Books, giving_up: GivingUp) -> None:
+        self._policy = policy
+        self._ground = ground
+        self._books = books
+        self._giving_up = giving_up
+        self.parked: dict[str, ParkedKey] = {}
+
+    def park(self, key: str, items: Iterable[tuple[int, Record]], attempts: Attempts) -> None:
+        """A record of ``key`` failed by itself: it waits, with what follows it."""
+        self.parked[key] = self._books.park(key, items, attempts)
+
+    def resume(self, parked: ParkedKey) -> Run | None:
+        """The first record of a parked key came to its end: what follows it is next."""
+        self._policy.breaker.forget(unit_of(self._ground.shard_id, parked.first()))
+        del self.parked[parked.key]
+        return self._books.resume(parked)
+
+    def to_begin(self, run: Run) -> Run | None:
+        """What of a batch is to be tried: not what belongs to parked keys, nor what follows a dead letter of its key.
+
+        None where nothing is left.
+        """
+        held = self._policy.held
+        following = [at for at, record in enumerate(run.records) if held.holds(record)] if held else []
+        left = self._without_leaving(run, following, Reason.KEY_HELD, None) if following else run
+        return None if left is None else self._without_parked(left)
+
+    def to_try(self, run: Run, attempts: Attempts) -> Run | None:
+        """What of a piece is to be tried: not keys that were parked since, nor what is too old by now."""
+        left = self._without_parked(run)
+        rules = self._policy.retry
+        if left is None or not attempts.made or rules.max_age_seconds is None or self._policy.breaker.is_open:
+            return left
+        now = self._policy.clock.wall()
+        old = [at for at, record in enumerate(left.records) if rules.is_too_old(record.timestamp, now)]
+        return self._without_leaving(left, old, Reason.RECORD_AGE_EXCEEDED, attempts) if old else left
+
+    def give_up_what_may_be(self) -> None:
+        """Send parked records on their way out whose failure is their own, and whose attempts or time are over."""
+        self._giving_up.check()
+        for parked in self.parked.values():
+            if not parked.is_leaving and (reason := self._reason_to_give_up(parked)) is not None:
+                parked.is_leaving = True
+                index, record = parked.items[0]
+                self._giving_up.add([Leaving(index, record, reason, parked.attempts)])
+
+    def _without_parked(self, run: Run) -> Run | None:
+        """``run`` without what belongs to parked keys, which follows those; None where nothing is left."""
+        if not self.parked:
+            return run
+        kept = []
+        for at, record in enumerate(run.records):
+            parked = self.parked.get(self._policy.key_of(record))
+            if parked is None:
+                kept.append(at)
+            else:
+                self._books.follow(parked, run.indexes[at], record)
+        if len(kept) == len(run):
+            return run
+        return run.only(kept) if kept else None
+
+    def _without_leaving(
+        self, run: Run, positions: Sequence[int], reason: Reason, attempts: Attempts | None
+    ) -> Run | None:
+        """``run`` without the records at ``positions``, which are given up; None where nothing is left."""
+        self._books.take_apart(run)
+        self._giving_up.add([Leaving(run.indexes[at], run.records[at], reason, attempts) for at in positions])
+        kept = sorted(set(range(len(run))) - set(positions))
+        return run.only(kept) if kept else None
+
+    def _reason_to_give_up(self, parked: ParkedKey) -> Reason | None:
+        """Only what is the record's own fault: the sink is up, and something has succeeded since it last failed."""
+        policy, attempts = self._policy, parked.attempts
+        if not policy.retry.gives_up or policy.breaker.is_open:
+            return None
+        record = parked.items[0][1]
+        if policy.held is not None and not policy.held.may_add(record):
+            return None
+        if policy.retry.is_too_old(record.timestamp, policy.clock.wall()):
+            return Reason.RECORD_AGE_EXCEEDED
+        if not attempts.is_used_up(policy.retry):
+            return None
+        alone_for = policy.clock.monotonic() - (attempts.first_failed_at or 0.0)
+        is_own = (
+            policy.breaker.is_own(unit_of(self._ground.shard_id, parked.first()), attempts)
+            or alone_for >= policy.lone_failure_seconds
+        )
+        return Reason.ATTEMPTS_EXHAUSTED if is_own else None

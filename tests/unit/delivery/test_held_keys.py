@@ -1,0 +1,121 @@
+"""``after_dead_letter=hold_key``: what comes after a dead letter under its key follows it, until that is resolved."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from consumer.dead_letters.letter import digest_of
+from consumer.delivery.held_keys import HeldKeys
+from consumer.errors import DeadLetterStoreUnavailable
+from consumer.hooks import KeysHeld
+from consumer.shards.lifecycle import Event
+from consumer.testing import MemoryDeadLetters
+from consumer.testing.virtual_time import VirtualClock, run_virtual
+from tests.unit.delivery.delivery_stage import Sink, kinesis, letters_of, pages, play
+from tests.unit.shards.shard_fakes import KINESIS
+
+ALL = [(number, f"k{number % 10}") for number in range(1, 51)]
+
+
+def test_all_of_the_key_that_follows_goes_into_the_store_and_other_keys_go_on():
+    sink, store = Sink(15, how="fail"), MemoryDeadLetters()
+    stage = play(sink, pages(ALL[:20], ALL[20:]), dead_letters=store, max_attempts=2, after_dead_letter="hold_key")
+    assert stage.ended_by is Event.END_STORED
+    assert letters_of(store) == [(15, "attempts_exhausted"), (25, "key_held"), (35, "key_held"), (45, "key_held")]
+    assert sorted(sink.effects) == [number for number in range(1, 51) if number % 10 != 5 or number < 15]
+    assert stage.of(KeysHeld)[-1].keys == 1
+
+
+def test_a_key_that_another_worker_holds_is_held_from_the_first_record_of_a_tenure():
+    store = MemoryDeadLetters()
+    play(Sink(5, how="fail"), pages(ALL[:10]), dead_letters=store, max_attempts=1, after_dead_letter="hold_key")
+    sink = Sink()
+    play(sink, pages(ALL[10:20]), dead_letters=store, after_dead_letter="hold_key")
+    assert 15 not in sink.effects
+    assert (15, "key_held") in letters_of(store)
+
+
+def test_a_record_that_comes_again_does_not_replace_the_letter_that_tells_its_error():
+    store = MemoryDeadLetters()
+    play(Sink(5, how="fail"), pages(ALL[:10]), dead_letters=store, max_attempts=1, after_dead_letter="hold_key")
+    play(Sink(), pages(ALL[:10]), dead_letters=store, after_dead_letter="hold_key")
+    assert letters_of(store) == [(5, "attempts_exhausted")]
+
+
+def test_a_shard_begins_no_batch_before_the_store_has_said_which_keys_it_holds():
+    class Deaf(MemoryDeadLetters):
+        async def held_keys(self, stream):
+            if asyncio.get_running_loop().time() < 100:
+                raise DeadLetterStoreUnavailable("down")
+            return await super().held_keys(stream)
+
+    sink = Sink()
+    play(sink, pages(ALL), dead_letters=Deaf(), after_dead_letter="hold_key")
+    assert sink.calls[0][0] >= 100
+    assert sorted(sink.effects) == list(range(1, 51))
+
+
+class Desk:
+    """One worker's held keys beside a store, in virtual time."""
+
+    def __init__(self):
+        self.store = MemoryDeadLetters()
+        self.facts = []
+        self.clock = VirtualClock()
+        self.held = HeldKeys(self.store, KINESIS.label, self.clock, random.Random(1), self.facts.append)
+        self.record = kinesis(7, "key")
+
+    async def list(self):
+        await self.held.listed_since(self.clock.monotonic())
+
+
+def test_a_key_is_let_go_once_a_listing_that_began_later_shows_no_letter():
+    async def main():
+        desk = Desk()
+        desk.held.leaving(desk.record)
+        assert desk.held.holds(desk.record)
+        await desk.list()
+        assert desk.held.holds(desk.record), "its letter is on its way"
+        desk.held.left(desk.record)
+        await asyncio.sleep(1)
+        await desk.list()
+        assert not desk.held.holds(desk.record), "and somebody has redriven it"
+
+    run_virtual(main())
+
+
+def test_a_letter_stored_while_the_listing_runs_keeps_its_key_held():
+    async def main():
+        desk = Desk()
+        slow = asyncio.Event()
+
+        async def held_keys(stream):
+            await slow.wait()
+            return frozenset()
+
+        desk.store.held_keys = held_keys
+        listing = asyncio.create_task(desk.list())
+        await asyncio.sleep(1)
+        desk.held.leaving(desk.record)
+        desk.held.left(desk.record)
+        slow.set()
+        await listing
+        assert desk.held.holds(desk.record)
+
+    run_virtual(main())
+
+
+def test_no_more_than_ten_thousand_keys_are_held_and_what_fails_then_waits():
+    async def main():
+        desk = Desk()
+
+        async def held_keys(stream):
+            return frozenset(digest_of(str(number)) for number in range(10_000))
+
+        desk.store.held_keys = held_keys
+        await desk.list()
+        assert not desk.held.may_add(kinesis(1, "new"))
+        assert desk.held.may_add(kinesis(1, "17"))
+
+    run_virtual(main())
