@@ -13,7 +13,13 @@ from consumer.cli.settings import HttpAddress, Settings
 from consumer.cli.signals import StopSignals
 from consumer.clock import Clock, SystemClock
 from consumer.exit_codes import BATCH_TIMED_OUT, CLEAN, DRAIN_TIMED_OUT
-from consumer.operate.status import WorkerStatus, longest_failure_seconds, render, worst_lag_seconds
+from consumer.operate.status import (
+    WorkerStatus,
+    least_retention_left_seconds,
+    longest_failure_seconds,
+    render,
+    worst_lag_seconds,
+)
 from consumer.operate.supervisor.lifeline import AtWork, Lifeline
 from consumer.processor import ProcessorFactory
 from consumer.streams.address import Address
@@ -52,6 +58,7 @@ def work(settings: Settings, address: Address, factory: ProcessorFactory, lifeli
         hook.follow(
             lambda: worst_lag_seconds(worker.status()),
             failing_now=lambda: longest_failure_seconds(worker.status()),
+            retention_now=lambda: least_retention_left_seconds(worker.status()),
             data_path=lambda: source.data_path,
         )
         page = _page(http, hook, worker)

@@ -45,6 +45,7 @@ class PrometheusHook:
         self._lags: dict[str, float] = {}  # of shards that lag
         self._lag_now: Callable[[], float | None] = lambda: None
         self._failing_now: Callable[[], float | None] | None = None
+        self._retention_now: Callable[[], float | None] = lambda: None
         self._path_now: Callable[[], str | None] = lambda: None
         self._read_at: dict[str, float] = {}  # of all that are held; infinity before the first read
         self._failing_since: dict[str, float] = {}
@@ -99,6 +100,12 @@ class PrometheusHook:
             "How long user code has been raising on one batch, or a key has waited for a failed record, where that is "
             "longest; 0 where none does.",
             self._oldest_failure,
+        )
+        self._meters.gauge(
+            "retention_left_seconds",
+            "Until the stream may forget a record that is not done, where that is soonest; +Inf where none waits.",
+            self._retention_left,
+            together="min",
         )
         self._meters.gauge(
             "oldest_read_age_seconds",
@@ -172,21 +179,28 @@ class PrometheusHook:
         lag_now: Callable[[], float | None],
         *,
         failing_now: Callable[[], float | None] | None = None,
+        retention_now: Callable[[], float | None] | None = None,
         data_path: Callable[[], str] | None = None,
     ) -> None:
         """Ask ``lag_now`` at each scrape, too: a batch that fails or takes long falls behind without a fact.
 
         ``failing_now`` is asked for how long user code has been failing, which facts tell of one batch at a time only;
-        ``data_path``, how pages are read: "direct" or "plain".
+        ``retention_now``, for how long the stream still keeps what is not done; ``data_path``, how pages are read:
+        "direct" or "plain".
         """
         self._lag_now = lag_now
         self._failing_now = failing_now or self._failing_now
+        self._retention_now = retention_now or self._retention_now
         self._path_now = data_path or self._path_now
 
     def _worst_lag(self) -> float:
         with self._lock:
             told = max(self._lags.values(), default=0.0)
         return max(told, self._lag_now() or 0.0)
+
+    def _retention_left(self) -> float:
+        left = self._retention_now()
+        return math.inf if left is None else left
 
     def _oldest_read(self) -> float:
         with self._lock:

@@ -13,6 +13,7 @@ __all__ = [
     "ShardStatus",
     "WorkerStatus",
     "health",
+    "least_retention_left_seconds",
     "longest_failure_seconds",
     "render",
     "worst_lag_seconds",
@@ -42,7 +43,8 @@ class ShardStatus:
     record that was processed, ``oldest_failing_batch_seconds`` how long user code has been raising on the same batch
     or on the record that a key waits for (None: it is not), ``stuck_seconds`` how long ago the shard last made progress
     at its stage (an answered read is progress). ``is_overdue``: a call takes longer than ``batch_timeout_seconds`` and
-    does not end.
+    does not end. ``retention_left_seconds``: until the stream may forget the oldest record that is not done (None:
+    there is none, or nothing is known of it).
     """
 
     shard_id: str
@@ -53,6 +55,7 @@ class ShardStatus:
     stuck_seconds: float = 0.0
     parked_keys: int = 0
     is_overdue: bool = False
+    retention_left_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +173,12 @@ def longest_failure_seconds(status: WorkerStatus) -> float | None:
     """For how long a batch, or a record that a key waits for, has failed, where that is longest; None: none does."""
     failing = (shard.oldest_failing_batch_seconds for shard in status.shards)
     return max((seconds for seconds in failing if seconds is not None), default=None)
+
+
+def least_retention_left_seconds(status: WorkerStatus) -> float | None:
+    """Until the stream may forget a record that is not done, where that is soonest; None: nothing waits."""
+    left = (shard.retention_left_seconds for shard in status.shards)
+    return min((seconds for seconds in left if seconds is not None), default=None)
 
 
 def _among(place: Coordination) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import math
 
 import pytest
 
@@ -182,6 +183,16 @@ def test_what_is_given_up_fails_no_more_and_who_is_asked_knows_better():
     failing.append(77.0)
     hook(hooks.BatchProcessed("a", 1, 1, 0.1, "1", "1"))
     assert age() == 77.0, "another lane's batch says nothing of it"
+
+
+def test_the_retention_that_is_left_is_asked_for_and_without_end_where_nothing_waits():
+    hook = PrometheusHook(clock=SetClock())
+    left: list[float | None] = [None]
+    assert hook.registry.get_sample_value("leasehold_retention_left_seconds") == math.inf
+    hook.follow(lambda: None, retention_now=lambda: left[-1])
+    assert hook.registry.get_sample_value("leasehold_retention_left_seconds") == math.inf
+    left.append(43_200.0)
+    assert hook.registry.get_sample_value("leasehold_retention_left_seconds") == 43_200.0
 
 
 def test_the_age_of_the_oldest_failing_batch_grows_until_it_passes_or_the_tenure_ends():

@@ -8,7 +8,14 @@ import pytest
 
 from consumer.config import InitialPosition, WorkerConfig
 from consumer.operate.coordination import Coordination
-from consumer.operate.status import ShardStatus, WorkerStatus, health, longest_failure_seconds, render
+from consumer.operate.status import (
+    ShardStatus,
+    WorkerStatus,
+    health,
+    least_retention_left_seconds,
+    longest_failure_seconds,
+    render,
+)
 
 CONFIG = WorkerConfig(
     app="orders",
@@ -81,6 +88,12 @@ def test_the_longest_failure_is_that_of_any_shard():
     assert longest_failure_seconds(_status(WELL)) is None
     shards = (WELL, replace(WELL, oldest_failing_batch_seconds=3.0), replace(WELL, oldest_failing_batch_seconds=9.0))
     assert longest_failure_seconds(_status(*shards)) == 9.0
+
+
+def test_the_least_retention_left_is_that_of_any_shard():
+    assert least_retention_left_seconds(_status(WELL)) is None
+    shards = (WELL, replace(WELL, retention_left_seconds=80_000.0), replace(WELL, retention_left_seconds=50_000.0))
+    assert least_retention_left_seconds(_status(*shards)) == 50_000.0
 
 
 def test_the_status_line_tells_what_waits_and_what_is_down():
