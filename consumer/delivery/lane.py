@@ -189,12 +189,13 @@ class Lane:
                     self._pieces.appendleft(_Piece(run, piece.attempts, piece.is_apart))
                 self._end_batch()
                 return
-            self._ground.begin_stage(self._stage)
         if turn.attempts.made:
             for record in turn.run.records:
                 record.clear_failure()
         if self._policy.pace is not None and not await self._paced(self._policy.pace, turn.run):
             return
+        if turn.parked is None:  # what waits for its first turn at the pace that was asked for is not stuck
+            self._ground.begin_stage(self._stage)
         began_at = self._policy.clock.monotonic()
         self._in_hand = turn.run.indexes
         try:
