@@ -15,17 +15,16 @@ from typing import Any, Final
 
 from consumer.filters.mistakes import Mistakes, shown
 
-__all__ = ["NUMBERS", "OPERATORS", "Test", "any_of", "equal_to", "is_number", "number_in_text", "operator_test"]
+__all__ = ["OPERATORS", "Test", "any_of", "equal_to", "is_number", "number_in_text", "operator_test"]
 
 Test = Callable[[Any], bool]
 
-NUMBERS: Final = (int, float, Decimal)
 _COMPARISONS: Final = ("=", ">", ">=", "<", "<=")
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number as JSON has them, and no truth value."""
-    return isinstance(value, NUMBERS) and not isinstance(value, bool)
+    """Whether it is a number as JSON has them: finite, and no truth value."""
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and Decimal(value).is_finite()
 
 
 def equal_to(values: Sequence[Any]) -> Test:
@@ -87,7 +86,7 @@ def operator_test(expression: Mapping[str, Any], where: str, mistakes: Mistakes)
     ((name, operand),) = expression.items()
     make = OPERATORS.get(name)
     if make is None:
-        near = get_close_matches(name.lower().replace("_", "-"), OPERATORS, n=1)
+        near = get_close_matches(str(name).lower().replace("_", "-"), OPERATORS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         instead = _INSTEAD.get(name, "")
         mistakes.note(where, f"{shown(name)} is no operator; {hint}{instead}known are {', '.join(sorted(OPERATORS))}.")
@@ -204,7 +203,7 @@ def _numeric(operand: Any, where: str, mistakes: Mistakes) -> Test | None:
         if sign not in _COMPARISONS:
             mistakes.note(f"{where}[{index}]", f"{shown(sign)} is no comparison; known are {', '.join(_COMPARISONS)}.")
             return None
-        if not is_number(bound) or not Decimal(bound).is_finite():
+        if not is_number(bound):
             mistakes.note(f"{where}[{index + 1}]", f"must be a number, without quotes, and this is {shown(bound)}.")
             return None
         if sign in ("=", ">", ">="):

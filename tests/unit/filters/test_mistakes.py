@@ -53,6 +53,9 @@ OPERATORS = [
     ({"wildcard": "a**b"}, f"{PRICE}.wildcard: ends in a lone backslash"),
     ({"wildcard": "a\\"}, f"{PRICE}.wildcard: ends in a lone backslash"),
     ({"wildcard": "a\\b"}, f"{PRICE}.wildcard: a backslash stands before * or \\ only"),
+    ({None: "a"}, f"{PRICE}: null is no operator; known are anything-but"),
+    (float("nan"), f"{PRICE}: is the number nan; a value, or an operator"),
+    ({"anything-but": float("inf")}, f"{PRICE}.anything-but: takes texts and numbers, and this is the number inf"),
     (["a"], f'{PRICE}: is a list; a value, or an operator such as {{"prefix": "a"}}, stands here'),
 ]
 

@@ -28,6 +28,7 @@ SHAPES = {
     "SAM with a pattern that is no text": {"Filters": [{"Pattern": PATTERN}]},
     "CDK's FilterCriteria.filter": [{"pattern": TEXT}],
     "CDK's property": {"filters": [{"pattern": TEXT}]},
+    "the Serverless Framework": {"filterPatterns": [PATTERN]},
     "Terraform's plan as JSON": {"filter_criteria": [{"filter": [{"pattern": TEXT}]}]},
     "Terraform's block in JSON": {"filter_criteria": {"filter": {"pattern": TEXT}}},
     "the value of that block": [{"filter": [{"pattern": TEXT}]}],
@@ -40,6 +41,11 @@ def test_a_filter_is_taken_as_it_is_pasted(told):
     verdicts = compile_filter(told, service="dynamodb").split([change("INSERT"), change("REMOVE")])
     assert list(verdicts.accepted) == [0]
     assert list(verdicts.filtered) == [1]
+
+
+def test_what_terraforms_jsonencode_escapes():
+    text = r'{"dynamodb":{"SizeBytes":[{"numeric":["\u003e",25,"\u003c=",26]}]}}'
+    assert compile_filter(text, service="dynamodb").split([change()]).all_accepted
 
 
 def test_more_patterns_than_lambda_takes():
