@@ -1,8 +1,8 @@
 """What people have in hand when they say "my filter", taken apart into patterns.
 
 JSON text or the Python values it stands for: one pattern, a list of them, Lambda's ``FilterCriteria`` as its API, SAM
-and CloudFormation write it, what CDK's ``FilterCriteria.filter`` makes, the Serverless Framework's ``filterPatterns``, and
-Terraform's ``filter_criteria`` as its JSON has it.
+and CloudFormation write it, what CDK's ``FilterCriteria.filter`` makes, the ``filterPatterns`` of the Serverless
+Framework, and Terraform's ``filter_criteria`` as its JSON has it.
 """
 
 from __future__ import annotations
