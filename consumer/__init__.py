@@ -12,6 +12,7 @@ from lease_store.lazy_names import lazy_names
 if TYPE_CHECKING:
     from consumer.clock import Clock, SystemClock
     from consumer.config import InitialPosition, WorkerConfig
+    from consumer.delivery.attempts import Retry
     from consumer.errors import CheckpointError, ConfigError, LeaseholdError, LeaseLost
     from consumer.failures import BatchFailures, RetryAfter
     from consumer.hooks import Fact, Hook
@@ -37,6 +38,7 @@ __all__ = [
     "Record",
     "RecordProcessor",
     "Records",
+    "Retry",
     "RetryAfter",
     "ShardContext",
     "SystemClock",
@@ -62,6 +64,7 @@ _HOMES: Final = {
     "Record": "record",
     "RecordProcessor": "processor",
     "Records": "record",
+    "Retry": "delivery.attempts",
     "RetryAfter": "failures",
     "ShardContext": "processor",
     "SystemClock": "clock",

@@ -11,6 +11,7 @@ from typing import Any
 
 from consumer.clock import Clock
 from consumer.config import InitialPosition, WorkerConfig
+from consumer.dead_letters.store import DeadLetterStore
 from consumer.delivery.threads import InlineThreads
 from consumer.errors import LeaseTableThrottled
 from consumer.hooks import Fact
@@ -58,7 +59,14 @@ class Stage:
     def put(self, total: int, key: str = "a") -> None:
         self.log.put_item("orders", new_image={"pk": {"S": key}, "total": {"N": str(total)}})
 
-    def worker(self, factory: Callable[[], RecordProcessor], *, cpu: CpuReader | None = None, **config: Any) -> Worker:
+    def worker(
+        self,
+        factory: Callable[[], RecordProcessor],
+        *,
+        cpu: CpuReader | None = None,
+        dead_letters: DeadLetterStore | None = None,
+        **config: Any,
+    ) -> Worker:
         return Worker(
             MemoryRecordSource(self.log, "dynamodb:orders", clock=self.clock),
             self.table,
@@ -70,6 +78,7 @@ class Stage:
             seam=LeasesInline(),
             threads=InlineThreads(),
             cpu=cpu,
+            dead_letters=dead_letters,
         )
 
     def reader(self) -> RecordProcessor:
