@@ -79,8 +79,8 @@ class PreparedCheckpoint(Awaitable["PreparedCheckpoint"], Protocol):
 class RecordProcessor:
     """Subclass it and write ``process_records``; every method may be ``def`` (run in a thread) or ``async def``.
 
-    Whatever a method raises, nothing is skipped: the same call is made again with growing pauses of up to 60 s. What else
-    may become of records that fail is a matter of settings, and of what ``process_records`` says about them.
+    Whatever a method raises, nothing is skipped: the same call is made again with growing pauses of up to 60 s. What
+    else may become of records that fail is a matter of settings, and of what ``process_records`` says about them.
 
     ``requires`` names the images a DynamoDB stream must carry: any of ``"old_image"``, ``"new_image"``.
     ``filter``: only records that match are delivered: patterns as Lambda has them, or a function of a record that

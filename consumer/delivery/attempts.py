@@ -12,7 +12,7 @@ from typing import Final
 from consumer.failures import Failure
 from consumer.retry import Backoff
 
-__all__ = ["Attempts", "Retry", "RetryRules"]
+__all__ = ["DEFAULT_ATTEMPTS", "Attempts", "Retry", "RetryRules"]
 
 DEFAULT_ATTEMPTS: Final = 5
 _FIRST_SECONDS: Final = 0.5

@@ -42,11 +42,16 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
-    """``most_records`` (AWS: BatchSize), ``most_bytes``, ``window_seconds`` (AWS: MaximumBatchingWindowInSeconds)."""
+    """``most_records`` (AWS: BatchSize), ``most_bytes``, ``window_seconds`` (AWS: MaximumBatchingWindowInSeconds).
+
+    ``joins``: what waits of several pages goes into one batch. A lane gets a part of each page, which would otherwise
+    end in a batch that is almost empty; a shard with one lane takes whole pages, and does not copy them together.
+    """
 
     most_records: int
     most_bytes: int | None = None
     window_seconds: float = 0.0
+    joins: bool = False
 
     @property
     def bound_bytes(self) -> int | None:
@@ -71,7 +76,7 @@ def cut(queue: deque[Run], rules: BatchRules) -> Run:
     if len(first) > rules.most_records:
         queue.appendleft(first.part(rules.most_records, len(first)))
         first = first.part(0, rules.most_records)
-    if rules.window_seconds and queue and len(first) < rules.most_records:
+    if (rules.joins or rules.window_seconds) and queue and len(first) < rules.most_records:
         first = _joined(first, queue, rules.most_records)
     bound = rules.bound_bytes
     if bound is not None and len(first) > 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -16,7 +18,9 @@ from lease_store.checkpoint import Checkpoint
 
 __all__ = ["Books"]
 
+_log = logging.getLogger("leasehold.delivery")
 _STAGE: Final = "parked"
+_TOLD_EVERY_SECONDS: Final = 60.0
 
 
 class Books:
@@ -27,6 +31,7 @@ class Books:
         self._ground = ground
         self._inflow = inflow
         self._let_go = Prefix()
+        self._told_at = -math.inf
         overlapping = policy.lanes > 1 or policy.batch.window_seconds > 0 or policy.batch.most_bytes is not None
         self.ledger = Ledger(place, overlapping=overlapping)
         self.lot = ParkingLot(policy.parking)
@@ -42,7 +47,24 @@ class Books:
 
     def has_room(self) -> bool:
         """Whether records that are not parked may go on."""
-        return self.lot.has_room(self.ledger.ahead, self._policy.clock.monotonic())
+        now = self._policy.clock.monotonic()
+        return self.lot.has_room(self.ledger.ahead, now) and not self._must_wait(now)
+
+    def _must_wait(self, now: float) -> bool:
+        """Whether the stream soon has a parked record no more, and there is no store that would keep it."""
+        policy = self._policy
+        if not self.lot or policy.retry.gives_up or not any(map(policy.is_half_gone, self.lot.first_records())):
+            return False
+        if now >= self._told_at + _TOLD_EVERY_SECONDS:
+            self._told_at = now
+            _log.error(
+                "Shard %s: a record that fails has been in the stream for half of its retention of %.0f h, and there "
+                "is no store for dead letters: the shard waits, so that nothing more is ahead of it. Mend what fails, "
+                "or name a store with --dead-letters and start again, before the stream has lost the record.",
+                self._ground.shard_id,
+                policy.retention_seconds / 3600,
+            )
+        return True
 
     def done(self, indexes: Sequence[int]) -> None:
         """Records came to their end, whichever it was."""

@@ -74,6 +74,13 @@ class Delivery:
             since.append(self._books.lot.oldest_since())
         return min(since, default=None)
 
+    @property
+    def oldest_at(self) -> float | None:
+        """When the oldest record arose that is not done (epoch seconds), None where nothing is open or nobody knows."""
+        waiting = [lane.oldest_at for lane in self._lanes]
+        waiting += [record.timestamp for record in self._books.lot.first_records()]
+        return min((at for at in waiting if at is not None), default=None)
+
     def claim(self, number: int, place: Checkpoint) -> Checkpoint:
         """User code of lane ``number`` says that all it was given up to ``place`` is done: what may be stored now."""
         lane, ledger = self._lanes[number], self._books.ledger

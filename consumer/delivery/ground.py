@@ -56,7 +56,8 @@ class Policy:
     ``screen`` is the filter, ``lane_key`` what decides of a record's lane (default: its key). ``gives_up`` of ``retry``
     says whether anything may be given up; then into ``dead_letters``, or, where it ``drops``, nowhere: but for what
     the filter can't judge, which goes into the store, where it does not go to user code. ``held``: keys of which
-    everything goes there; None where a dead letter holds nothing.
+    everything goes there; None where a dead letter holds nothing. ``retention_seconds``: how long the stream keeps
+    records.
     """
 
     app: str
@@ -78,6 +79,11 @@ class Policy:
     held: HeldKeys | None = None
     is_manual: bool = False
     pace: Pace | None = None
+    retention_seconds: float = 86_400.0
+
+    def is_half_gone(self, record: Record) -> bool:
+        """Whether half of the time is over for which the stream keeps ``record``."""
+        return record.timestamp is not None and self.clock.wall() - record.timestamp > self.retention_seconds / 2
 
     def key_of(self, record: Record) -> str:
         """What ``record`` shares its order with. Raises ConfigError where the user's function does not say."""

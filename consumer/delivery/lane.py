@@ -108,6 +108,12 @@ class Lane:
             (each.attempts.first_failed_at for each in self._pieces if each.attempts.first_failed_at), default=None
         )
 
+    @property
+    def oldest_at(self) -> float | None:
+        """When the oldest record of it arose that is not done, parked ones apart (epoch seconds)."""
+        firsts = [each.run.records[0] for each in self._pieces] + [run.records[0] for run in self.queue]
+        return min((record.timestamp for record in firsts if record.timestamp is not None), default=None)
+
     async def run(self) -> None:
         """Deliver until nothing is left, or a stop is asked for."""
         while not self._ground.must_stop():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from consumer.dead_letters.letter import Reason
-from consumer.delivery.attempts import Attempts
+from consumer.delivery.attempts import DEFAULT_ATTEMPTS, Attempts
 from consumer.delivery.batching import Run
 from consumer.delivery.books import Books
 from consumer.delivery.breaker import Unit
@@ -101,16 +101,19 @@ class LaneKeys:
     def _reason_to_give_up(self, parked: ParkedKey) -> Reason | None:
         """Only what is the record's own fault: the sink is up, and something has succeeded since it last failed."""
         policy, attempts = self._policy, parked.attempts
-        if not policy.retry.gives_up or policy.breaker.is_open:
-            return None
         record = parked.items[0][1]
-        if policy.held is not None and not policy.held.may_add(record):
+        if not policy.retry.gives_up or (policy.held is not None and not policy.held.may_add(record)):
+            return None
+        alone_for = policy.clock.monotonic() - (attempts.first_failed_at or 0.0)
+        is_lone = attempts.made >= DEFAULT_ATTEMPTS and alone_for >= policy.lone_failure_seconds
+        if is_lone and policy.is_half_gone(record):
+            return Reason.RETENTION_HALF_GONE  # whoever's fault it is: soon the stream has it no more
+        if policy.breaker.is_open:
             return None
         if policy.retry.is_too_old(record.timestamp, policy.clock.wall()):
             return Reason.RECORD_AGE_EXCEEDED
         if not attempts.is_used_up(policy.retry):
             return None
-        alone_for = policy.clock.monotonic() - (attempts.first_failed_at or 0.0)
         is_own = (
             policy.breaker.is_own(unit_of(self._ground.shard_id, parked.first()), attempts)
             or alone_for >= policy.lone_failure_seconds

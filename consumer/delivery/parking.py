@@ -77,6 +77,10 @@ class ParkingLot:
             and now - self.oldest_since() < bounds.ahead_seconds
         )
 
+    def first_records(self) -> list[Record]:
+        """Of each key, the record that it waits for."""
+        return [parked.items[0][1] for parked in self.keys.values()]
+
     def oldest_since(self) -> float:
         """When the key that waits longest was parked (monotonic); there is one."""
         return next(iter(self.keys.values())).since  # keys keep the order in which they were parked

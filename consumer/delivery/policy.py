@@ -76,7 +76,7 @@ def made_policy(
             max_age_seconds=config.max_record_age_seconds,
             by_class=by_class,
         ),
-        batch=BatchRules(config.batch_size, config.batch_bytes, config.batch_window_seconds),
+        batch=BatchRules(config.batch_size, config.batch_bytes, config.batch_window_seconds, joins=config.lanes > 1),
         parking=ParkingBounds(
             keys=config.max_parked_keys,
             size_bytes=config.max_parked_bytes,
@@ -93,6 +93,7 @@ def made_policy(
         drops=config.on_give_up == "drop",
         is_manual=config.checkpointing == "manual",
         pace=Pace.of(config, clock),
+        retention_seconds=stream.retention_seconds,
     )
 
 

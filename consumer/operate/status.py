@@ -39,9 +39,10 @@ FAILING_BATCH_LIMIT_SECONDS: Final = 60.0
 class ShardStatus:
     """One held shard. Ages are seconds as of the snapshot.
 
-    ``lag_seconds`` is None where nothing is known of it, ``last_record_at`` (epoch seconds) the timestamp of the last
-    record that was processed, ``oldest_failing_batch_seconds`` how long user code has been raising on the same batch
-    or on the record that a key waits for (None: it is not), ``stuck_seconds`` how long ago the shard last made progress
+    ``lag_seconds`` is the age of the oldest record that is not done, None where nothing is known of it,
+    ``last_record_at`` (epoch seconds) the timestamp of the last record that was processed,
+    ``oldest_failing_batch_seconds`` how long user code has been raising on the same batch or on the record that a key
+    waits for (None: it is not), ``stuck_seconds`` how long ago the shard last made progress
     at its stage (an answered read is progress). ``is_overdue``: a call takes longer than ``batch_timeout_seconds`` and
     does not end. ``retention_left_seconds``: until the stream may forget the oldest record that is not done (None:
     there is none, or nothing is known of it).

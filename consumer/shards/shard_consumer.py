@@ -102,16 +102,25 @@ class ShardConsumer:
     def status(self) -> ShardStatus:
         """A snapshot for health and the status line."""
         failing = self._user.failing_since
+        lag = self._lag_seconds()
         return ShardStatus(
             shard_id=self.shard_id,
             stage=self._stage(),
-            lag_seconds=self._reader.lag_seconds(),
+            lag_seconds=lag,
+            retention_left_seconds=None if lag is None else self._stream.retention_seconds - lag,
             last_record_at=self._user.last_record_at,
             oldest_failing_batch_seconds=None if failing is None else self._scope.shared.clock.monotonic() - failing,
             stuck_seconds=self._scope.progress.oldest_seconds(),
             parked_keys=self._user.parked_keys,
             is_overdue=self.shard_id in self._scope.shared.overdue.shards,
         )
+
+    def _lag_seconds(self) -> float | None:
+        """Age of the oldest record that is not done, parked ones included; None where it is not known."""
+        lag, oldest_at = self._reader.lag_seconds(), self._user.oldest_at
+        if oldest_at is None:
+            return lag
+        return max(lag or 0.0, self._scope.shared.clock.wall() - oldest_at)
 
     # Life: what happens is noted, and a task goes through with it
 

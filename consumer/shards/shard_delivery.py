@@ -60,6 +60,11 @@ class ShardDelivery(Part):
         return 0 if self._delivery is None else self._delivery.parked_keys
 
     @property
+    def oldest_at(self) -> float | None:
+        """When the oldest record arose that was taken and is not done (epoch seconds)."""
+        return None if self._delivery is None else self._delivery.oldest_at
+
+    @property
     def records_processed(self) -> int:
         """Records whose ``process_records`` returned in this tenure."""
         return sum(code.records_processed for code in self._codes)

@@ -18,7 +18,15 @@ from consumer.streams.entries import first_sequence_number_of, hash_range_of, is
 from consumer.streams.listing_pages import later_page
 from consumer.streams.pages import believed, page_of
 from consumer.streams.server_clock import server_time_of, time_if_future
-from consumer.streams.source import Opened, Page, Position, Shard, ShardListing, StreamIdentity
+from consumer.streams.source import (
+    LEAST_RETENTION_SECONDS,
+    Opened,
+    Page,
+    Position,
+    Shard,
+    ShardListing,
+    StreamIdentity,
+)
 
 __all__ = ["KinesisSource"]
 
@@ -97,7 +105,14 @@ class KinesisSource:
         label = f"{arn}@" + f"{created_at.timestamp():.3f}".rstrip("0").rstrip(".")
         if self._seen is None or asked_at >= self._seen[0]:
             self._seen = (asked_at, label)
-        return StreamIdentity(arn=arn, label=label, base=arn, enabled=status is None or status in _STATES_OF_LIFE)
+        hours = summary.get("RetentionPeriodHours") if isinstance(summary, Mapping) else None
+        return StreamIdentity(
+            arn=arn,
+            label=label,
+            base=arn,
+            enabled=status is None or status in _STATES_OF_LIFE,
+            retention_seconds=hours * 3600.0 if isinstance(hours, int) and hours > 0 else LEAST_RETENTION_SECONDS,
+        )
 
     async def list_shards(self, stream: StreamIdentity) -> ShardListing:
         """Every page of ListShards. Raises StreamUnavailable rather than return a part, StreamMissing when over."""

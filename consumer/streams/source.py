@@ -11,6 +11,7 @@ from consumer.config import DataPath
 from consumer.record import Record, ViewType
 
 __all__ = [
+    "LEAST_RETENTION_SECONDS",
     "NO_HASH_RANGE",
     "OPENINGS_AT_ONCE",
     "READS_AT_ONCE",
@@ -28,6 +29,9 @@ __all__ = [
 # Two words for one thing: shards of DynamoDB have no hash range, and this is what the Java adapter stores for them.
 NO_HASH_RANGE: Final = ("0", "1")
 
+# What DynamoDB Streams keep, and the shortest that Kinesis does.
+LEAST_RETENTION_SECONDS: Final = 24 * 3600.0
+
 # How many reads a worker has under way at most, and how many shards it opens at once: a source has a connection for
 # each, and some for its other calls, so that no call's time-out runs while it waits for one. At 10 ms a read, these are
 # 8,000 reads a second.
@@ -42,7 +46,7 @@ class StreamIdentity:
     ``label`` is what rows of the lease table carry: for DynamoDB the stream ARN (it ends in the creation label), for
     Kinesis ``<stream ARN>@<creation time, epoch seconds>``, since a recreated Kinesis stream repeats its ARN and its
     shard ids. ``base`` is the part two incarnations of one stream share (table ARN, stream ARN). ``view_type`` is None
-    for Kinesis.
+    for Kinesis. ``retention_seconds``: how long records are kept, as of when this was asked.
     """
 
     arn: str
@@ -50,6 +54,7 @@ class StreamIdentity:
     base: str
     view_type: ViewType | None = None
     enabled: bool = True
+    retention_seconds: float = field(default=LEAST_RETENTION_SECONDS, compare=False)
 
 
 def base_of(label: str) -> str:
