@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import count
 from operator import attrgetter
 from typing import Any, Final
@@ -80,7 +81,7 @@ def _leaf_test(leaf: Leaf, *, whole: bool) -> Test:
         if kind in _LISTS:
             plain = list(_plain(value))
             return any(map(test, plain)) if plain else (present if whole else absent)
-        return test(value)
+        return present if kind is Decimal and not value.is_finite() else test(value)
 
     return holds
 
@@ -91,12 +92,12 @@ def _of_an_object_for(struct: type, test: Test) -> Test:
 
 
 def _plain(values: Iterable[Any]) -> Iterator[Any]:
-    """The plain values of a list, those of lists within it included; objects are no values."""
+    """The plain values of a list and of lists within it; objects are no values, and neither is NaN."""
     for value in values:
         kind = type(value)
         if kind in _LISTS:
             yield from _plain(value)
-        elif kind is not dict:
+        elif kind is not dict and (kind is not Decimal or value.is_finite()):
             yield value
 
 

@@ -104,3 +104,12 @@ def test_an_image_of_a_type_that_nobody_knows_is_not_judged_by_it():
     asked = compile_filter({"new_image.a": ["1"]}, service="dynamodb", on_undecodable="dead_letter").split([strange])
     assert list(asked.undecodable) == [0]
     assert accepts({"new_image.b": ["x"]}, strange)
+
+
+@pytest.mark.parametrize("number", ["NaN", "sNaN", "Infinity"])
+@pytest.mark.parametrize("alternative", ["x", 1, {"numeric": [">", 0]}, {"anything-but": ["x"]}])
+def test_what_is_no_number_under_n_matches_nothing_and_upsets_nobody(number, alternative):
+    record = change(new={"price": {"N": number}, "prices": {"L": [{"N": number}]}})
+    assert not accepts({"new_image.price": [alternative]}, record)
+    assert not accepts({"new_image.prices": [alternative]}, record)
+    assert accepts({"new_image.price": [{"exists": True}]}, record)
