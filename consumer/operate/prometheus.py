@@ -103,7 +103,7 @@ class PrometheusHook:
         )
         self._meters.gauge(
             "retention_left_seconds",
-            "Until the stream may forget a record that is not done, where that is soonest; +Inf where none waits.",
+            "Until the stream may forget a record that is not done, where that is soonest; +Inf where that is unknown.",
             self._retention_left,
             together="min",
         )

@@ -44,8 +44,8 @@ class ShardStatus:
     ``oldest_failing_batch_seconds`` how long user code has been raising on the same batch or on the record that a key
     waits for (None: it is not), ``stuck_seconds`` how long ago the shard last made progress
     at its stage (an answered read is progress). ``is_overdue``: a call takes longer than ``batch_timeout_seconds`` and
-    does not end. ``retention_left_seconds``: until the stream may forget the oldest record that is not done (None:
-    there is none, or nothing is known of it).
+    does not end. ``retention_left_seconds``: until the stream may forget the oldest record that is not done, all of its
+    retention where none waits (None: nothing is known).
     """
 
     shard_id: str
@@ -129,16 +129,20 @@ def _problem(shard: ShardStatus, config: WorkerConfig, *, sink_is_down: bool) ->
 
 
 def _failing_problem(shard: ShardStatus, seconds: float) -> str:
+    left = shard.retention_left_seconds
+    kept = "" if left is None else f" The stream keeps what waits for {max(0.0, left) / 3600:.1f} h more."
     if not shard.parked_keys:
         return (
             f"User code has been raising on the same batch of shard {shard.shard_id} for {seconds:.0f} s; the batch "
-            "is tried again, nothing is skipped, and the shard does not move until it passes."
+            f"is tried again, nothing is skipped, and the shard does not move until it passes.{kept}"
         )
     waiting = "1 key waits" if shard.parked_keys == 1 else f"{shard.parked_keys} keys wait"
-    others = "the shard's end and its children wait, too" if shard.stage == "parked_at_end" else "other keys go on"
+    others = "the shard's end and its children wait, too"
+    if shard.stage != "parked_at_end":
+        others = "other keys go on as far as the bounds of parking allow"
     return (
         f"Shard {shard.shard_id}: {waiting} for a failed record, the longest for {seconds:.0f} s; it is tried again, "
-        f"nothing is skipped, and {others}."
+        f"nothing is skipped, and {others}.{kept}"
     )
 
 
@@ -177,7 +181,7 @@ def longest_failure_seconds(status: WorkerStatus) -> float | None:
 
 
 def least_retention_left_seconds(status: WorkerStatus) -> float | None:
-    """Until the stream may forget a record that is not done, where that is soonest; None: nothing waits."""
+    """Until the stream may forget a record that is not done, where that is soonest; None: nothing is known."""
     left = (shard.retention_left_seconds for shard in status.shards)
     return min((seconds for seconds in left if seconds is not None), default=None)
 

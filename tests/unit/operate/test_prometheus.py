@@ -185,7 +185,7 @@ def test_what_is_given_up_fails_no_more_and_who_is_asked_knows_better():
     assert age() == 77.0, "another lane's batch says nothing of it"
 
 
-def test_the_retention_that_is_left_is_asked_for_and_without_end_where_nothing_waits():
+def test_the_retention_that_is_left_is_asked_for_and_without_end_where_nothing_is_known():
     hook = PrometheusHook(clock=SetClock())
     left: list[float | None] = [None]
     assert hook.registry.get_sample_value("leasehold_retention_left_seconds") == math.inf

@@ -50,6 +50,10 @@ def test_a_worker_that_moves_is_well():
             "1 key waits for a failed record, the longest for 60 s; it is tried again, nothing is skipped, and other k",
         ),
         (
+            {"oldest_failing_batch_seconds": 60.5, "stage": "processing", "retention_left_seconds": 44_000.0},
+            "does not move until it passes. The stream keeps what waits for 12.2 h more.",
+        ),
+        (
             {"oldest_failing_batch_seconds": 61.0, "parked_keys": 2, "stage": "parked_at_end"},
             "2 keys wait for a failed record, the longest for 61 s; it is tried again, nothing is skipped, and the sh",
         ),
