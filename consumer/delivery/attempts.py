@@ -52,9 +52,9 @@ class RetryRules:
     max_age_seconds: float | None = None
     by_class: Mapping[type[BaseException], Retry] = field(default_factory=lambda: MappingProxyType({}))
 
-    def rule_for(self, error: BaseException | None) -> Retry:
+    def rule_for(self, failure: Failure) -> Retry:
         """The rule of the nearest class in the order in which Python looks for methods; else the configuration's."""
-        for kind in () if error is None else type(error).__mro__:
+        for kind in () if failure.raised is None else failure.raised.__mro__:
             if kind in self.by_class:
                 return self.by_class[kind]
         return _PLAIN
@@ -63,7 +63,7 @@ class RetryRules:
         """Tries in all, infinite where nothing may be given up."""
         if not self.gives_up:
             return math.inf
-        return rule.max_attempts or self.max_attempts or DEFAULT_ATTEMPTS
+        return rule.max_attempts or self.max_attempts or math.inf
 
     def is_too_old(self, timestamp: float | None, now_wall: float) -> bool:
         """Whether a record of ``timestamp`` (epoch seconds) is past its age; a record without one has none."""
@@ -104,11 +104,9 @@ class Attempts:
         self._rule = _PLAIN
         self._backoff: Backoff | None = None
 
-    def failed(
-        self, failure: Failure, error: BaseException | None, rules: RetryRules, random: Random, now: float
-    ) -> None:
+    def failed(self, failure: Failure, rules: RetryRules, random: Random, now: float) -> None:
         """One more failure, counted; the next try follows after a pause."""
-        rule = rules.rule_for(error)
+        rule = rules.rule_for(failure)
         if self._backoff is None or rule is not self._rule:
             limit = rule.limit_seconds or max(rules.limit_seconds, rule.first_seconds)
             self._backoff = Backoff(random, min(rule.first_seconds, limit), limit)

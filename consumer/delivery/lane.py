@@ -188,8 +188,8 @@ class Lane:
 
     async def _try(self, turn: _Turn) -> None:
         if turn.parked is None:
-            run = self._keys.to_try(turn.run, turn.attempts)
-            if run is not turn.run:  # a key was parked by the piece before, or a record has become too old
+            run = self._keys.to_try(turn.run)
+            if run is not turn.run:  # a key was parked by the piece before
                 piece = self._pieces.popleft()
                 if run is not None:
                     self._pieces.appendleft(_Piece(run, piece.attempts, piece.is_apart))
@@ -236,9 +236,10 @@ class Lane:
         elif isinstance(reading, Busy):
             turn.attempts.busy(reading.failure, reading.seconds, self._policy.clock.monotonic())
             self._policy.breaker.pass_turn(turn.unit)
-            self._tell(
-                turn, None, reading.failure, f"it asked for a pause of {reading.seconds:.1f} s, nothing is counted"
-            )
+            told = f"it asked for a pause of {reading.seconds:.1f} s, nothing is counted"
+            if turn.parked is None and self._is_over(turn):
+                told = self._part(turn)
+            self._tell(turn, None, reading.failure, told)
         elif isinstance(reading, SomeFailed):
             self._some_failed(turn, reading.failures, reading.error, began_at)
         else:
@@ -263,19 +264,30 @@ class Lane:
             self._take_apart(turn, None)
             self._tell(turn, error, failure, "the batch is taken apart to find the record whose failure it is")
         else:
-            self._failed_again(turn, failure, error)
-            if not turn.attempts.is_used_up(policy.retry):
-                self._tell(turn, error, failure, "nothing is skipped, the same call is made again in {pause}")
-            elif is_one:
-                self._park(turn, {policy.key_of(turn.run.records[0]): [0]}, [turn.attempts])
-                self._tell(turn, error, failure, "its attempts are used up: its key is parked, other keys go on")
-            else:
-                self._take_apart(turn, turn.attempts)
-                self._tell(turn, error, failure, "attempts are used up: the batch is taken apart to find the record")
+            self._failed_again(turn, failure)
+            told = "nothing is skipped, the same call is made again in {pause}"
+            self._tell(turn, error, failure, self._part(turn) if self._is_over(turn) else told)
 
-    def _failed_again(self, turn: _Turn, failure: Failure, error: BaseException | None) -> None:
+    def _part(self, turn: _Turn) -> str:
+        """A unit's attempts or time are over: a record that is alone parks its key, of several nobody knows which."""
+        if len(turn.run) == 1:
+            self._park(turn, {self._policy.key_of(turn.run.records[0]): [0]}, [turn.attempts])
+            return "its attempts or its time are over: its key is parked, other keys go on"
+        self._take_apart(turn, turn.attempts)
+        return "attempts or time are over: the batch is taken apart to find the record whose failure it is"
+
+    def _is_over(self, turn: _Turn) -> bool:
+        """Whether a unit that failed again has had all its tries, or holds a record that has become too old."""
+        rules, now = self._policy.retry, self._policy.clock.wall()
+        if turn.attempts.is_used_up(rules):
+            return True
+        if rules.max_age_seconds is None or not rules.gives_up or self._policy.breaker.is_open:
+            return False
+        return any(rules.is_too_old(record.timestamp, now) for record in turn.run.records)
+
+    def _failed_again(self, turn: _Turn, failure: Failure) -> None:
         policy = self._policy
-        turn.attempts.failed(failure, error, policy.retry, policy.random, policy.clock.monotonic())
+        turn.attempts.failed(failure, policy.retry, policy.random, policy.clock.monotonic())
         policy.breaker.failed((turn.unit,), (turn.attempts,), failure.kind)
 
     def _some_failed(
@@ -283,7 +295,7 @@ class Lane:
     ) -> None:
         """These records failed by themselves: they, and what follows them under their keys, wait; the rest is done."""
         if turn.parked is not None:
-            self._failed_again(turn, failures[0], error)
+            self._failed_again(turn, failures[0])
             self._tell(turn, error, failures[0], "its key stays parked, other keys go on; again in {pause}")
             return
         self._books.take_apart(turn.run)
@@ -299,7 +311,7 @@ class Lane:
         attempts = [turn.attempts if one else Attempts() for _ in held]
         now, policy = self._policy.clock.monotonic(), self._policy
         for each, positions in zip(attempts, held.values(), strict=True):
-            each.failed(failures[positions[0]], error, policy.retry, policy.random, now)
+            each.failed(failures[positions[0]], policy.retry, policy.random, now)
         self._park(turn, held, attempts)
         first = failures[min(failures)]
         if done:

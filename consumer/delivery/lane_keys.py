@@ -55,15 +55,9 @@ class LaneKeys:
         left = self._without_leaving(run, following, Reason.KEY_HELD, None) if following else run
         return None if left is None else self._without_parked(left)
 
-    def to_try(self, run: Run, attempts: Attempts) -> Run | None:
-        """What of a piece is to be tried: not keys that were parked since, nor what is too old by now."""
-        left = self._without_parked(run)
-        rules = self._policy.retry
-        if left is None or not attempts.made or rules.max_age_seconds is None or self._policy.breaker.is_open:
-            return left
-        now = self._policy.clock.wall()
-        old = [at for at, record in enumerate(left.records) if rules.is_too_old(record.timestamp, now)]
-        return self._without_leaving(left, old, Reason.RECORD_AGE_EXCEEDED, attempts) if old else left
+    def to_try(self, run: Run) -> Run | None:
+        """What of a piece is to be tried: not keys that were parked since. None where nothing is left."""
+        return self._without_parked(run)
 
     def give_up_what_may_be(self) -> None:
         """Send parked records on their way out whose failure is their own, and whose attempts or time are over."""
@@ -110,12 +104,13 @@ class LaneKeys:
             return Reason.RETENTION_HALF_GONE  # whoever's fault it is: soon the stream has it no more
         if policy.breaker.is_open:
             return None
-        if policy.retry.is_too_old(record.timestamp, policy.clock.wall()):
-            return Reason.RECORD_AGE_EXCEEDED
-        if not attempts.is_used_up(policy.retry):
+        is_too_old = policy.retry.is_too_old(record.timestamp, policy.clock.wall())
+        if not is_too_old and not attempts.is_used_up(policy.retry):
             return None
         is_own = (
             policy.breaker.is_own(unit_of(self._ground.shard_id, parked.first()), attempts)
             or alone_for >= policy.lone_failure_seconds
         )
-        return Reason.ATTEMPTS_EXHAUSTED if is_own else None
+        if not is_own:
+            return None
+        return Reason.RECORD_AGE_EXCEEDED if is_too_old else Reason.ATTEMPTS_EXHAUSTED

@@ -9,7 +9,7 @@ from typing import Any
 from consumer.clock import Clock
 from consumer.config import WorkerConfig
 from consumer.dead_letters.store import DeadLetterStore
-from consumer.delivery.attempts import Retry, RetryRules
+from consumer.delivery.attempts import DEFAULT_ATTEMPTS, Retry, RetryRules
 from consumer.delivery.batching import BatchRules
 from consumer.delivery.breaker import Breaker
 from consumer.delivery.ground import Policy
@@ -71,7 +71,7 @@ def made_policy(
         breaker=Breaker(config.breaker_batches, clock, random, hooks),
         retry=RetryRules(
             gives_up=dead_letters is not None or config.on_give_up == "drop",
-            max_attempts=config.max_attempts,
+            max_attempts=_max_attempts(config, dead_letters),
             limit_seconds=config.retry_limit_seconds,
             max_age_seconds=config.max_record_age_seconds,
             by_class=by_class,
@@ -95,6 +95,13 @@ def made_policy(
         pace=Pace.of(config, clock),
         retention_seconds=stream.retention_seconds,
     )
+
+
+def _max_attempts(config: WorkerConfig, dead_letters: DeadLetterStore | None) -> int | None:
+    """Nothing is dropped after a number of tries that nobody has named."""
+    if config.max_attempts is None and dead_letters is not None and config.on_give_up == "dead_letter":
+        return DEFAULT_ATTEMPTS
+    return config.max_attempts
 
 
 def _filter(config: WorkerConfig, factory: Any, stream: StreamIdentity, problems: list[str]) -> Filter | None:

@@ -15,7 +15,6 @@ __all__ = ["AT_ODDS", "DeliverySettings", "filter_text"]
 
 
 _MEBIBYTE: Final = 1024 * 1024
-_ATTEMPTS_BEFORE_A_DEAD_LETTER: Final = 5
 
 
 def filter_text(setting: str) -> str:
@@ -200,13 +199,6 @@ class DeliverySettings:
         "redriven or dropped.",
         choices=("continue", "hold_key"),
     )
-
-    @property
-    def attempts_allowed(self) -> int | None:
-        """After how many attempts a record is given up; None: never."""
-        if self.max_attempts is None and self.dead_letters is not None:
-            return _ATTEMPTS_BEFORE_A_DEAD_LETTER
-        return self.max_attempts
 
 
 def _goes_nowhere(limit: object, store: str | None, on_give_up: str) -> bool:

@@ -122,13 +122,3 @@ def test_a_filter_is_the_text_or_what_is_in_the_file(tmp_path: Path):
     path.write_bytes(b"\xff\xfe")
     (problem,) = find_problems({"filter": f"@{path}"})
     assert "can't be read" in problem.sentence
-
-
-@pytest.mark.parametrize(
-    ("max_attempts", "dead_letters", "allowed"),
-    [(None, None, None), (None, "file:letters", 5), (7, "file:letters", 7)],
-)
-def test_a_record_is_tried_for_ever_without_a_store_and_five_times_with_one(
-    max_attempts: int | None, dead_letters: str | None, allowed: int | None
-):
-    assert replace(GOOD, max_attempts=max_attempts, dead_letters=dead_letters).attempts_allowed == allowed
