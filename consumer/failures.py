@@ -26,12 +26,16 @@ class Failure:
 
     ``kind`` is the exception's class, ``where`` its innermost frames, newest first, by file, line and function: both
     may be logged. ``message`` is what the exception says and **may be payload**: it goes into a dead letter and nowhere
-    else.
+    else. ``raised`` is the class itself, by which ``retries`` has its rules, where there is one; it is not pickled.
     """
 
     kind: str
     message: str = field(default="", repr=False)
     where: str = ""
+    raised: type[BaseException] | None = field(default=None, repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kind, self.message, self.where)
 
     @classmethod
     def of(cls, error: BaseException | str, *, leave_out: frozenset[str] = frozenset()) -> Self:
@@ -49,7 +53,7 @@ class Failure:
             for frame, line in traceback.walk_tb(_first_of(error).__traceback__)
             if frame.f_globals.get("__name__") not in leave_out
         ]
-        return cls(type(error).__qualname__, _message(error), shown_frames(reversed(frames)))
+        return cls(type(error).__qualname__, _message(error), shown_frames(reversed(frames)), type(error))
 
 
 def _first_of(error: BaseException) -> BaseException:

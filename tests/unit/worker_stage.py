@@ -64,7 +64,7 @@ class Stage:
         factory: Callable[[], RecordProcessor],
         *,
         cpu: CpuReader | None = None,
-        dead_letters: DeadLetterStore | None = None,
+        letters: DeadLetterStore | None = None,
         **config: Any,
     ) -> Worker:
         return Worker(
@@ -78,7 +78,7 @@ class Stage:
             seam=LeasesInline(),
             threads=InlineThreads(),
             cpu=cpu,
-            dead_letters=dead_letters,
+            dead_letters=letters,
         )
 
     def reader(self) -> RecordProcessor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from functools import partial
 
 from consumer.dead_letters.envelope import decode
 from consumer.failures import BatchFailures
@@ -30,9 +31,10 @@ class Sink:
     """Effects, calls and failures of all processors of a stage.
 
     ``bad`` are numbers that always fail; ``how`` says in which way; ``down`` is asked before anything is done.
+    ``retries`` are those of the processor's class.
     """
 
-    def __init__(self, *bad, how="raise", seconds=0.0, down=None):
+    def __init__(self, *bad, how="raise", seconds=0.0, down=None, retries=None):
         self.bad = set(bad)
         self.how = how
         self.seconds = seconds
@@ -42,9 +44,8 @@ class Sink:
         self.busy = set()
         self.told = defaultdict(list)
         self.lanes = {}
-
-    def processor(self):
-        return _Processor(self)
+        self.processor = partial(_Processor, self)
+        self.processor.retries = retries or {}
 
 
 class _Processor(RecordProcessor):
