@@ -12,12 +12,11 @@ from random import Random
 from typing import Any, Final
 
 from consumer.dead_letters.aws import AwsStores
-from consumer.dead_letters.aws_errors import code_of
 from consumer.dead_letters.envelope import encode
 from consumer.dead_letters.letter import DeadLetter, Identity
 from consumer.dead_letters.sqs import group_of, name_of
 from consumer.dead_letters.store import ALL, DeadLetterStore, Findings, Selection, Unreadable
-from consumer.errors import LeaseholdError
+from consumer.errors import DeadLetterStoreRefused, LeaseholdError
 from consumer.retry import Trouble
 
 __all__ = ["NotifyingStore"]
@@ -75,9 +74,10 @@ class NotifyingStore:
         findings = await self.store.check()
         try:
             await self._call("PublishBatch", PublishBatchRequestEntries=[])
+        except DeadLetterStoreRefused:
+            return findings  # nothing is refused as such to who may publish
         except LeaseholdError as error:
-            if "EmptyBatchRequest" not in code_of(error.__cause__):
-                return findings + Findings((str(error),))
+            return findings + Findings((str(error),))
         return findings
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from consumer.dead_letters.aws import AwsStores
-from consumer.dead_letters.aws_errors import code_of
 from consumer.dead_letters.bodies import Bodies
 from consumer.dead_letters.letter import DeadLetter, Identity
 from consumer.dead_letters.store import ALL, Findings, Selection, Unreadable
@@ -20,6 +19,7 @@ from consumer.dead_letters.taken import TakenMessages
 from consumer.errors import (
     DeadLetterError,
     DeadLetterStoreMissing,
+    DeadLetterStoreRefused,
     DeadLetterStoreThrottled,
     DeadLetterStoreUnavailable,
 )
@@ -86,12 +86,16 @@ class SqsDeadLetters:
         """Asks what the queue is like, and for a batch of nothing, which is refused in one way to who may send."""
         try:
             queue = await self._queue()
-            findings = await self._bodies.check(self.name, queue.most_bytes)
-            await self._call("SendMessageBatch", QueueUrl=queue.url, Entries=[])
         except DeadLetterError as error:
-            if "EmptyBatchRequest" not in code_of(error.__cause__):
-                return Findings((str(error),))
-        return findings + Findings(warnings=_doubts(self.name, queue))
+            return Findings((str(error),))
+        findings = await self._bodies.check(self.name, queue.most_bytes) + Findings(warnings=_doubts(self.name, queue))
+        try:
+            await self._call("SendMessageBatch", QueueUrl=queue.url, Entries=[])
+        except DeadLetterStoreRefused:
+            return findings  # nothing is refused as such to who may send
+        except DeadLetterError as error:
+            return findings + Findings((str(error),))
+        return findings
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:
         """By batches, in order, each of ten messages and 1 MiB at most."""

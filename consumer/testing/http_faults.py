@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import Any, Final
+from xml.sax.saxutils import escape
 
 from aiohttp import web
 
@@ -13,7 +15,16 @@ from consumer.testing.mangling import mangle
 from consumer.testing.service_error import ServiceError
 from consumer.testing.wire_json import dumps, loads_object
 
-__all__ = ["call_of", "error_body", "faulty_reply", "read_body", "service_of"]
+__all__ = [
+    "call_of",
+    "error_body",
+    "faulty_reply",
+    "read_body",
+    "rest_operation",
+    "service_of",
+    "signed_service",
+    "xml_error",
+]
 
 # PutRecords takes 10 MiB, a third more as base64.
 _REQUEST_BYTES: Final = 16 * 1024 * 1024
@@ -30,8 +41,34 @@ def service_of(target: str) -> tuple[str, str]:
     return _SERVICES.get(prefix, prefix), operation
 
 
+def signed_service(authorization: str) -> str:
+    """The service that a request was signed for, as its Authorization header says; empty where it says nothing."""
+    found = re.search(r"Credential=[^,/]+/\d{8}/[^/]+/([^/]+)/aws4_request", authorization)
+    return found.group(1) if found else ""
+
+
+def rest_operation(method: str, target: str) -> str:
+    """The operation of S3 that a request is, of those on objects and listings; its names are in paths and methods."""
+    path, _, query = target.partition("?")
+    on_object = path.strip("/").count("/") > 0
+    if method == "GET":
+        return "ListObjectsV2" if "list-type=2" in query else "GetObject"
+    kinds = (
+        {"PUT": "PutObject", "DELETE": "DeleteObject", "HEAD": "HeadObject"} if on_object else {"HEAD": "HeadBucket"}
+    )
+    return kinds.get(method, "")
+
+
+def xml_error(error: ServiceError) -> bytes:
+    """The XML body that S3 and the query protocol give an error: each reads what it knows."""
+    inner = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"
+    return f"<ErrorResponse><Error>{inner}</Error>{inner}</ErrorResponse>".encode()
+
+
 async def read_body(request: web.BaseRequest) -> bytes:
     """The request's body. Raises ServiceError 413 for one of more than 16 MiB."""
+    if request.headers.get("Expect", "").lower() == "100-continue":  # S3's clients ask before they send a body
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body = bytearray()
     async for chunk in request.content.iter_any():
         body += chunk

@@ -23,7 +23,16 @@ from aiohttp import web
 
 from consumer.clock import Clock, SystemClock
 from consumer.testing.faults import Fault, FaultKind, FaultPlan
-from consumer.testing.http_faults import call_of, error_body, faulty_reply, read_body, service_of
+from consumer.testing.http_faults import (
+    call_of,
+    error_body,
+    faulty_reply,
+    read_body,
+    rest_operation,
+    service_of,
+    signed_service,
+    xml_error,
+)
 from consumer.testing.service_error import ServiceError
 from consumer.testing.wire_json import loads_object
 from lease_store.uninterrupted import uninterrupted
@@ -36,6 +45,7 @@ _NOT_PASSED_ON: Final = frozenset(
         "accept-encoding",
         "connection",
         "content-length",
+        "expect",
         "host",
         "keep-alive",
         "proxy-connection",
@@ -46,6 +56,7 @@ _NOT_PASSED_ON: Final = frozenset(
         "x-amz-crc32",
     }
 )
+_SPEAK_XML: Final = ("s3", "sns")
 _EXCHANGES_KEPT: Final = 10_000
 _UPSTREAM_SECONDS: Final = 60.0
 _SHUTDOWN_SECONDS: Final = 5.0
@@ -53,7 +64,10 @@ _SHUTDOWN_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ProxiedRequest:
-    """A request on its way to the server. ``service`` and ``operation`` come from X-Amz-Target, or a form's Action."""
+    """A request on its way to the server.
+
+    ``service`` and ``operation`` come from X-Amz-Target; else from the signature, and a form's Action or (S3) the path.
+    """
 
     method: str
     path: str
@@ -184,6 +198,8 @@ class Proxy:
         fault = exchange.fault
         if fault is not None and fault.kind is FaultKind.ERROR:
             error = fault.as_error()
+            if exchange.request.service in _SPEAK_XML:
+                return ProxiedReply(error.status, {"Content-Type": "text/xml"}, xml_error(error))
             return ProxiedReply(error.status, {"Content-Type": "application/x-amz-json-1.0"}, error_body(error))
         if fault is not None and fault.kind is FaultKind.DROP and not fault.applied:
             return ProxiedReply(502, {}, b"")
@@ -211,6 +227,9 @@ def _understood(request: web.BaseRequest, body: bytes) -> ProxiedRequest:
     service, operation = service_of(request.headers.get("X-Amz-Target", ""))
     if not operation and "x-www-form-urlencoded" in request.headers.get("Content-Type", ""):
         operation = parse_qs(body.decode("utf-8", "replace")).get("Action", [""])[0]
+    service = service or signed_service(request.headers.get("Authorization", ""))
+    if service == "s3":
+        operation = rest_operation(request.method, request.raw_path)
     return ProxiedRequest(request.method, request.raw_path, headers, body, service, operation)
 
 

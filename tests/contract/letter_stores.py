@@ -16,7 +16,7 @@ from consumer.dead_letters.store import DeadLetterStore
 from consumer.testing.memory_dead_letters import MemoryDeadLetters
 from lease_store.aws_session import own_session
 
-__all__ = ["KINDS", "REAL", "LetterBench", "aws_session", "make_bench", "make_queue", "make_table"]
+__all__ = ["KINDS", "REAL", "LetterBench", "aws_session", "client", "make_bench", "make_queue", "make_table"]
 
 KINDS = ("memory", "file", "s3", "dynamodb", "sqs", "sqs-fifo")
 REAL = ("s3", "dynamodb", "sqs", "sqs-fifo")
@@ -33,14 +33,14 @@ class LetterBench:
     memory: MemoryDeadLetters | None = None
 
     def store(
-        self, *, endpoint_url: str | None = None, bucket: str | None = "as it is", attempts: int = 1
+        self, *, endpoint_url: str | None = None, bucket: str | None = "as it is", topic: str | None = None
     ) -> DeadLetterStore:
-        """The store itself, through another endpoint or without its bucket where that is said."""
+        """The store itself, through another endpoint, without its bucket or beside a topic where that is said."""
         if self.memory is not None:
             return self.memory
         session = aws_session(endpoint_url or self.endpoint_url) if self.endpoint_url else None
         own = self.bucket if bucket == "as it is" else bucket
-        return open_store(self.address, bucket=own, session=session, region_name="us-east-1", attempts=attempts)
+        return open_store(self.address, bucket=own, topic=topic, session=session, region_name="us-east-1")
 
 
 def aws_session(endpoint_url: str) -> AioSession:
