@@ -30,8 +30,6 @@ ResultT = TypeVar("ResultT")
 # IAM's names where they are not ``service:Operation``.
 _ACTIONS: Final = {
     "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
-    "DeleteMessageBatch": "DeleteMessage",
-    "HeadBucket": "ListBucket",
     "ListObjectsV2": "ListBucket",
     "PublishBatch": "Publish",
     "SendMessageBatch": "SendMessage",

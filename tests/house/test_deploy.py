@@ -16,12 +16,25 @@ from tests.house.tree import ROOT, tree_of
 POLICY: dict[str, Any] = json.loads((ROOT / "deploy/iam-policy.json").read_text())
 # The files that talk to each service; DynamoDB Streams is an endpoint of its own whose actions carry DynamoDB's prefix.
 BORDERS = {
-    "dynamodb": ("consumer/streams/dynamodb_streams.py", "lease_store/dynamodb*.py"),
+    "dynamodb": (
+        "consumer/dead_letters/dynamodb.py",
+        "consumer/streams/dynamodb_streams.py",
+        "lease_store/dynamodb*.py",
+    ),
     "dynamodbstreams": ("consumer/streams/dynamodb_streams.py", "consumer/streams/aws_clients.py"),
     "kinesis": ("consumer/streams/kinesis.py", "consumer/streams/aws_clients.py"),
+    "s3": ("consumer/dead_letters/bodies.py", "consumer/dead_letters/s3.py"),
+    "sns": ("consumer/dead_letters/notifying.py",),
+    "sqs": ("consumer/dead_letters/sqs.py", "consumer/dead_letters/taken.py"),
 }
-# What is allowed is a kind of statement, and ours change rows that are there.
-RIGHTS = {"BatchExecuteStatement": "PartiQLUpdate"}
+# Several calls are one right; and what is allowed of PartiQL is a kind of statement: ours change rows that are there.
+RIGHTS = {
+    "BatchExecuteStatement": "PartiQLUpdate",
+    "ChangeMessageVisibilityBatch": "ChangeMessageVisibility",
+    "ListObjectsV2": "ListBucket",
+    "PublishBatch": "Publish",
+    "SendMessageBatch": "SendMessage",
+}
 
 
 def _called(service: str) -> set[str]:
@@ -47,7 +60,7 @@ def _allowed() -> set[str]:
 
 
 def test_the_policy_allows_exactly_what_the_borders_call():
-    assert _allowed() == _called("dynamodb") | _called("dynamodbstreams") | _called("kinesis")
+    assert _allowed() == set().union(*map(_called, BORDERS))
 
 
 def _resources(statement: dict[str, Any]) -> list[str]:
@@ -60,11 +73,11 @@ def test_no_action_and_no_resource_is_a_bare_star():
     for statement in POLICY["Statement"]:
         for resource in _resources(statement):
             assert resource.startswith("arn:aws:")
-            assert resource.removesuffix("/stream/*").count("*") == 0
+            assert resource.removesuffix("/stream/*").removesuffix("DEAD_LETTER_BUCKET/*").count("*") == 0
 
 
 def test_the_lease_table_and_the_source_are_kept_apart():
-    """What is written is the lease table and the two tables that an older KCL keeps beside it."""
+    """What is written is the lease table, the two that an older KCL keeps beside it, and that of dead letters."""
     writes = {"PutItem", "UpdateItem", "DeleteItem", "CreateTable", "UpdateTable", "PartiQLUpdate"}
     written = set()
     for statement in POLICY["Statement"]:
@@ -74,7 +87,7 @@ def test_the_lease_table_and_the_source_are_kept_apart():
     beside = {
         f"table/{name}-{what}" for name in ("LEASE_TABLE", "APP") for what in ("CoordinatorState", "WorkerMetricStats")
     }
-    assert written == {"table/LEASE_TABLE"} | beside
+    assert written == {"table/LEASE_TABLE", "table/DEAD_LETTER_TABLE"} | beside
 
 
 def test_the_page_says_of_each_statement_when_it_is_needed():

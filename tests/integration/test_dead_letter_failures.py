@@ -4,6 +4,7 @@ and that the same letter once more is one letter.
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -29,6 +30,7 @@ from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Proxy
 from tests.contract.letter_stores import REAL, LetterBench, client, make_bench, make_queue
 from tests.dead_letters import change
+from tests.house.tree import ROOT
 
 pytestmark = pytest.mark.integration
 
@@ -202,3 +204,44 @@ async def test_messages_of_somebody_else_are_named_and_left(ministack: Ministack
             found = [each async for each in store.letters()]
         assert [each for each in found if isinstance(each, DeadLetter)] == [LETTER]
         assert "no letter of Leasehold's" in str(found[-1])
+
+
+RIGHTS = {"SendMessageBatch": "SendMessage", "ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}
+SIDS = {
+    "s3": ("PutDeadLettersIntoABucket", ("SeeDeadLettersInABucket", "RedriveDeadLettersInABucket")),
+    "dynamodb": ("PutDeadLettersIntoATable", ("SeeDeadLettersInATable", "RedriveDeadLettersInATable")),
+    "sqs": ("SendDeadLettersToAQueue", ("RedriveDeadLettersInAQueue",)),
+}
+
+
+def rights(*sids: str) -> set[str]:
+    statements = json.loads((ROOT / "deploy/iam-policy.json").read_text())["Statement"]
+    actions = [each["Action"] for each in statements if each["Sid"] in sids]
+    assert len(actions) == len(sids)
+    return {action for each in actions for action in ([each] if isinstance(each, str) else each)}
+
+
+def used(proxy: Proxy) -> set[str]:
+    calls = {(each.request.service.replace("AmazonSQS", "sqs"), each.request.operation) for each in proxy.exchanges}
+    proxy.exchanges.clear()
+    return {f"{service}:{RIGHTS.get(name, name).replace('ListObjectsV2', 'ListBucket')}" for service, name in calls}
+
+
+async def test_a_worker_and_the_command_need_what_the_policy_has_and_no_more(bench: LetterBench, proxy: Proxy) -> None:
+    to_write, to_redrive = SIDS[bench.kind.removesuffix("-fifo")]
+    bodies = set() if bench.kind == "s3" else rights("PutDeadLettersIntoABucket")
+    store = bench.store(endpoint_url=proxy.endpoint_url)
+    async with store.open():
+        await store.check()
+        await store.put([LETTER, change(8, bytes_of_body=1_200_000)])
+    assert used(proxy) == rights(to_write) | bodies
+    store = bench.store(endpoint_url=proxy.endpoint_url)
+    async with store.open():
+        assert len([each async for each in store.letters()]) == 2
+    store = bench.store(endpoint_url=proxy.endpoint_url)
+    async with store.open():
+        async for letter in store.letters():
+            assert isinstance(letter, DeadLetter)
+            assert await store.find((await store.whole(letter)).identity) is not None
+            await store.remove(letter.identity)
+    assert used(proxy) == rights(*to_redrive) | (rights("RedriveDeadLettersInABucket") if bodies else set())
