@@ -48,7 +48,12 @@ class Books:
     def has_room(self) -> bool:
         """Whether records that are not parked may go on."""
         now = self._policy.clock.monotonic()
-        return self.lot.has_room(self.ledger.ahead, now) and not self._must_wait(now)
+        return self.lot.has_room(now) and not self._must_wait(now)
+
+    def may_admit(self) -> bool:
+        """Whether more may be taken: what was taken already counts, done or not, from the first that is not."""
+        is_near = not self.lot or self.ledger.ahead < self._policy.parking.ahead_records
+        return is_near and self.has_room()
 
     def _must_wait(self, now: float) -> bool:
         """Whether the stream soon has a parked record no more, and there is no store that would keep it."""

@@ -159,7 +159,7 @@ class Delivery:
             self._share_out(self._kept(self._books.admit(taken, self._policy.clock.monotonic())))
 
     def _wants_more(self) -> bool:
-        if not self._books.has_room() or self._giving_up.pending >= _MOST_LEAVING:
+        if not self._books.may_admit() or self._giving_up.pending >= _MOST_LEAVING:
             return False
         if len(self._lanes) == 1:
             return self._lanes[0].wants_more

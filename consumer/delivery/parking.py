@@ -65,15 +65,14 @@ class ParkingLot:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def has_room(self, ahead_records: int, now: float) -> bool:
-        """Whether others may go on: ``ahead_records`` from the lowest record that is not done to the head."""
+    def has_room(self, now: float) -> bool:
+        """Whether others may go on, of the records that were taken; how many more are is for ``ahead_records``."""
         if not self.keys:
             return True
         bounds = self.bounds
         return (
             len(self.keys) <= bounds.keys
             and self._size_bytes <= bounds.size_bytes
-            and ahead_records < bounds.ahead_records
             and now - self.oldest_since() < bounds.ahead_seconds
         )
 

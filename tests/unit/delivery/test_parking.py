@@ -1,0 +1,66 @@
+"""Keys that wait: how many, how much and how far ahead others may go, and what waits for them at a shard's end."""
+
+from __future__ import annotations
+
+import pytest
+
+from consumer.shards.lifecycle import Event
+from tests.unit.delivery.delivery_stage import Sink, pages, play
+from tests.unit.shards.shard_fakes import stored
+
+TWENTY = [(number, f"k{number}") for number in range(1, 21)]
+
+
+def tried(bad, *, seconds=600.0, bad_for=None, call_seconds=0.0, **settings):
+    """Numbers of the records that were tried at all while ``bad`` fail by themselves; then the stage."""
+    sink = Sink(*bad, how="fail", seconds=call_seconds)
+    if bad_for is not None:
+        sink.down = lambda: len(sink.calls) > bad_for and sink.bad.clear()
+    stage = play(sink, pages(TWENTY), seconds=seconds, batch_size=1, breaker_batches=0, **settings)
+    return sorted({number for _, numbers in sink.calls for number in numbers}), stage
+
+
+@pytest.mark.parametrize(
+    ("bad", "settings", "last"),
+    [
+        ((1, 2, 3), {"max_parked_keys": 3}, 20),
+        ((1, 2, 3), {"max_parked_keys": 2}, 3),  # one more than may wait: now the shard does
+        ((2,), {"max_parked_keys": 0}, 2),
+        ((1, 2, 3), {"max_parked_bytes": 2048}, 2),
+        ((1,), {"max_ahead_records": 10}, 10),
+    ],
+    ids=str,
+)
+def test_others_go_on_within_bounds_and_beyond_them_the_shard_waits(bad, settings, last):
+    seen, stage = tried(bad, **settings)
+    assert seen == list(range(1, last + 1))
+    assert stage.ended_by is None
+    assert stored(stage) == [str(number) for number in range(1, bad[0])][-1:]
+
+
+def test_nor_do_they_go_on_for_longer_than_is_said():
+    seen, _ = tried((1,), call_seconds=1.0, max_ahead_seconds=5)
+    assert 3 <= len(seen) <= 7
+
+
+@pytest.mark.parametrize("lanes", [2, 16])
+def test_all_lanes_together_go_no_further_than_one_would(lanes):
+    seen, _ = tried((1,), lanes=lanes, max_ahead_records=10)
+    assert seen == list(range(1, 11))
+
+
+@pytest.mark.parametrize("settings", [{"max_parked_keys": 0}, {"max_ahead_records": 5}, {"max_parked_bytes": 1}])
+def test_a_shard_that_waited_goes_on_once_the_record_succeeds(settings):
+    seen, stage = tried((1, 2), bad_for=12, **settings)
+    assert seen == list(range(1, 21))
+    assert stage.ended_by is Event.END_STORED
+
+
+def test_the_end_of_a_shard_waits_for_its_parked_keys():
+    stages = []
+    sink = Sink(7, how="fail")
+    stage = play(sink, pages(TWENTY), check=lambda stage: stages.append(stage.consumer.status()))
+    assert stage.ended_by is None, "its children may not begin"
+    assert sorted(sink.effects) == [number for number in range(1, 21) if number != 7]
+    assert stored(stage)[-1] == "6"
+    assert (stages[0].stage, stages[0].parked_keys) == ("parked_at_end", 1)
