@@ -40,7 +40,7 @@ def test_each_promise_stands_in_the_readme_in_these_words() -> None:
     "section",
     [
         *("Write a processor", "Sources and positions", "Checkpoints", "What is promised", "From the KCL", "Run it"),
-        "Several processes on one machine",
+        *("Several processes on one machine", "When things fail"),
     ],
 )
 def test_each_paragraph_that_promises_has_a_row(section: str) -> None:

@@ -38,6 +38,13 @@ def test_others_go_on_within_bounds_and_beyond_them_the_shard_waits(bad, setting
     assert stored(stage) == [str(number) for number in range(1, bad[0])][-1:]
 
 
+@pytest.mark.parametrize(("settings", "last"), [({"lanes": 4}, 20), ({"bisect": True}, 20), ({}, 7)], ids=str)
+def test_with_lanes_or_bisect_what_raises_alone_parks_its_key(settings, last):
+    sink = Sink(7)
+    play(sink, pages(TWENTY), batch_size=1, breaker_batches=0, **settings)
+    assert sorted(sink.effects) == [number for number in range(1, last + 1) if number != 7]
+
+
 def test_nor_do_they_go_on_for_longer_than_is_said():
     seen, _ = tried((1,), call_seconds=1.0, max_ahead_seconds=5)
     assert 3 <= len(seen) <= 7

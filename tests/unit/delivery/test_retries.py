@@ -1,6 +1,8 @@
-"""Retries by an exception's class: the rule of the nearest class counts, in whichever way a record's failure is told."""
+"""Retries by an exception's class: the rule of the nearest class counts, however a record's failure is told."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pytest
 
@@ -40,7 +42,7 @@ def test_a_class_may_have_pauses_of_its_own(how, settings):
     sink = Sink(5, how=how, retries=retries)
     play(sink, pages(TEN), dead_letters=MemoryDeadLetters(), seconds=20_000, max_attempts=9, **settings)
     tried = [at for at, numbers in sink.calls if numbers == [5]]
-    assert max(later - earlier for earlier, later in zip(tried, tried[1:], strict=False)) > 600
+    assert max(later - earlier for earlier, later in pairwise(tried)) > 600
 
 
 def test_a_text_has_no_class_and_no_rule():
