@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -202,30 +201,3 @@ async def test_messages_that_a_redrive_held_are_given_back(
     assert "interrupted" in complained
     done = int(next(line for line in said.splitlines() if "redriven" in line).split()[0])
     assert len(await kept(bench)) == 30 - done, "what was not done can be had at once, and not in five minutes"
-
-
-async def test_a_topic_hears_of_each_letter_and_a_missing_one_holds_nobody(
-    ministack: Ministack, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    bench = make_bench("s3", tmp_path, ministack.endpoint_url)
-    sns, sqs = (client(service, ministack.endpoint_url) for service in ("sns", "sqs"))
-    name = bench.address.removeprefix("s3://").partition("/")[0]
-    topic = sns.create_topic(Name=name)["TopicArn"]
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
-    arn = f"arn:aws:sqs:us-east-1:000000000000:{name}"
-    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"})
-    letters = [change(1), change(2, bytes_of_body=300_000)]
-    store = bench.store(topic=topic)
-    async with store.open():
-        assert not (await store.check()).problems
-        await store.put(letters)
-    received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)["Messages"]
-    told = {each["leasehold"]["sequenceNumber"]: each for each in (json.loads(m["Body"]) for m in received)}
-    assert {number: "payload" in each for number, each in told.items()} == {"1": True, "2": False}
-    sns.delete_topic(TopicArn=topic)
-    store = bench.store(topic=topic)
-    async with store.open():
-        assert any(topic in problem for problem in (await store.check()).problems)
-        await store.put(letters)
-    assert sorted(numbers(await kept(bench))) == [1, 2]
-    assert [each for each in caplog.messages if "Nobody was told of the dead letter of record 1" in each]
