@@ -230,7 +230,7 @@ def test_the_commands_say_what_the_page_shows(shop: Shop, capsys: pytest.Capture
     shop.deliver(factory, *SEVEN, meanwhile=_nothing, dead_letters="file:x", after_dead_letter="hold_key")
     asyncio.run(_keep(shop.letters))
     letter = ""
-    for _, text in CONSOLE:
+    for text in (text.replace("\\\n", "") for _, text in CONSOLE):
         for command, shown in re.findall(r"^\$ leasehold (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
             words = shlex.split(command.replace("$LETTER", letter))
             if words[0] == "run":
