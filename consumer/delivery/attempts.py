@@ -16,6 +16,7 @@ __all__ = ["DEFAULT_ATTEMPTS", "Attempts", "Retry", "RetryRules"]
 
 DEFAULT_ATTEMPTS: Final = 5
 _FIRST_SECONDS: Final = 0.5
+_LEAST_PAUSE_SECONDS: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +116,8 @@ class Attempts:
         self._note(failure, now, self._backoff.next_seconds())
 
     def busy(self, failure: Failure, seconds: float, now: float) -> None:
-        """User code asks for a pause: nothing is counted."""
-        self._note(failure, now, seconds)
+        """User code asks for a pause: nothing is counted. One of no time at all would keep a core busy."""
+        self._note(failure, now, max(seconds, _LEAST_PAUSE_SECONDS))
 
     def is_used_up(self, rules: RetryRules) -> bool:
         """Whether the unit has had all its tries."""

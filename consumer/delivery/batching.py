@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import itemgetter
 from typing import Final
 
 from consumer.record import Record
@@ -90,15 +91,22 @@ def cut(queue: deque[Run], rules: BatchRules) -> Run:
 
 def _joined(first: Run, queue: deque[Run], most_records: int) -> Run:
     records, indexes, behind = list(first.records), list(first.indexes), first.millis_behind_latest
+    is_mixed = False
     while queue and len(records) < most_records:
         more = queue.popleft()
         room = most_records - len(records)
         if len(more) > room:
             queue.appendleft(more.part(room, len(more)))
             more = more.part(0, room)
+        is_mixed = is_mixed or more.indexes[0] < indexes[-1]
         records.extend(more.records)
         indexes.extend(more.indexes)
         behind = more.millis_behind_latest
+    if is_mixed:
+        # What follows a key that was parked comes before what has waited, and may be younger: a batch is in order all
+        # the same, or a checkpoint of one record would speak of others after it.
+        ordered = sorted(zip(indexes, records, strict=True), key=itemgetter(0))
+        records, indexes = [record for _, record in ordered], [index for index, _ in ordered]
     return Run(records, indexes, behind, first.came_at)
 
 

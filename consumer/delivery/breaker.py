@@ -128,6 +128,11 @@ class Breaker:
                 self._waiting[unit] = self._waiting.pop(unit)
             self._wake()
 
+    def step_aside(self, unit: Unit) -> None:
+        """``unit`` has a pause of its own before it may be tried: the others need not wait for it to probe."""
+        if self._waiting.pop(unit, None) is not None:
+            self._wake()
+
     def forget(self, unit: Unit) -> None:
         """Nobody tries ``unit`` any more here; where it was its turn, it is the next one's."""
         self._streak.pop(unit, None)

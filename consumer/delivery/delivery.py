@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
 
 from consumer.dead_letters.letter import Reason
@@ -42,7 +43,7 @@ class Delivery:
         self._ground = ground
         self._inflow = inflow
         self._books = Books(policy, ground, inflow, place)
-        self._giving_up = GivingUp(policy, ground, self._gone)
+        self._giving_up = GivingUp(policy, ground, gone=self._gone, back=self._back)
         self._lanes = [
             Lane(
                 number,
@@ -85,9 +86,9 @@ class Delivery:
         """User code of lane ``number`` says that all it was given up to ``place`` is done: what may be stored now."""
         lane, ledger = self._lanes[number], self._books.ledger
         if len(self._lanes) == 1:
-            limit = ledger.limit(lane.claimable)
+            limit = ledger.limit(lane.claimable())
             return place if limit is None else min(place, limit)
-        indexes = ledger.up_to(place, lane.claimable)
+        indexes = ledger.up_to(place, lane.claimable())
         lane.claimed(indexes)
         self._books.done(indexes)
         return ledger.place
@@ -161,14 +162,15 @@ class Delivery:
     def _wants_more(self) -> bool:
         if not self._books.may_admit() or self._giving_up.pending >= _MOST_LEAVING:
             return False
+        is_far_ahead = self._books.ledger.ahead >= self._policy.parking.ahead_records
         if len(self._lanes) == 1:
-            return self._lanes[0].wants_more
-        return self._books.ledger.ahead < self._policy.parking.ahead_records
+            return self._lanes[0].wants_more and not (is_far_ahead and self._giving_up.pending)
+        # Where all that is open waits for user code to say that it is done, it may say so with what comes next.
+        return not is_far_ahead or (self._policy.is_manual and self.is_idle)
 
     def _most_to_take(self) -> int:
-        if len(self._lanes) == 1:
-            return self._policy.batch.most_records
-        return self._policy.parking.ahead_records - self._books.ledger.ahead
+        room = self._policy.parking.ahead_records - self._books.ledger.ahead
+        return room if len(self._lanes) > 1 and room > 0 else self._policy.batch.most_records
 
     def _kept(self, run: Run) -> Run:
         """What of ``run`` is to be delivered; the rest is done now, or on its way to the dead letters."""
@@ -176,8 +178,7 @@ class Delivery:
         sifted = Sifted(range(len(run))) if screen is None else screen.sift(run.records)
         if sifted.doubtful:
             self._tell_doubtful(run, sifted.doubtful, sifted.unjudged)
-        old = self._too_old(run, sifted.kept)
-        if len(sifted.kept) == len(run) and not old:
+        if len(sifted.kept) == len(run):
             return run
         self._books.take_apart(run)
         self._giving_up.add(
@@ -185,14 +186,13 @@ class Delivery:
                 Leaving(run.indexes[at], run.records[at], Reason.UNDECODABLE, failure=failure)
                 for at, failure in sorted(sifted.unjudged.items())
             ]
-            + [Leaving(run.indexes[at], run.records[at], Reason.RECORD_AGE_EXCEEDED) for at in old]
         )
         elsewhere = {*sifted.kept, *sifted.unjudged}
         filtered = [index for at, index in enumerate(run.indexes) if at not in elsewhere]
         if filtered:
             self._policy.hooks(RecordsFiltered(self._ground.shard_id, len(filtered)))
             self._books.done(filtered)
-        return run.only(sorted(set(sifted.kept) - set(old)))
+        return run.only(sifted.kept)
 
     def _tell_doubtful(self, run: Run, doubtful: Mapping[int, Failure], unjudged: object) -> None:
         first = min(doubtful)
@@ -207,13 +207,6 @@ class Delivery:
             "on their way to the dead letters" if unjudged else "delivered",
         )
         self._policy.hooks(RecordsUnjudged(self._ground.shard_id, len(doubtful), kind))
-
-    def _too_old(self, run: Run, kept: Sequence[int]) -> list[int]:
-        rules = self._policy.retry
-        if rules.max_age_seconds is None or not rules.gives_up:
-            return []
-        now = self._policy.clock.wall()
-        return [at for at in kept if rules.is_too_old(run.records[at].timestamp, now)]
 
     def _share_out(self, run: Run) -> None:
         if not run.records:
@@ -238,6 +231,13 @@ class Delivery:
             parked = self._books.lot.keys.get(self._policy.key_of(each.record))
             if parked is not None and parked.is_leaving and parked.items[0][0] == each.index:
                 self._lane_of(parked.key).resume(parked)
+
+    def _back(self, leaving: Sequence[Leaving]) -> None:
+        """Records of one key that are to be delivered after all, before whatever else of it waits."""
+        records, indexes = [each.record for each in leaving], [each.index for each in leaving]
+        lane = self._lane_of(self._policy.key_of(records[0]))
+        lane.queue.appendleft(Run(records, indexes, None, -math.inf))
+        self._ground.notify()
 
     def _lane_of(self, key: str) -> Lane:
         return self._lanes[lane_of(key, len(self._lanes))]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from typing import Final
 
-from consumer.dead_letters.letter import DeadLetter, GivenUp, Reason
+from consumer.dead_letters.letter import DeadLetter, GivenUp, Reason, digest_of
 from consumer.dead_letters.store import DeadLetterStore
 from consumer.delivery.attempts import Attempts
 from consumer.delivery.ground import Ground, Policy
+from consumer.delivery.held_keys import HeldKeys
 from consumer.errors import DeadLetterError
 from consumer.failures import Failure
 from consumer.hooks import DeadLettersRefused, RecordsGivenUp
@@ -41,14 +43,25 @@ class Leaving:
 
 
 class GivingUp:
-    """One shard's way out for records; ``gone`` is called with those that have left, in the order of ``add``.
+    """One shard's way out for records.
+
+    ``gone`` is called with those that have left, in the order of ``add``; ``back`` with those that are to be delivered
+    after all, since the dead letter of their key is gone.
 
     Nothing leaves before the store has acknowledged it. A store that refuses is asked again for as long as the tenure
     lasts: the shard's checkpoint waits.
     """
 
-    def __init__(self, policy: Policy, ground: Ground, gone: Callable[[Sequence[Leaving]], None]) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        ground: Ground,
+        *,
+        gone: Callable[[Sequence[Leaving]], None],
+        back: Callable[[Sequence[Leaving]], None],
+    ) -> None:
         self._policy = policy
+        self._back = back
         self._ground = ground
         self._gone = gone
         self._queue: deque[Leaving] = deque()
@@ -86,10 +99,13 @@ class GivingUp:
 
     async def _run(self) -> None:
         try:
-            while self._queue and not self._ground.must_stop():
+            while self._queue:
+                if self._policy.held is not None:
+                    await self._insist(partial(self._bring_back, self._policy.held))
                 leaving = tuple(islice(self._queue, _LETTERS_AT_ONCE))
-                if not await self._write(leaving):
-                    return
+                letters = [self._letter(each) for each in leaving if not self._is_dropped(each)]
+                if letters:
+                    await self._insist(partial(self._put, letters))
                 for _ in leaving:
                     self._let_go(self._queue.popleft())
                 self._tell(leaving)
@@ -100,28 +116,57 @@ class GivingUp:
             self._task = None
             self._ground.notify()
 
-    async def _write(self, leaving: Sequence[Leaving]) -> bool:
-        """Whether they are stored, those that are to be; False where a stop comes first."""
-        policy = self._policy
-        letters = [self._letter(each) for each in leaving if not self._is_dropped(each)]
-        if not letters:
-            return True
-        store = policy.dead_letters
+    async def _insist(self, call: Callable[[DeadLetterStore], Awaitable[None]]) -> None:
+        """Return once ``call`` has returned; a stop may be taken back, or else this is cancelled."""
+        store = self._policy.dead_letters
         assert store is not None, "what is neither dropped nor stored is not given up"
         trouble: Trouble | None = None
         self._ground.begin_stage(_STAGE)
         try:
-            while not self._ground.must_stop():
+            while True:
+                if not await self._ground.trusted():
+                    await self._ground.until(lambda: not self._ground.must_stop())
+                    continue
                 try:
-                    await store.put(letters if self._policy.held is None else await self._unknown(store, letters))
-                    return True
+                    await call(store)
+                    return
                 except DeadLetterError as error:
-                    trouble = trouble or Trouble(policy.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
-                    pause = self._refused(error, len(letters), trouble)
+                    trouble = trouble or Trouble(self._policy.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
+                    pause = self._refused(error, min(len(self._queue), _LETTERS_AT_ONCE), trouble)
                 await self._ground.until(self._ground.must_stop, pause)
-            return False
         finally:
             self._ground.end_stage(_STAGE)
+
+    async def _put(self, letters: Sequence[DeadLetter], store: DeadLetterStore) -> None:
+        """Store ``letters``, but for what follows a letter of its key and is stored already.
+
+        The owner before us may have stored it with its error, which "its key is held" must not replace.
+        """
+        known = {
+            letter.identity
+            for letter in letters
+            if letter.reason is Reason.KEY_HELD and await store.find(letter.identity) is not None
+        }
+        await store.put([letter for letter in letters if letter.identity not in known])
+
+    async def _bring_back(self, held: HeldKeys, store: DeadLetterStore) -> None:
+        """What was to follow a letter that somebody has redriven or dropped meanwhile is delivered after all.
+
+        Asked before each write: a busy key would else have another letter before the next listing, and so for ever.
+        """
+        asked: set[str] = set()
+        for each in tuple(islice(self._queue, _LETTERS_AT_ONCE)):
+            key = each.record.key
+            if key in asked:
+                continue
+            asked.add(key)  # where its first letter is on its way, the store does not know of it yet
+            if each.reason is not Reason.KEY_HELD or await store.holds(self._ground.stream, digest_of(key)):
+                continue
+            back = [one for one in self._queue if one.record.key == key]
+            if all(one.reason is Reason.KEY_HELD for one in back):
+                self._queue = deque(one for one in self._queue if one.record.key != key)
+                held.let_go(each.record)
+                self._back(back)
 
     def _let_go(self, leaving: Leaving) -> None:
         if self._policy.held is not None and not self._is_dropped(leaving):
@@ -129,17 +174,6 @@ class GivingUp:
 
     def _is_dropped(self, leaving: Leaving) -> bool:
         return self._policy.drops and leaving.reason is not Reason.UNDECODABLE
-
-    async def _unknown(self, store: DeadLetterStore, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
-        """Without what follows a letter of its key and is stored already.
-
-        The owner before us may have stored it with its error, which "its key is held" must not replace.
-        """
-        return [
-            letter
-            for letter in letters
-            if letter.reason is not Reason.KEY_HELD or await store.find(letter.identity) is None
-        ]
 
     def _refused(self, error: DeadLetterError, count: int, trouble: Trouble) -> float:
         now = self._policy.clock.monotonic()

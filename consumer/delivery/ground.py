@@ -136,6 +136,10 @@ class Ground(Protocol):
         """Nothing new may begin."""
         ...
 
+    async def trusted(self) -> bool:
+        """Wait while the lease is not trusted; False where a stop comes first."""
+        ...
+
     def notify(self) -> None:
         """Something changed."""
         ...

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,7 @@ from consumer.failures import Failure
 __all__ = ["Lane"]
 
 _PROOF_POLL_SECONDS: Final = 1.0
+_TOLD_EVERY_SECONDS: Final = 60.0
 
 
 @dataclass(eq=False, slots=True)
@@ -74,13 +77,20 @@ class Lane:
         self.queue: deque[Run] = deque()
         self._pieces: deque[_Piece] = deque()
         self._keys = LaneKeys(policy, ground, books, giving_up)
-        self._in_hand: Sequence[int] = ()
+        self._in_hand: Run | None = None
+        self._told_at = -math.inf
         self._unclaimed: list[int] = []
 
-    @property
     def claimable(self) -> Sequence[int]:
-        """Records that user code was given and may say to be done; ascending, where it checkpoints by itself."""
-        return sorted({*self._unclaimed, *self._in_hand}) if self._unclaimed else self._in_hand
+        """Records that user code was given and may say to be done, ascending: none that it has said to have failed."""
+        run = self._in_hand
+        if run is None:
+            return self._unclaimed
+        given: Sequence[int] = run.indexes
+        if any(record.failure is not None for record in run.records):
+            self._books.take_apart(run)
+            given = [index for index, record in zip(run.indexes, run.records, strict=True) if record.failure is None]
+        return sorted({*self._unclaimed, *given}) if self._unclaimed else given
 
     def claimed(self, indexes: Sequence[int]) -> None:
         """User code has said so."""
@@ -163,6 +173,8 @@ class Lane:
             wait = self._policy.breaker.seconds_to_turn(turn.unit, self._ground.notify)
             if wait == 0:
                 return True
+        else:
+            self._policy.breaker.step_aside(turn.unit)
         if wait is not None:
             waits.append(wait)
         if turn.attempts.is_used_up(self._policy.retry):
@@ -187,14 +199,6 @@ class Lane:
     # -- one try, and what comes of it
 
     async def _try(self, turn: _Turn) -> None:
-        if turn.parked is None:
-            run = self._keys.to_try(turn.run)
-            if run is not turn.run:  # a key was parked by the piece before
-                piece = self._pieces.popleft()
-                if run is not None:
-                    self._pieces.appendleft(_Piece(run, piece.attempts, piece.is_apart))
-                self._end_batch()
-                return
         if turn.attempts.made:
             for record in turn.run.records:
                 record.clear_failure()
@@ -203,11 +207,11 @@ class Lane:
         if turn.parked is None:  # what waits for its first turn at the pace that was asked for is not stuck
             self._ground.begin_stage(self._stage)
         began_at = self._policy.clock.monotonic()
-        self._in_hand = turn.run.indexes
+        self._in_hand = turn.run
         try:
             outcome = await self._code.process(turn.run.records, turn.run.millis_behind_latest)
         finally:
-            self._in_hand = ()
+            self._in_hand = None
         if outcome is None:
             self._policy.breaker.pass_turn(turn.unit)
         else:
@@ -330,7 +334,17 @@ class Lane:
         for (key, positions), each in zip(held.items(), attempts, strict=True):
             self._keys.park(key, [(run.indexes[at], run.records[at]) for at in positions], each)
         self._pieces.popleft()
+        self._sweep()
         self._end_batch()
+
+    def _sweep(self) -> None:
+        """What of the batch's other pieces belongs to a key that is parked follows it now: later it would overtake."""
+        swept = [(piece, self._keys.without_parked(piece.run)) for piece in self._pieces]
+        self._pieces = deque(
+            piece if run is piece.run else _Piece(run, piece.attempts, piece.is_apart)
+            for piece, run in swept
+            if run is not None
+        )
 
     def _take_apart(self, turn: _Turn, used_up: Attempts | None) -> None:
         """Two halves in place of the batch; where its attempts are used up, those of its records are, too."""
@@ -359,7 +373,12 @@ class Lane:
 
     def _tell(self, turn: _Turn, error: BaseException | None, failure: Failure, what_next: str) -> None:
         first, last = turn.run.records[0], turn.run.records[-1]
-        pause = max(0.0, turn.attempts.due_at - self._policy.clock.monotonic())
+        now = self._policy.clock.monotonic()
+        pause = max(0.0, turn.attempts.due_at - now)
+        # What is tried again and again, for hours where it must be, is told once a minute; facts tell of each try.
+        is_repeated = turn.attempts.made > 1 and now - self._told_at < _TOLD_EVERY_SECONDS
+        if not is_repeated:
+            self._told_at = now
         if self._policy.breaker.is_open:
             what_next = "what it writes to counts as down: tried again when it is its turn to probe, nothing is counted"
         tell_failed(
@@ -372,4 +391,5 @@ class Lane:
             attempt=max(1, turn.attempts.made),
             pause_seconds=pause,
             what_next=what_next.replace("{pause}", f"{pause:.1f} s"),
+            level=logging.DEBUG if is_repeated else logging.WARNING,
         )

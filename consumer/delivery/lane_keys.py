@@ -53,11 +53,7 @@ class LaneKeys:
         held = self._policy.held
         following = [at for at, record in enumerate(run.records) if held.holds(record)] if held else []
         left = self._without_leaving(run, following, Reason.KEY_HELD, None) if following else run
-        return None if left is None else self._without_parked(left)
-
-    def to_try(self, run: Run) -> Run | None:
-        """What of a piece is to be tried: not keys that were parked since. None where nothing is left."""
-        return self._without_parked(run)
+        return None if left is None else self.without_parked(left)
 
     def give_up_what_may_be(self) -> None:
         """Send parked records on their way out whose failure is their own, and whose attempts or time are over."""
@@ -68,7 +64,7 @@ class LaneKeys:
                 index, record = parked.items[0]
                 self._giving_up.add([Leaving(index, record, reason, parked.attempts)])
 
-    def _without_parked(self, run: Run) -> Run | None:
+    def without_parked(self, run: Run) -> Run | None:
         """``run`` without what belongs to parked keys, which follows those; None where nothing is left."""
         if not self.parked:
             return run

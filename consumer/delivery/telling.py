@@ -43,9 +43,11 @@ def tell_failed(
     attempt: int,
     pause_seconds: float,
     what_next: str,
+    level: int = logging.WARNING,
 ) -> None:
     """Log one failed call, and make a fact of it."""
-    _log.warning(
+    _log.log(
+        level,
         "Shard %s: %s%s raised %s (attempt %d); %s. Raised at: %s",
         shard_id,
         callback,

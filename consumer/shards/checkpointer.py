@@ -133,7 +133,8 @@ class ShardCheckpointer:
         places: list[Checkpoint] = []
 
         def begin() -> Future[None]:
-            places.append(SHARD_END if record is None and self.is_ending else self._target(record))
+            is_end = record is None and self.is_ending
+            places.append(SHARD_END if is_end else self._reach.claim(self._lane, self._target(record)))
             return self._writer.prepare(places[0], state)
 
         storing = self._storing(begin)
@@ -238,7 +239,8 @@ class ShardCheckpointer:
         return target
 
     def _require_not_back(self, target: Checkpoint) -> None:
-        floor = self._writer.wanted if self._reach.lanes == 1 else self._claimed
+        # A record that was parked comes after others that were claimed; those of other lanes say nothing of this one's.
+        floor = min(self._claimed, self._writer.wanted)
         if target < floor and not self._writer.is_closed:
             raise CheckpointBackwards(
                 f"Shard {self._shard_id}: checkpoint {target} lies below {floor}, which is stored "

@@ -164,9 +164,10 @@ class ShardConsumer:
                 self.state = moved(self.shard_id, self.state, event)
                 self.ended_by = event
                 self._scope.notify()
+        except BaseException:
+            await self._user.close()
+            raise
         finally:
-            if self._is_over:
-                await self._user.close()
             self._user.rest()
             self._life = None  # nothing between the last look and this: who notices more begins another
 
@@ -226,6 +227,7 @@ class ShardConsumer:
     async def _initialize(self) -> Event:
         while True:
             if (event := await self._leave_early()) is not None:
+                await self._user.lose()  # of several lanes some may have been initialized
                 return event
             if await self._user.initialize():
                 self._standing.tenure.started()

@@ -150,8 +150,11 @@ class ShardDelivery(Part):
         """All lanes at once; no user code runs any more when this returns or raises."""
         if len(self._codes) == 1:
             return [await call for call in calls]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(call) for call in calls]
+        except BaseExceptionGroup as errors:  # as with one lane: whoever hears of it wants the error and no group
+            raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
 
     # -- how far checkpoints may go (``checkpointer.Reach``)
@@ -180,6 +183,9 @@ class ShardDelivery(Part):
 
     def must_stop(self) -> bool:
         return self._standing.must_stop()
+
+    async def trusted(self) -> bool:
+        return await self._standing.trusted(self._standing.must_stop)
 
     def notify(self) -> None:
         self._scope.notify()

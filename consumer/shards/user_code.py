@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 from consumer.delivery.callbacks import Call, Callbacks
-from consumer.delivery.outcome import Outcome, Raised, Returned
+from consumer.delivery.outcome import Outcome, Returned
+from consumer.delivery.reading import AllDone, SomeFailed, read_outcome
 from consumer.delivery.time_limit import TimedCall, TimeLimit
 from consumer.errors import ConfigError
-from consumer.failures import BatchFailures
 from consumer.hooks import BatchProcessed
 from consumer.processor import RecordProcessor, ShardContext
 from consumer.record import Record, Records
@@ -37,6 +37,7 @@ class UserCode(Part):
         "_callbacks",
         "_checkpointer",
         "_end_told",
+        "_is_initialized",
         "_lane",
         "_processor",
         "_reach",
@@ -58,6 +59,7 @@ class UserCode(Part):
         self._checkpointer: ShardCheckpointer | None = None
         self._processor: RecordProcessor | None = None
         self._end_told = False
+        self._is_initialized = False
         self.records_processed = 0
         """Records whose ``process_records`` returned in this tenure."""
         self.last_record_at: float | None = None
@@ -82,13 +84,17 @@ class UserCode(Part):
 
     async def initialize(self) -> bool:
         """Make the processor, where there is none yet, and initialize it; False where that was given up."""
+        if self._is_initialized:
+            return True
         if self._processor is None:
             made = await self._call("the constructor", self._scope.shared.factory)
             if made is None:
                 return False
             self._processor = _checked(made.value)
             check_images(self._processor.requires, self._stream)
-        return await self._call("initialize", partial(self._processor.initialize, self._context())) is not None
+        done = await self._call("initialize", partial(self._processor.initialize, self._context()))
+        self._is_initialized = done is not None
+        return self._is_initialized
 
     async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Outcome[Any] | None:
         """See ``delivery.ground.Code``."""
@@ -112,8 +118,7 @@ class UserCode(Part):
             limit=self._limit(records),
         )
         outcome = await self._calls.attempt(call)
-        failed = isinstance(outcome, Raised) and not isinstance(outcome.error, BatchFailures)
-        checkpointer.end_batch(returned=outcome is not None and not failed)
+        checkpointer.end_batch(returned=outcome is not None and _is_through(outcome, records))
         return outcome
 
     def _limit(self, records: Sequence[Record]) -> TimedCall | None:
@@ -157,8 +162,8 @@ class UserCode(Part):
             await self._call("shutdown_requested", tell, give_up=self._standing.is_lost, tries=_LAST_WORDS_TRIES)
 
     async def lose(self) -> None:
-        """Tell that the lease is lost."""
-        if not self._end_told:
+        """Tell that the lease is lost, where there is somebody to tell."""
+        if self._is_initialized and not self._end_told:
             await self._call(
                 "lease_lost", self._user.lease_lost, trusted=False, give_up=_never, tries=_LAST_WORDS_TRIES
             )
@@ -239,6 +244,13 @@ def _checked(made: object) -> RecordProcessor:
             "derive its class from consumer.RecordProcessor."
         )
     return made
+
+
+def _is_through(outcome: Outcome[Any], records: Sequence[Record]) -> bool:
+    """Whether the call came to its end, and said something that is understood: what did not fail of it is done."""
+    if isinstance(outcome, Returned) and outcome.value is None:
+        return True
+    return isinstance(read_outcome(outcome, records), AllDone | SomeFailed)
 
 
 def _about(records: Sequence[Record]) -> str:
