@@ -51,11 +51,19 @@ class AwsStores:
         attempts: int = 1,
     ) -> None:
         self._services = services
-        self._session = session
+        self._session: Any = session() if callable(session) else session or own_session()
         self._region_name = region_name
         self._clock = clock or SystemClock()
         self._attempts = attempts
+        self._config = AioConfig(
+            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
+            read_timeout=_READ_TIMEOUT_SECONDS,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            max_pool_connections=2 * _CALLS_AT_ONCE,
+        )
         self._clients: dict[str, Any] = {}
+        self._connecting = asyncio.Lock()
+        self._stack: AsyncExitStack | None = None
 
     @property
     def clock(self) -> Clock:
@@ -64,34 +72,23 @@ class AwsStores:
 
     @asynccontextmanager
     async def open(self, store: str) -> AsyncIterator[None]:
-        """Clients while it is entered, once at a time. Raises ConfigError, DeadLetterStoreCredentials."""
-        if self._clients:
+        """Clients while it is entered, once at a time; the first service's at once, others when they are first needed.
+
+        Raises ConfigError, DeadLetterStoreCredentials.
+        """
+        if self._stack is not None:
             raise RuntimeError(f"{store} is open already.")
-        config = AioConfig(
-            connect_timeout=_CONNECT_TIMEOUT_SECONDS,
-            read_timeout=_READ_TIMEOUT_SECONDS,
-            retries={"total_max_attempts": self._attempts, "mode": "standard"},
-            max_pool_connections=2 * _CALLS_AT_ONCE,
-        )
-        session: Any = self._session() if callable(self._session) else self._session or own_session()
-        async with AsyncExitStack() as stack:
-            stack.callback(self._clients.clear)
-            service = self._services[0]
+        async with AsyncExitStack() as self._stack:
             try:
-                for service in self._services:
-                    context = session.create_client(service, region_name=self._region_name, config=config)
-                    self._clients[service] = await stack.enter_async_context(context)
-            except ValueError as error:
-                raise ConfigError(f"The endpoint for {store} is not a URL: {error}") from error
-            except Exception as error:
-                raise translate(error, Call(service, "open", store, "")) from error
-            yield
+                await self._client(self._services[0], store)
+                yield
+            finally:
+                self._stack = None
+                self._clients.clear()
 
     async def call(self, service: str, operation: str, store: str, **request: Any) -> dict[str, Any]:
         """One operation; the reply as botocore parses it, a streamed ``Body`` read to its end."""
-        client = self._clients.get(service)
-        if client is None:
-            raise RuntimeError(f"{store} is not open; enter open() first.")
+        client = self._clients.get(service) or await self._client(service, store)
         action = f"{service}:{_ACTIONS.get(operation, operation)}"
         try:
             async with self._clock.timeout(_CALL_TIMEOUT_SECONDS * self._attempts):
@@ -102,6 +99,20 @@ class AwsStores:
         except Exception as error:
             raise translate(error, Call(service, operation, store, action, client.meta.endpoint_url)) from error
         return reply
+
+    async def _client(self, service: str, store: str) -> Any:
+        async with self._connecting:
+            if self._stack is None:
+                raise RuntimeError(f"{store} is not open; enter open() first.")
+            if service not in self._clients:
+                try:
+                    made = self._session.create_client(service, region_name=self._region_name, config=self._config)
+                    self._clients[service] = await self._stack.enter_async_context(made)
+                except ValueError as error:
+                    raise ConfigError(f"The endpoint for {store} is not a URL: {error}") from error
+                except Exception as error:
+                    raise translate(error, Call(service, "open", store, "")) from error
+            return self._clients[service]
 
 
 async def at_once(these: Iterable[ArgT], ask: Callable[[ArgT], Awaitable[ResultT]]) -> list[ResultT]:
