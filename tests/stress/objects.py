@@ -38,6 +38,7 @@ from consumer.worker import Worker
 from lease_store.dynamodb import DynamoDBLeaseStore
 from lease_store.memory import MemoryLeaseStore
 from lease_store.store import LeaseStore
+from tests.stress.letter_objects import LettersAtHand
 from tests.stress.process_objects import OneProcess, PageOfProcesses, ProcessesDrained, ProcessesLeft
 
 __all__ = ["CONTEXTS", "OBJECTS", "LongLived", "Make", "Surroundings"]
@@ -338,4 +339,6 @@ CONTEXTS: Final[dict[str, Make]] = {
     "stream server in a thread": lambda near: Blocking(StreamServerThread),
     "signals": lambda near: Blocking(_signals),
     "ministack": lambda near: Blocking(Ministack.start),
+    "dead letters in a queue": lambda near: LettersAtHand("sqs", str(near.folder), near.ministack.endpoint_url),
+    "dead letters in a file": lambda near: LettersAtHand("file", str(near.folder), near.ministack.endpoint_url),
 }
