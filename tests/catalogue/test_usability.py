@@ -18,6 +18,7 @@ import pytest
 from botocore.session import get_session
 
 from consumer.cli import metrics_table
+from consumer.config import describe_fields
 from consumer.errors import LeaseTableThrottled
 from consumer.operate.prometheus import PrometheusHook
 from consumer.operate.supervisor.page import DESCRIBED
@@ -273,17 +274,22 @@ BESIDE_A_KCL = {
 
 # Without these, writes and reads of rows go one by one, as the first version's did.
 TO_SAVE = {"table/LEASE_TABLE": "BatchGetItem PartiQLUpdate"}
+# Of these nothing is asked unless dead_letters names a store: without, and that is the default, they need not exist.
+OF_DEAD_LETTERS = ("table/DEAD_LETTER_TABLE", "DEAD_LETTER_BUCKET", "DEAD_LETTER_BUCKET/*", "DEAD_LETTER_QUEUE")
 
 
 def test_c89_no_version_needs_a_right_that_the_first_one_did_not() -> None:
     """The policy names each call of the code (tests/house/test_deploy.py), and nothing new that must be allowed."""
     policy = json.loads((ROOT / "deploy/iam-policy.json").read_text())
     assert {each["Effect"] for each in policy["Statement"]} == {"Allow"}
+    assert {each["name"]: each["default"] for each in describe_fields()}["dead_letters"] is None
     for statement in policy["Statement"]:
         resources = [statement["Resource"]] if isinstance(statement["Resource"], str) else statement["Resource"]
         actions = [statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"]
         for resource in resources:
             of = resource.rpartition(":")[2]
+            if of in (*OF_DEAD_LETTERS, "DEAD_LETTER_TOPIC"):
+                continue
             known = f"{RIGHTS.get(of, '')} {BESIDE_A_KCL.get(of, '')} {TO_SAVE.get(of, '')}".split()
             assert {action.partition(":")[2] for action in actions} <= set(known), of
 
