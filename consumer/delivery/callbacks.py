@@ -97,7 +97,7 @@ async def _own_task(
         if may_begin is not None and not may_begin():
             return None
         if limit is not None:
-            limit.in_task(task)
+            limit.in_task(asyncio.current_task())  # not by the name outside: a failed task would hold on to itself
         try:
             return Returned(await make())
         except BaseException as error:

@@ -112,7 +112,7 @@ class TimedCall:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer = self._task = None  # its outcome is to be all that holds what it held
         if self._is_overdue:
             _log.warning(
                 "Shard %s: process_records for %s has ended, after %.0f s.",
@@ -130,12 +130,12 @@ class TimedCall:
         finally:
             self._thread = None
 
-    def in_task(self, task: asyncio.Task[Any]) -> None:
+    def in_task(self, task: asyncio.Task[Any] | None) -> None:
         """User code runs in ``task`` from now on; it may have made it in a thread, whose time counts."""
         self._task = task
         if self._began_at is None:
             self._began_at = self._limit.clock.monotonic()
-        elif self._age_seconds() >= self._limit.seconds:
+        elif task is not None and self._age_seconds() >= self._limit.seconds:
             self._cancel(task)
 
     def judged(self, outcome: Outcome[Any] | None) -> Outcome[Any] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import threading
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -146,6 +148,39 @@ def test_what_goes_on_after_its_cancellation_is_waited_for_and_reported_once_a_m
     assert case.told[0].endswith(" in deaf")
     assert case.facts == [Fact("shard-1", 10.0, cancelled=True)]
     assert case.overdue_changes == [{"shard-1"}, set()]
+
+
+@pytest.mark.parametrize("seconds", [None, 10.0])
+@pytest.mark.parametrize("code", ["raises", "times out"])
+def test_what_a_failed_call_held_is_free_once_its_outcome_is_dropped(case: Case, seconds: float | None, code: str):
+    """Without the garbage collector's help: in a storm of failures, pages of records would wait for its turn."""
+
+    class Page:
+        pass
+
+    async def main() -> None:
+        limit = TimeLimit("shard-1", 10.0, clock=VirtualClock(), hooks=case.facts.append, overdue=case.overdue)
+        held: list[weakref.ref[Page]] = []
+
+        async def user() -> None:
+            page = Page()
+            held.append(weakref.ref(page))
+            await asyncio.sleep(0.0 if code == "raises" else 11.0)
+            raise ValueError
+
+        outcome = await call_user_code(InlineThreads(), user, limit=None if seconds is None else limit.call(str))
+        assert isinstance(outcome, Raised)
+        assert held[0]() is not None, "its traceback"
+        del outcome
+        await asyncio.sleep(0)  # the loop holds on to what has just woken this task
+        assert held[0]() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        run_virtual(main())
+    finally:
+        gc.enable()
 
 
 def test_whoever_cancels_the_call_cancels_it_though_its_time_was_up(case: Case):
