@@ -73,9 +73,14 @@ class HeldKeys:
 
     def left(self, record: Record) -> None:
         """The letter was stored, or will not be by this worker."""
-        hold = self._holds[digest_of(record.key)]
+        hold = self._holds.setdefault(digest_of(record.key), _Hold(1))
         hold.pending -= 1
         hold.stored_at = self._clock.monotonic()
+
+    def let_go(self, record: Record) -> None:
+        """The store has no letter of the key of ``record`` any more, and none is on its way."""
+        self._holds.pop(digest_of(record.key), None)
+        self._tell()
 
     async def listed_since(self, instant: float) -> None:
         """Return once a listing that began at ``instant`` (monotonic) or later has been seen."""

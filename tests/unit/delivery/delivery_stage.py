@@ -110,7 +110,7 @@ def play(sink, script, *, seconds=600.0, dead_letters=None, check=None, tenure=N
             settings["dead_letters"] = "file:in-memory"  # a word for the judge of settings; the object is what counts
         stage = Stage(
             tenure or FakeTenure(),
-            FakeSource(*script),
+            script if isinstance(script, FakeSource) else FakeSource(*script),
             sink.processor,
             stream=KINESIS,
             letters=dead_letters,

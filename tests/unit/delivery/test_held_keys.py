@@ -13,7 +13,7 @@ from consumer.shards.lifecycle import Event
 from consumer.testing import MemoryDeadLetters
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from tests.unit.delivery.delivery_stage import Sink, kinesis, letters_of, pages, play
-from tests.unit.shards.shard_fakes import KINESIS
+from tests.unit.shards.shard_fakes import KINESIS, FakeSource, page
 
 ALL = [(number, f"k{number % 10}") for number in range(1, 51)]
 
@@ -119,3 +119,29 @@ def test_no_more_than_ten_thousand_keys_are_held_and_what_fails_then_waits():
         assert desk.held.may_add(kinesis(1, "17"))
 
     run_virtual(main())
+
+
+def test_a_busy_key_goes_on_as_soon_as_its_letter_was_redriven():
+    """Not with a listing: a record between two of them would be the next letter, and so for ever."""
+
+    class Redriven(MemoryDeadLetters):
+        """Somebody drops all letters after 50 s, while records of the key come and come."""
+
+        async def holds(self, stream, digest):
+            if asyncio.get_running_loop().time() > 50:
+                self.held = self.held or len(self.envelopes)
+                self.envelopes.clear()
+            return await super().holds(stream, digest)
+
+        held = 0
+
+    sink, store = Sink(1, how="fail"), Redriven()
+    source = FakeSource(*[page([kinesis(number, "busy")]) for number in range(1, 401)], rate=1.0)
+    settings = {"dead_letters": store, "max_attempts": 1, "after_dead_letter": "hold_key", "breaker_batches": 0}
+    stage = play(sink, source, seconds=500, **settings)
+    assert store.held > 30
+    assert letters_of(store) == []
+    assert sink.effects == sorted(sink.effects), "in order all the same"
+    assert sink.effects[-1] == 400
+    assert len(sink.effects) > 300
+    assert stage.of(KeysHeld)[-1].keys == 0
