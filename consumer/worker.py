@@ -140,7 +140,8 @@ class Worker:
         if self._config.skip_own_writes:
             check_own_writes(stream)
         if self._dead_letters is not None:
-            await self._stack.enter_async_context(checked(self._dead_letters))
+            holds_keys = self._config.after_dead_letter == "hold_key"
+            await self._stack.enter_async_context(checked(self._dead_letters, self._soon, holds_keys=holds_keys))
         self._stack.push_async_callback(self._seam.stop)
         await self._soon(lambda: self._seam.start(self._store.open()))
         store = AdoptedLeases(self._store, stream.label, self._config.initial_position, self._clock.wall)

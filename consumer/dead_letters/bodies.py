@@ -76,7 +76,7 @@ class Bodies:
         try:
             await self._call("PutObject", Key=f"{BODIES}/{PROBE}", Body=b"")
         except DeadLetterError as error:
-            return Findings((str(error),))
+            return Findings.of(error)
         return Findings()
 
     async def _call(self, operation: str, **request: object) -> None:

@@ -58,7 +58,7 @@ class DynamoDBDeadLetters:
             )
         except DeadLetterError as error:
             if code_of(error.__cause__) != "ConditionalCheckFailedException":
-                return findings + Findings((str(error),))
+                return findings + Findings.of(error)
         return findings
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

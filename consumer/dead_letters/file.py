@@ -65,7 +65,7 @@ class FileDeadLetters:
         try:
             await self._in_thread(partial(self._append, ()))
         except DeadLetterError as error:
-            return Findings((str(error),))
+            return Findings.of(error)
         return Findings()
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

@@ -17,7 +17,7 @@ from consumer.dead_letters.letter import DeadLetter, Identity
 from consumer.dead_letters.sqs import group_of, name_of
 from consumer.dead_letters.store import ALL, DeadLetterStore, Findings, Selection, Unreadable
 from consumer.errors import DeadLetterStoreRefused, LeaseholdError
-from consumer.retry import Trouble
+from consumer.retry import Trouble, is_transient
 
 __all__ = ["NotifyingStore"]
 
@@ -77,7 +77,8 @@ class NotifyingStore:
         except DeadLetterStoreRefused:
             return findings  # nothing is refused as such to who may publish
         except LeaseholdError as error:
-            return findings + Findings((str(error),))
+            told = (str(error),)
+            return findings + (Findings(warnings=told) if is_transient(error) else Findings(told))
         return findings
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

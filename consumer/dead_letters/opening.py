@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from consumer.config import WorkerConfig
 from consumer.dead_letters.address import open_store
-from consumer.dead_letters.store import DeadLetterStore
-from consumer.errors import ConfigError
+from consumer.dead_letters.letter import digest_of
+from consumer.dead_letters.store import DeadLetterStore, Findings
+from consumer.errors import ConfigError, DeadLetterError
 
 __all__ = ["checked", "named_store"]
 
@@ -24,15 +26,31 @@ def named_store(config: WorkerConfig) -> DeadLetterStore | None:
 
 
 @asynccontextmanager
-async def checked(store: DeadLetterStore) -> AsyncIterator[None]:
+async def checked(
+    store: DeadLetterStore,
+    soon: Callable[[Callable[[], Awaitable[Findings]]], Awaitable[Findings]],
+    *,
+    holds_keys: bool,
+) -> AsyncIterator[None]:
     """``store`` while it is open. Raises ConfigError with whatever keeps a letter from being written, all at once.
 
-    That is told at the start, and not when the first record has failed.
+    That is told at the start, and not when the first record has failed. ``soon`` makes a call again while that may
+    help; ``holds_keys``: it will be asked for keys, too.
     """
     async with store.open():
-        findings = await store.check()
+        findings = await soon(store.check)
+        if holds_keys:
+            findings += await soon(partial(_asked_for_keys, store))
         for warning in findings.warnings:
             _log.warning("%s", warning)
         if findings.problems:
             raise ConfigError(findings.problems)
         yield
+
+
+async def _asked_for_keys(store: DeadLetterStore) -> Findings:
+    try:
+        await store.holds("leasehold-check", digest_of(""))
+    except DeadLetterError as error:
+        return Findings.of(error)
+    return Findings()

@@ -44,7 +44,7 @@ class S3DeadLetters:
         try:
             await self._call("PutObject", Key=f"{self._base}{PROBE}", Body=b"")
         except DeadLetterError as error:
-            return Findings((str(error),))
+            return Findings.of(error)
         return Findings()
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

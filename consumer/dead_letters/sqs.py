@@ -87,14 +87,14 @@ class SqsDeadLetters:
         try:
             queue = await self._queue()
         except DeadLetterError as error:
-            return Findings((str(error),))
+            return Findings.of(error)
         findings = await self._bodies.check(self.name, queue.most_bytes) + Findings(warnings=_doubts(self.name, queue))
         try:
             await self._call("SendMessageBatch", QueueUrl=queue.url, Entries=[])
         except DeadLetterStoreRefused:
             return findings  # nothing is refused as such to who may send
         except DeadLetterError as error:
-            return findings + Findings((str(error),))
+            return findings + Findings.of(error)
         return findings
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consumer.dead_letters.letter import DeadLetter, Identity, digest_of
+from consumer.errors import DeadLetterError
+from consumer.retry import is_transient
 
 __all__ = ["ALL", "DeadLetterStore", "Findings", "Selection", "Unreadable"]
 
@@ -18,6 +20,13 @@ class Findings:
 
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, error: DeadLetterError) -> Findings:
+        """What a call of a check came to. Raises ``error`` itself where it may be gone a moment later."""
+        if is_transient(error):
+            raise error
+        return cls((str(error),))
 
     def __add__(self, other: Findings) -> Findings:
         return Findings(self.problems + other.problems, self.warnings + other.warnings)
@@ -78,7 +87,10 @@ class DeadLetterStore(Protocol):
         ...
 
     async def check(self) -> Findings:
-        """Whether letters can be written: all that stands in the way, at once. Never raises for what it looks for."""
+        """Whether letters can be written: all that stands in the way, at once.
+
+        Raises DeadLetterError for what may be gone a moment later, and for nothing else: it is to be asked again then.
+        """
         ...
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

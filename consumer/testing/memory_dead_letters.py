@@ -46,7 +46,7 @@ class MemoryDeadLetters:
             if self.before_put is not None:
                 self.before_put(())
         except DeadLetterError as error:
-            return Findings((str(error),))
+            return Findings.of(error)
         return Findings()
 
     async def put(self, letters: Sequence[DeadLetter]) -> None:

@@ -6,15 +6,20 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from random import Random
 from uuid import uuid4
 
 import pytest
 
+from consumer.clock import SystemClock
 from consumer.dead_letters import aws, taken
 from consumer.dead_letters.letter import DeadLetter
+from consumer.dead_letters.opening import checked
+from consumer.dead_letters.store import Findings
 from consumer.errors import (
+    ConfigError,
     DeadLetterError,
     DeadLetterStoreAccessDenied,
     DeadLetterStoreCredentials,
@@ -24,7 +29,7 @@ from consumer.errors import (
     DeadLetterStoreUnreachable,
     DeadLetterTooLarge,
 )
-from consumer.retry import is_transient
+from consumer.retry import is_transient, retrying
 from consumer.testing.faults import Fault
 from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Proxy
@@ -104,6 +109,37 @@ async def test_a_right_that_is_missing_is_named_at_start_and_when_it_is_missed(
         assert [problem for problem in (await store.check()).problems if f"Allow {action} in" in problem]
         with pytest.raises(DeadLetterStoreAccessDenied, match=f"may not {action} on"):
             await store.put([LETTER])
+
+
+async def soon(call: Callable[[], Awaitable[Findings]]) -> Findings:
+    """As a worker's start asks."""
+    return await retrying(call, clock=SystemClock(), random=Random(1), attempts=5, first_seconds=0.01)
+
+
+async def test_a_worker_that_holds_keys_asks_whether_it_may_see_them(bench: LetterBench, proxy: Proxy) -> None:
+    reads = {"s3": "ListObjectsV2", "dynamodb": "Query"}
+    if bench.kind not in reads:
+        async with checked(bench.store(), soon, holds_keys=False):
+            return  # the settings refuse it: a queue can't be asked
+    proxy.faults.arm(Fault.error("AccessDenied", reads[bench.kind], status=403, times=None))
+    async with checked(bench.store(endpoint_url=proxy.endpoint_url), soon, holds_keys=False):
+        await put(bench)
+    with pytest.raises(ConfigError, match=r"Allow (s3:ListBucket|dynamodb:Query) in their IAM policy"):
+        async with checked(bench.store(endpoint_url=proxy.endpoint_url), soon, holds_keys=True):
+            raise AssertionError("it began")
+
+
+@pytest.mark.parametrize("fault", [Fault.error("InternalError", status=500, times=3), Fault.drop(times=3)])
+async def test_a_store_that_fails_for_a_moment_is_no_wrong_setting(
+    bench: LetterBench, proxy: Proxy, fault: Fault
+) -> None:
+    proxy.faults.arm(fault)
+    async with checked(bench.store(endpoint_url=proxy.endpoint_url), soon, holds_keys=False):
+        await put(bench)
+    proxy.faults.arm(Fault.error("InternalError", status=500, times=None))
+    with pytest.raises(DeadLetterStoreUnavailable):
+        async with checked(bench.store(endpoint_url=proxy.endpoint_url), soon, holds_keys=False):
+            raise AssertionError("it began")
 
 
 async def test_a_server_that_does_not_answer_is_not_waited_for_for_ever(
