@@ -81,37 +81,43 @@ class Attempts:
 
     __slots__ = (
         "_backoff",
-        "_rule",
         "count",
         "due_at",
         "failure",
         "first_failed_at",
         "is_confirmed",
+        "is_proven",
         "last_failed_at",
         "made",
+        "own",
+        "rule",
     )
 
     def __init__(self) -> None:
         self.count = 0
-        """Failures that are the unit's own: those while the sink is down are none."""
+        """Failures but for those while the sink was known to be down: what a unit is tried as a whole by."""
         self.made = 0
         """Tries that failed, whoever's fault it was."""
+        self.own = 0
+        """Failures that are the unit's own, as far as it is one record: what it may be given up by."""
         self.is_confirmed = False
         """Whether other records have succeeded since the first failure: the breaker's word."""
+        self.is_proven = False
+        """Whether it has failed while the sink was up: in a call that did others, or once more after their success."""
         self.first_failed_at: float | None = None
         self.last_failed_at = -math.inf
         self.due_at = -math.inf
         self.failure = Failure("")
-        self._rule = _PLAIN
+        self.rule = _PLAIN
         self._backoff: Backoff | None = None
 
     def failed(self, failure: Failure, rules: RetryRules, random: Random, now: float) -> None:
         """One more failure, counted; the next try follows after a pause."""
         rule = rules.rule_for(failure)
-        if self._backoff is None or rule is not self._rule:
+        if self._backoff is None or rule is not self.rule:
             limit = rule.limit_seconds or max(rules.limit_seconds, rule.first_seconds)
             self._backoff = Backoff(random, min(rule.first_seconds, limit), limit)
-            self._rule = rule
+            self.rule = rule
         self.count += 1
         self._note(failure, now, self._backoff.next_seconds())
 
@@ -121,13 +127,21 @@ class Attempts:
 
     def is_used_up(self, rules: RetryRules) -> bool:
         """Whether the unit has had all its tries."""
-        return self.count >= rules.most_attempts(self._rule)
+        return self.count >= rules.most_attempts(self.rule)
 
     def inherit(self, other: Attempts) -> None:
-        """This unit is a part of the other's: it has failed as often."""
-        self.count, self.made, self.is_confirmed = other.count, other.made, other.is_confirmed
+        """This unit is a part of the other's: it was tried as often, and nothing is known yet of whose fault it was."""
+        self.count, self.made = other.count, other.made
         self.first_failed_at, self.last_failed_at = other.first_failed_at, other.last_failed_at
-        self.failure, self._rule, self._backoff = other.failure, other._rule, other._backoff
+        self.failure, self.rule = other.failure, other.rule
+
+    def step_aside(self) -> None:
+        """The unit holds up nobody any more: its next pauses are short again."""
+        self._backoff = None
+
+    def start_anew(self) -> None:
+        """What it failed for was not its own fault."""
+        self.count, self.own, self.is_confirmed, self.is_proven = 0, 0, False, False
 
     def _note(self, failure: Failure, now: float, pause_seconds: float) -> None:
         self.made += 1

@@ -41,9 +41,9 @@ class Books:
         return Run(taken.records, self.ledger.admit(taken.records), taken.millis_behind_latest, now)
 
     @property
-    def is_all_read(self) -> bool:
-        """Whether nothing more will come."""
-        return self._inflow.is_at_end
+    def may_grow(self) -> bool:
+        """Whether more may come before something of what is there is done."""
+        return not self._inflow.is_at_end and self.ledger.ahead < self._policy.parking.ahead_records
 
     def has_room(self) -> bool:
         """Whether records that are not parked may go on."""

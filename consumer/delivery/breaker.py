@@ -39,7 +39,8 @@ class Breaker:
     keep it open; the first success closes it. Failures that opened it, and those of probes, are nobody's own: the
     units' attempts start anew. With ``units`` 0 it never opens, and every failure is the unit's own.
 
-    A failure is the unit's own once a call that began after it has succeeded (``is_own`` has the exact rule).
+    A success that comes after a failure does not prove that the sink was up *at* it: of a unit's failures alone, the
+    first one counts and those that come after a success of others, which came after an earlier failure of the unit.
     """
 
     def __init__(self, units: int, clock: Clock, random: Random, hooks: Callable[[Fact], None]) -> None:
@@ -64,12 +65,24 @@ class Breaker:
     def is_own(self, unit: Unit, attempts: Attempts) -> bool:
         """Whether what failed was the unit itself, and not what all records need.
 
-        Either a later call has succeeded since it failed last; or one has since it failed first, and nothing else has
-        failed since: who is the only one left to be tried can't wait for others.
+        It has failed while others succeeded, or once more after that. And either a later call has succeeded since it
+        failed last; or one has since it failed first, and nothing else has failed since: who is the only one left to be
+        tried can't wait for others.
         """
-        if self.is_open:
+        if self.is_open or not (attempts.is_proven or self._units == 0):
             return False
-        return unit not in self._unproven or (attempts.is_confirmed and self._streak.keys() <= {unit})
+        return unit not in self._unproven or (attempts.is_confirmed and self._is_alone(unit))
+
+    def count(self, unit: Unit, attempts: Attempts) -> None:
+        """``unit``, one record, is about to be told to have failed once more: count it where it is its own failure."""
+        if attempts.is_confirmed and self._is_alone(unit):
+            attempts.is_proven = True
+            attempts.own += 1
+        elif self._units == 0 or attempts.own == 0:
+            attempts.own += 1
+
+    def _is_alone(self, unit: Unit) -> bool:
+        return self._streak.keys() <= {unit}
 
     def seconds_to_turn(self, unit: Unit, wake: Callable[[], None]) -> float | None:
         """0: ``unit`` may be tried now. Else how long to wait before asking again; None: until ``wake`` is called."""
@@ -96,7 +109,8 @@ class Breaker:
         now = self._clock.monotonic()
         self._failed_at = now
         if self.is_open:
-            _start_anew(attempts)
+            for each in attempts:
+                each.start_anew()
             self.pass_turn(units[0])
             return True
         failed = _Failed(tuple(attempts), now)
@@ -146,7 +160,8 @@ class Breaker:
     def _open(self, now: float, kind: str) -> None:
         count = len(self._streak)
         for failed in self._streak.values():
-            _start_anew(failed.attempts)
+            for each in failed.attempts:
+                each.start_anew()
         self._streak, self._unproven = {}, {}
         self.opened_at = now
         self._probe_at = now + self._backoff.next_seconds()
@@ -172,8 +187,3 @@ class Breaker:
     def _wake(self) -> None:
         for wake in tuple(self._waiting.values()):
             wake()
-
-
-def _start_anew(attempts: Sequence[Attempts]) -> None:
-    for each in attempts:
-        each.count, each.is_confirmed = 0, False

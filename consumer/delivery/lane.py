@@ -187,7 +187,7 @@ class Lane:
         while (wait := seconds_to_ready(self.queue, self._policy.batch, now)) is not None:
             if not self._books.has_room():
                 return
-            if wait > 0 and not self._books.is_all_read:
+            if wait > 0 and self._books.may_grow:
                 waits.append(wait)
                 return
             run = self._keys.to_begin(cut(self.queue, self._policy.batch))
@@ -275,6 +275,7 @@ class Lane:
     def _part(self, turn: _Turn) -> str:
         """A unit's attempts or time are over: a record that is alone parks its key, of several nobody knows which."""
         if len(turn.run) == 1:
+            turn.attempts.step_aside()
             self._park(turn, {self._policy.key_of(turn.run.records[0]): [0]}, [turn.attempts])
             return "its attempts or its time are over: its key is parked, other keys go on"
         self._take_apart(turn, turn.attempts)
@@ -292,6 +293,7 @@ class Lane:
     def _failed_again(self, turn: _Turn, failure: Failure) -> None:
         policy = self._policy
         turn.attempts.failed(failure, policy.retry, policy.random, policy.clock.monotonic())
+        policy.breaker.count(turn.unit, turn.attempts)
         policy.breaker.failed((turn.unit,), (turn.attempts,), failure.kind)
 
     def _some_failed(
@@ -321,9 +323,11 @@ class Lane:
         if done:
             self._finished(turn.run.only(done), began_at)
             for each in attempts:
-                each.is_confirmed = True
+                each.own, each.is_confirmed, each.is_proven = each.own + 1, True, True
         else:
             units = [self._unit(turn.run.part(positions[0], positions[0] + 1)) for positions in held.values()]
+            for unit, each in zip(units, attempts, strict=True):
+                policy.breaker.count(unit, each)
             policy.breaker.failed(units, attempts, first.kind)
         told = f"{len(failures)} of {len(turn.run)} records failed; their keys are parked, other keys go on"
         self._tell(turn, error, first, told)

@@ -89,24 +89,22 @@ class LaneKeys:
         return run.only(kept) if kept else None
 
     def _reason_to_give_up(self, parked: ParkedKey) -> Reason | None:
-        """Only what is the record's own fault: the sink is up, and something has succeeded since it last failed."""
+        """Only what is the record's own fault: the sink was up when it failed (``Breaker.is_own``)."""
         policy, attempts = self._policy, parked.attempts
         record = parked.items[0][1]
         if not policy.retry.gives_up or (policy.held is not None and not policy.held.may_add(record)):
             return None
         alone_for = policy.clock.monotonic() - (attempts.first_failed_at or 0.0)
-        is_lone = attempts.made >= DEFAULT_ATTEMPTS and alone_for >= policy.lone_failure_seconds
-        if is_lone and policy.is_half_gone(record):
+        is_lone = alone_for >= policy.lone_failure_seconds
+        if is_lone and attempts.made >= DEFAULT_ATTEMPTS and policy.is_half_gone(record):
             return Reason.RETENTION_HALF_GONE  # whoever's fault it is: soon the stream has it no more
         if policy.breaker.is_open:
             return None
         is_too_old = policy.retry.is_too_old(record.timestamp, policy.clock.wall())
-        if not is_too_old and not attempts.is_used_up(policy.retry):
+        tries = attempts.made if is_lone else attempts.own
+        if not is_too_old and tries < policy.retry.most_attempts(attempts.rule):
             return None
-        is_own = (
-            policy.breaker.is_own(unit_of(self._ground.shard_id, parked.first()), attempts)
-            or alone_for >= policy.lone_failure_seconds
-        )
+        is_own = is_lone or policy.breaker.is_own(unit_of(self._ground.shard_id, parked.first()), attempts)
         if not is_own:
             return None
         return Reason.RECORD_AGE_EXCEEDED if is_too_old else Reason.ATTEMPTS_EXHAUSTED
