@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from consumer.processor import Checkpointer, RecordProcessor, ShardContext
 from consumer.record import Record, Records
-from tests.simulation.fleet.code import serial_of
+from tests.simulation.fleet.policy import serial_of
 from tests.simulation.fleet.judge import StreamJudge
 
 __all__ = ["Batch", "Call", "Given", "Recorder", "Work"]

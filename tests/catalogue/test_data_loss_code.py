@@ -16,7 +16,7 @@ from consumer.record import Records
 from consumer.worker import Outcome
 from tests.catalogue.recorder import Batch, Recorder
 from tests.catalogue.stage import LONG, Group, Stage, staged
-from tests.simulation.fleet.code import serial_of
+from tests.simulation.fleet.policy import serial_of
 
 MINUTE = 60.0
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from tests.simulation.fleet.world import run_fleet_seed
+from tests.simulation.fleet.draw import drawn_with_policy
+from tests.simulation.fleet.world import FleetReport, run_fleet_seed
 from tests.simulation.leases.world import run_seed
 from tests.simulation.mixed.world import run_mixed_seed
 
@@ -57,12 +58,19 @@ def _play_leases(seed: int, steps: int) -> Outcome:
 
 
 def _play_fleet(seed: int, steps: int) -> Outcome:
-    report = run_fleet_seed(seed)
+    return _of_fleet("fleet", run_fleet_seed(seed), steps)
+
+
+def _play_policies(seed: int, steps: int) -> Outcome:
+    return _of_fleet("policies", run_fleet_seed(seed, drawn_with_policy(seed)), steps)
+
+
+def _of_fleet(world: str, report: FleetReport, steps: int) -> Outcome:
     written, delivered, again = report.counts
     counts = {"written": written, "delivered": delivered, "again": again, "gaps": report.gaps}
     last = report.last_steps[-steps:]
     draw, rest = str(report.draw), report.settled_after_seconds
-    return Outcome("fleet", seed, report.violations, report.digest, draw, last, rest, counts)
+    return Outcome(world, report.seed, report.violations, report.digest, draw, last, rest, counts)
 
 
 def _play_mixed(seed: int, steps: int) -> Outcome:
@@ -76,6 +84,7 @@ def _play_mixed(seed: int, steps: int) -> Outcome:
 WORLDS: Final[Mapping[str, Callable[[int, int], Outcome]]] = {
     "leases": _play_leases,
     "fleet": _play_fleet,
+    "policies": _play_policies,
     "mixed": _play_mixed,
 }
 

@@ -8,19 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from consumer.errors import CheckpointError, LeaseLost
+from consumer.failures import BatchFailures, RetryAfter
 from consumer.processor import Checkpointer, RecordProcessor, ShardContext
 from consumer.record import Record, Records
 from tests.simulation.fleet.draw import Code
 from tests.simulation.fleet.judge import StreamJudge
+from tests.simulation.fleet.policy import pk_of, serial_of
+from tests.simulation.fleet.trouble import Trouble, Verdict
 
-__all__ = ["AsyncCode", "PlainCode", "serial_of"]
+__all__ = ["AsyncCode", "PlainCode"]
 
 _RAISED = (ValueError, KeyError, asyncio.CancelledError, SystemExit, KeyboardInterrupt, LeaseLost)
-
-
-def serial_of(record: Any) -> int:
-    """The number that the writer put into a record."""
-    return int(record.new_image["n"]) if hasattr(record, "new_image") else int(record.data)
 
 
 class _Code(RecordProcessor):
@@ -37,6 +35,7 @@ class _Code(RecordProcessor):
         draw: random.Random,
         begins: Callable[[str], None],
         *,
+        trouble: Trouble,
         manual: bool,
     ) -> None:
         self.was_told = False
@@ -45,8 +44,10 @@ class _Code(RecordProcessor):
         self._code = code
         self._draw = draw
         self._tell_begins = begins
+        self._trouble = trouble
         self._manual = manual
         self._shard_id = ""
+        self._lane = 0
         self._is_over = ""
         self._is_busy = False
 
@@ -55,6 +56,7 @@ class _Code(RecordProcessor):
         if self._shard_id:
             self._judge.breach(f"{self._worker}: initialize of {shard.shard_id} after it had returned")
         self._shard_id = shard.shard_id
+        self._lane = shard.lane
 
     def lease_lost(self) -> None:
         self._ends("lease_lost")
@@ -63,12 +65,12 @@ class _Code(RecordProcessor):
         if self._is_busy or self._is_over or not self._shard_id:
             self._judge.breach(f"{self._worker}: process_records of {self._shard_id!r} out of turn ({self._is_over})")
         self._is_busy = True
-        self._judge.begins(self._worker, self._shard_id)
+        self._judge.begins(self._worker, self._shard_id, self._lane)
         self._tell_begins(self._shard_id)
 
     def _through(self) -> None:
         self._is_busy = False
-        self._judge.ends(self._worker, self._shard_id)
+        self._judge.ends(self._worker, self._shard_id, self._lane)
 
     @property
     def is_initialized(self) -> bool:
@@ -87,11 +89,48 @@ class _Code(RecordProcessor):
 
     def _see(self, records: Sequence[Record]) -> None:
         for record in records:
-            self._judge.delivering(self._worker, self._shard_id, serial_of(record), record)
+            self._judge.delivering(self._worker, self._shard_id, self._lane, serial_of(record), record)
 
     def _finish(self, records: Sequence[Record]) -> None:
         for record in records:
-            self._judge.done(serial_of(record))
+            self._judge.done(self._worker, serial_of(record))
+
+    def _good(self, records: Sequence[Record], verdict: Verdict) -> list[Record]:
+        """What is through: neither failed nor after a record of its key that did."""
+        if not verdict.failed:
+            return list(records)
+        held: set[str] = set()
+        good = []
+        for at, record in enumerate(records):
+            key = self._judge.policy.lane_key(pk_of(record))
+            if at in verdict.failed:
+                held.add(key)
+            elif key not in held:
+                good.append(record)
+        return good
+
+    def _blow(self, verdict: Verdict, before: int) -> None:
+        """Raise what was to be raised at one of the records ``before`` which it has come, or by what it writes to."""
+        if verdict.error is not None and verdict.at < before:
+            raise verdict.error
+        if self._trouble.is_down():
+            raise ConnectionError("the sink is down")
+
+    def _comes_to(self, records: Sequence[Record], good: Sequence[Record], verdict: Verdict) -> None:
+        """The call has come to its end: nobody is to blame for what has no meaning, but for the only one."""
+        self._judge.returned(self._worker, self._shard_id, self._lane, map(serial_of, good))
+        if verdict.failed:
+            named = sorted(verdict.failed) if verdict.value is not True or len(records) == 1 else ()
+            self._failed(records, [records[at] for at in named], "as it says")
+
+    def _raised(self, records: Sequence[Record], error: BaseException) -> None:
+        """The call raised."""
+        if not isinstance(error, RetryAfter):
+            self._failed(records, records if len(records) == 1 else (), repr(error))
+
+    def _failed(self, records: Sequence[Record], blamed: Sequence[Record], why: str) -> None:
+        serials, culprits = [*map(serial_of, records)], [*map(serial_of, blamed)]
+        self._judge.failed(self._worker, self._shard_id, serials, culprits, why)
 
     def _seconds(self) -> float:
         code = self._code()
@@ -102,26 +141,44 @@ class _Code(RecordProcessor):
 class PlainCode(_Code):
     """``def`` methods, which block a thread: what they do last is done at the end of that (``at_return``)."""
 
-    def __init__(self, *rest: Any, at_return: Callable[[Callable[[], None]], None], manual: bool) -> None:
-        super().__init__(*rest, manual=manual)
+    def __init__(self, *rest: Any, at_return: Callable[[Callable[[], None]], None], **named: Any) -> None:
+        super().__init__(*rest, **named)
         self._at_return = at_return
 
-    def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> None:
+    def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> Any:
         self._begins()
         self._at_return(self._through)
+        verdict = self._trouble.verdict(records)
+        try:
+            self._play(records, checkpointer, verdict)
+        except BatchFailures:
+            self._end(records, verdict)
+            raise
+        except BaseException as error:
+            self._raised(records, error)
+            raise
+        self._end(records, verdict)
+        return verdict.value
+
+    def _play(self, records: Records[Any], checkpointer: Checkpointer, verdict: Verdict) -> None:
         middle = len(records) // 2
         self._see(records[: middle + 1])
         self._maybe_raise()
-        if self._manual and self._draw.random() < self._code().mid_batch:
+        self._blow(verdict, middle + 1)
+        if self._manual and not verdict.failed and self._draw.random() < self._code().mid_batch:
             self._finish(records[: middle + 1])
             checkpointer.checkpoint(records[middle])
         self._see(records[middle + 1 :])
         self._maybe_raise()
-        if self._manual and self._draw.random() < self._code().at_end:
+        self._blow(verdict, len(records) + 1)
+        if self._manual and not verdict.failed and self._draw.random() < self._code().at_end:
             self._finish(records)
             checkpointer.checkpoint()
-        else:
-            self._at_return(lambda: self._finish(records))
+
+    def _end(self, records: Records[Any], verdict: Verdict) -> None:
+        good = self._good(records, verdict)
+        self._at_return(lambda: self._finish(good))
+        self._at_return(lambda: self._comes_to(records, good, verdict))
 
     def shard_ended(self, checkpointer: Checkpointer) -> None:
         self._ends("shard_ended")
@@ -135,28 +192,45 @@ class PlainCode(_Code):
 class AsyncCode(_Code):
     """``async def`` methods that take their time by the worker's clock."""
 
-    def __init__(self, *rest: Any, sleep: Callable[[float], Any], manual: bool) -> None:
-        super().__init__(*rest, manual=manual)
+    def __init__(self, *rest: Any, sleep: Callable[[float], Any], **named: Any) -> None:
+        super().__init__(*rest, **named)
         self._sleep = sleep
 
-    async def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> None:
+    async def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> Any:
         self._begins()
+        verdict = self._trouble.verdict(records)
         try:
-            middle = len(records) // 2
-            self._see(records[: middle + 1])
-            await self._work(self._seconds() / 2)
-            self._maybe_raise()
-            if self._manual and self._draw.random() < self._code().mid_batch:
-                self._finish(records[: middle + 1])
-                await self._store(checkpointer, records[middle])
-            self._see(records[middle + 1 :])
-            await self._work(self._seconds() / 2)
-            self._maybe_raise()
-            self._finish(records)
-            if self._manual and self._draw.random() < self._code().at_end:
-                await self._store(checkpointer, None)
+            await self._play(records, checkpointer, verdict)
+            good = self._good(records, verdict)
+            self._comes_to(records, good, verdict)
+            return verdict.value
+        except BatchFailures:
+            good = self._good(records, verdict)
+            self._finish(good)
+            self._comes_to(records, good, verdict)
+            raise
+        except BaseException as error:
+            self._raised(records, error)
+            raise
         finally:
             self._through()
+
+    async def _play(self, records: Records[Any], checkpointer: Checkpointer, verdict: Verdict) -> None:
+        middle = len(records) // 2
+        self._see(records[: middle + 1])
+        await self._work(self._seconds() / 2)
+        self._maybe_raise()
+        self._blow(verdict, middle + 1)
+        if self._manual and not verdict.failed and self._draw.random() < self._code().mid_batch:
+            self._finish(records[: middle + 1])
+            await self._store(checkpointer, records[middle])
+        self._see(records[middle + 1 :])
+        await self._work(self._seconds() / 2)
+        self._maybe_raise()
+        self._blow(verdict, len(records) + 1)
+        self._finish(self._good(records, verdict))
+        if self._manual and not verdict.failed and self._draw.random() < self._code().at_end:
+            await self._store(checkpointer, None)
 
     async def _work(self, seconds: float) -> None:
         work = asyncio.ensure_future(self._sleep(seconds))

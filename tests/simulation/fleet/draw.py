@@ -9,9 +9,10 @@ from typing import Literal
 from consumer.config import InitialPosition
 from consumer.testing.faults import Fault, FaultPlan, Mangling
 from consumer.testing.stream_rules import Staleness, StreamOptions
+from tests.simulation.fleet.policy import PLAIN_POLICY, PolicyDraw, drawn_policy
 from tests.simulation.network import Calm, Network
 
-__all__ = ["CALM_CODE", "Code", "Draw", "drawn"]
+__all__ = ["CALM_CODE", "Code", "Draw", "drawn", "drawn_with_policy"]
 
 Service = Literal["dynamodb", "kinesis"]
 
@@ -78,6 +79,14 @@ class Draw:
     same_name: bool = False
     scan_read_units: float = 50.0
     safety_only: bool = False
+    policy: PolicyDraw = PLAIN_POLICY
+
+    @property
+    def fails_by_chance(self) -> bool:
+        """Whether a call may fail for nothing that is in its records, and an innocent one be given up for it."""
+        policy = self.policy
+        is_unguarded = policy.sink_down is not None and policy.setting("breaker_batches", 3) == 0
+        return self.code.raises > 0 or is_unguarded or policy.setting("batch_timeout_seconds") is not None
 
     def start(self, at: float) -> InitialPosition:
         return InitialPosition(self.position, at if self.position == "AT_TIMESTAMP" else None)
@@ -235,3 +244,11 @@ def drawn(seed: int) -> Draw:
         staleness=replace(found.staleness, left_out=left_out),
         code=replace(code, stubborn=faults and draw.random() < 0.3),
     )
+
+
+def drawn_with_policy(seed: int) -> Draw:
+    """The configuration of ``seed`` in the world of policies: as of the fleet, but for what is done with failures."""
+    found = drawn(seed)
+    policy = drawn_policy(seed, writes_per_second=found.writes_per_second, code_raises=found.code.raises)
+    raises = found.code.raises if policy.raises is None else policy.raises
+    return replace(found, policy=policy, code=replace(found.code, raises=raises))

@@ -5,46 +5,30 @@ from __future__ import annotations
 import asyncio
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from consumer.hooks import BatchProcessed, Fact, GapFound, LeaseTaken, TenureEnded
+from consumer.dead_letters.letter import DeadLetter
+from consumer.hooks import (
+    Fact,
+    GapFound,
+    KeyParked,
+    KeyResumed,
+    LeaseTaken,
+    RecordsGivenUp,
+    SinkDown,
+    SinkUp,
+    TenureEnded,
+)
 from consumer.record import Record
 from consumer.testing.stream_log import StreamLog
 from lease_store.lease import Lease
 from lease_store.verbs import Write
+from tests.simulation.fleet.accounts import Accounts, Place, Tenure, Written
+from tests.simulation.fleet.policy import PLAIN_POLICY, PolicyDraw
 from tests.simulation.store import SimTable
 from tests.simulation.trace import Trace, shown
 
-__all__ = ["StreamJudge", "Written"]
-
-Place = tuple[str, str]
-"""Incarnation (a row's ``stream``) and shard id."""
-
-
-@dataclass(slots=True)
-class Tenure:
-    """One worker's tenure of a shard; a stored checkpoint covered ``done_before`` of its records when it began."""
-
-    place: Place
-    done_before: int
-
-
-@dataclass(slots=True)
-class Written:
-    """One record as the writer knows it. ``is_done``: user code is through with it, as it told its checkpointer.
-
-    ``returned_in``: the tenure in which ``process_records`` last returned for it.
-    """
-
-    serial: int
-    key: str
-    place: Place
-    sequence: int
-    arrived_at: float
-    delivered: int = 0
-    is_done: bool = False
-    returned_in: Tenure | None = None
+__all__ = ["StreamJudge"]
 
 
 class StreamJudge(Trace):
@@ -53,11 +37,21 @@ class StreamJudge(Trace):
     ``now`` is the service's wall clock. ``pin_seconds`` is how far a start may lie behind the moment that it stands
     for, ``strict_start`` whether nothing from before it may come (a listing that leaves children out lets it).
     ``awake_since`` tells of workers that thawed, ``ids`` how rows name them. A record counts as lost for good when it
-    was trimmed or its stream deleted.
+    was trimmed or its stream deleted. ``accounts`` judge by ``policy`` what becomes of each.
     """
 
-    def __init__(self, now: Callable[[], float], *, pin_seconds: float = 0.001, strict_start: bool = True) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        *,
+        pin_seconds: float = 0.001,
+        strict_start: bool = True,
+        policy: PolicyDraw = PLAIN_POLICY,
+        is_poison: Callable[[int], bool] = lambda _: False,
+    ) -> None:
         super().__init__()
+        self.policy = policy
+        self.accounts = Accounts(policy, now=now, breach=self.breach, is_lost=self.is_excused, is_poison=is_poison)
         self.table = SimTable(self.wrote_row)
         self.moved_at = 0.0
         self.logs: dict[str, StreamLog] = {}
@@ -83,7 +77,7 @@ class StreamJudge(Trace):
         self._tenures: dict[tuple[str, str], Tenure] = {}
         self._tenure_ended: dict[tuple[str, str], float] = {}
         self._owner_since: dict[str, float] = {}
-        self._busy: set[tuple[str, str]] = set()
+        self._busy: set[tuple[str, str, int]] = set()
         self._forgotten = (0, 0, 0)
 
     # -- the writer
@@ -106,10 +100,11 @@ class StreamJudge(Trace):
     def wrote(self, record: Written) -> None:
         self._journal[record.serial] = self._undelivered[record.serial] = record
         insort(self._by_place.setdefault(record.place, []), record, key=lambda each: each.sequence)
+        self.accounts.wrote(record)
 
     # -- user code
 
-    def delivering(self, worker: str, shard_id: str, serial: int, record: Record) -> None:
+    def delivering(self, worker: str, shard_id: str, lane: int, serial: int, record: Record) -> None:
         """User code sees a record."""
         written = self._journal.get(serial)
         if written is None or written.place[1] != shard_id or str(written.sequence) != record.sequence_number:
@@ -124,6 +119,7 @@ class StreamJudge(Trace):
             self._first_seen.add(place)
             self._check_parents(worker, place)
         self._check_again(worker, written)
+        self.accounts.delivering(worker, lane, written)
         written.delivered += 1
         if written.delivered > 1:
             return
@@ -152,22 +148,44 @@ class StreamJudge(Trace):
             self.breach(f"{worker} got record {record.serial} again, which was stored as done before its tenure began")
         if tenure is not None and record.returned_in is tenure:
             self.breach(f"{worker} got record {record.serial} again in the tenure in which it was done with")
-        before = records[index - 1] if index and not record.delivered else None
+        before = records[index - 1] if index and not record.delivered and self.policy.is_plain else None
         if before is not None and not before.delivered and not self.is_excused(before):
             self.breach(f"{worker} got record {record.serial} before record {before.serial}")
 
-    def done(self, serial: int) -> None:
-        self._journal[serial].is_done = True
+    def done(self, worker: str, serial: int) -> None:
+        record = self._journal[serial]
+        self.accounts.succeeding(worker, record)
+        record.is_done = True
 
-    def begins(self, worker: str, shard_id: str) -> None:
+    def begins(self, worker: str, shard_id: str, lane: int) -> None:
         """A batch is given to user code."""
-        if (worker, shard_id) in self._busy:
+        if (worker, shard_id, lane) in self._busy:
             self.breach(f"{worker}: user code runs twice at once for {shard_id}")
-        self._busy.add((worker, shard_id))
+        self._busy.add((worker, shard_id, lane))
 
-    def ends(self, worker: str, shard_id: str) -> None:
+    def ends(self, worker: str, shard_id: str, lane: int) -> None:
         """User code of that batch runs no more."""
-        self._busy.discard((worker, shard_id))
+        self._busy.discard((worker, shard_id, lane))
+
+    def failed(self, worker: str, shard_id: str, serials: Sequence[int], blamed: Sequence[int], why: str) -> None:
+        """A call failed, through the fault of ``blamed`` as far as is known."""
+        if not self.policy.is_plain:
+            self.note(f"{worker} fails on {serials} of {shard_id}, {why}, to blame: {blamed}")
+        tenure = self._tenures.get((worker, shard_id))
+        of = self._journal
+        self.accounts.failed(tenure, [of[each] for each in serials], [of[each] for each in blamed])
+
+    def returned(self, worker: str, shard_id: str, lane: int, good: Iterable[int]) -> None:
+        """A call came to its end, and is through with ``good``."""
+        self.accounts.returned(worker, shard_id, lane, tuple(self._journal[each] for each in good))
+
+    def has_letters(self, worker: str, letters: Sequence[DeadLetter]) -> None:
+        """The store for dead letters has acknowledged these."""
+        for letter in letters:
+            records = self._by_place.get((letter.stream, letter.shard_id), [])
+            at = bisect_left(records, int(letter.sequence_number), key=lambda each: each.sequence)
+            found = records[at] if at < len(records) and str(records[at].sequence) == letter.sequence_number else None
+            self.accounts.has_letter(worker, self._tenures.get((worker, letter.shard_id)), found, letter)
 
     def reading(self, worker: str, shard_id: str, within_seconds: float) -> None:
         """The worker asks for records: none of a shard whose tenure has been over for ``within_seconds``."""
@@ -202,6 +220,9 @@ class StreamJudge(Trace):
             self._gap_places.add(fact.shard_id)
             self._gap_places.add(fact.from_position.removeprefix("shard "))
             self.note(f"{worker} reports a gap in {fact.shard_id}: {fact.from_position} to {fact.to_position}")
+        elif isinstance(fact, SinkDown | SinkUp | RecordsGivenUp | KeyParked | KeyResumed):
+            self.note(f"{worker}: {fact}")
+            self.accounts.fact(worker, self._tenures.get((worker, fact.shard_id)), fact)
         elif isinstance(fact, LeaseTaken):
             self.note(f"{worker} BEGINS {fact.shard_id} ({fact.how})")
             row = self.table.lease(fact.shard_id)
@@ -211,17 +232,8 @@ class StreamJudge(Trace):
             self.note(f"{worker} ENDS {fact.shard_id}: {fact.reason}")
             self._tenures.pop((worker, fact.shard_id), None)
             self._tenure_ended[worker, fact.shard_id] = asyncio.get_running_loop().time()
-        elif isinstance(fact, BatchProcessed):
-            self._returned(worker, fact)
-
-    def _returned(self, worker: str, batch: BatchProcessed) -> None:
-        tenure = self._tenures.get((worker, batch.shard_id))
-        if tenure is None:
-            return  # it was over before user code returned
-        records = self._by_place.get(tenure.place, [])
-        first = bisect_left(records, int(batch.first_sequence_number), key=lambda each: each.sequence)
-        for record in records[first : first + batch.records]:
-            record.returned_in = tenure
+        else:
+            self.accounts.fact(worker, self._tenures.get((worker, fact.shard_id)), fact)
 
     def is_excused(self, record: Written) -> bool:
         """Before the start, or lost for good and a gap was reported in its lineage."""
@@ -287,8 +299,8 @@ class StreamJudge(Trace):
         settled = self._settled.get(place, 0)
         while settled < len(records) and records[settled].sequence <= limit:
             record = records[settled]
-            if not record.is_done and not self.is_excused(record):
-                self.breach(f"{worker} stored {row.checkpoint} for {row.key}, but record {record.serial} is not done")
+            if not self.is_excused(record) and (why := self.accounts.passing(worker, record)):
+                self.breach(f"{worker} stored {row.checkpoint} for {row.key}, but {why}")
                 return
             settled += 1
         self._settled[place] = settled
@@ -301,7 +313,8 @@ class StreamJudge(Trace):
     def missing(self, older_than: float = 0.0) -> Iterator[Written]:
         """Records that neither came nor are excused, written more than ``older_than`` seconds ago."""
         latest = self._now() - older_than
-        for record in self._undelivered.values():
+        wanting = self._undelivered.values() if self.policy.is_plain else self.accounts.unsettled()
+        for record in wanting:
             if record.arrived_at <= latest and not self.is_excused(record):
                 yield record
 

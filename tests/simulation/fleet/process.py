@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from consumer.config import InitialPosition, WorkerConfig
+from consumer.dead_letters.letter import DeadLetter
 from consumer.errors import LeaseholdError
 from consumer.leasing.seam import LeasesInline
 from consumer.processor import RecordProcessor
@@ -19,8 +22,11 @@ from lease_store.lease import Lease
 from tests.simulation.fleet.code import AsyncCode, PlainCode
 from tests.simulation.fleet.draw import Code, Draw
 from tests.simulation.fleet.judge import StreamJudge
+from tests.simulation.fleet.letters import DoorToLetters, Letters
 from tests.simulation.fleet.loop import FleetLoop
+from tests.simulation.fleet.policy import PolicyDraw
 from tests.simulation.fleet.threads import SimThreads
+from tests.simulation.fleet.trouble import Trouble
 from tests.simulation.loop import SimClock, spawn_as
 from tests.simulation.store import SimStore
 
@@ -33,7 +39,9 @@ _TASKS_A_SHARD = 5
 class Surroundings:
     """What all processes of one world share; network and code change when the faults stop."""
 
-    def __init__(self, draw: Draw, log: ShardLog, plan: FaultPlan, judge: StreamJudge, source: str) -> None:
+    def __init__(
+        self, draw: Draw, log: ShardLog, plan: FaultPlan, judge: StreamJudge, source: str, *, trouble: Trouble
+    ) -> None:
         self.draw = draw
         self.log = log
         self.plan = plan
@@ -45,6 +53,21 @@ class Surroundings:
         self.stream_born_at = 0.0
         self.processes: list[Process] = []
         self.long_batches = 0
+        self.letters = Letters(draw.policy)
+        self.trouble = trouble
+
+
+class Factory:
+    """Makes processors, and says what else a processor's class may say."""
+
+    def __init__(self, make: Callable[[], RecordProcessor], policy: PolicyDraw, service: str) -> None:
+        self._make = make
+        predicate = policy.predicate()
+        self.filter = predicate[service == "dynamodb"] if isinstance(predicate, tuple) else predicate
+        self.lane_key = policy.lane_key_of()
+
+    def __call__(self) -> RecordProcessor:
+        return self._make()
 
 
 class WatchedSource(MemoryRecordSource):
@@ -85,13 +108,14 @@ class Process:
         self.worker = Worker(
             WatchedSource(name, around, self.clock),
             SimStore(around.judge.table, name, self.clock, lambda: around.network, random.Random(chance.random())),
-            self._make_code,
+            Factory(self._make_code, draw.policy, draw.service),
             self._config(draw, position),
             clock=self.clock,
             random=random.Random(chance.random()),
             hooks=[lambda fact: around.judge.fact(name, fact)],
             seam=LeasesInline(),
             threads=self._threads,
+            dead_letters=self._letters() if draw.policy.store else None,
         )
         around.judge.ids[name] = self.worker.worker_id
 
@@ -106,7 +130,6 @@ class Process:
             hand_off_timeout_seconds=draw.hand_off_timeout,
             checkpointing="manual" if draw.manual else "automatic",
             checkpoint_interval_seconds=draw.checkpoint_interval,
-            batch_size=draw.batch_size,
             prefetch_bytes=draw.prefetch_bytes,
             idle_wait_seconds=draw.idle_wait,
             scan_read_units_per_second=draw.scan_read_units,
@@ -115,15 +138,40 @@ class Process:
             audit_interval_seconds=draw.audit_interval,
             child_wait_seconds=draw.child_wait,
             worker_metrics="none",  # what this machine does has no place in a seed
+            **{"batch_size": draw.batch_size, **draw.policy.settings},
         )
+
+    def _letters(self) -> DoorToLetters:
+        around = self._around
+        return DoorToLetters(
+            around.letters,
+            self.clock,
+            random.Random(f"{self.name}:letters"),
+            begins=self._begins_letters,
+            acknowledged=lambda letters: around.judge.has_letters(self.name, letters),
+        )
+
+    def _begins_letters(self, letters: Sequence[DeadLetter]) -> None:
+        judge = self._around.judge
+        judge.accounts.begins_letters(letters)
+        for shard_id in {letter.shard_id for letter in letters}:
+            if self.trusted(shard_id) is None and judge.awake_since.get(self.name) != self._loop.time():
+                judge.breach(f"{self.name} writes a dead letter of {shard_id} without trust in its lease")
 
     def _make_code(self) -> RecordProcessor:
         around, manual = self._around, self._around.draw.manual
-        shared = (self.name, around.judge, self._code_now, random.Random(self._chance.random()), self._begins)
+        shared = (
+            self.name,
+            around.judge,
+            self._code_now,
+            random.Random(self._chance.random()),
+            self._begins,
+        )
+        named: dict[str, Any] = {"trouble": around.trouble, "manual": manual}
         self._made.append(
-            PlainCode(*shared, at_return=self._threads.at_return, manual=manual)
+            PlainCode(*shared, at_return=self._threads.at_return, **named)
             if around.draw.code.plain
-            else AsyncCode(*shared, sleep=self.clock.sleep, manual=manual)
+            else AsyncCode(*shared, sleep=self.clock.sleep, **named)
         )
         return self._made[-1]
 
@@ -162,11 +210,29 @@ class Process:
         largest = max((page.grant.size_bytes for ahead in held for page in ahead._pages if page.grant), default=0)
         allowed = self._around.draw.prefetch_bytes + len(held) * largest
         tasks = len(self._loop.tasks_of(self.name))
-        if pages > 4 or self.worker._budget.used_bytes > allowed or tasks > _TASKS + _TASKS_A_SHARD * len(consumers):
+        policy = self._around.draw.policy
+        for consumer in consumers:
+            if not policy.is_plain and (delivery := consumer._user._delivery) is not None:
+                self._check_shard(consumer.shard_id, len(delivery._books.lot), delivery._books.ledger.ahead)
+        if (
+            pages > max(4, 2 * policy.lanes)
+            or self.worker._budget.used_bytes > allowed
+            or tasks > _TASKS + (_TASKS_A_SHARD + 3 * policy.lanes) * len(consumers)
+        ):
             too_much = (
                 f"{pages} pages, {self.worker._budget.used_bytes} bytes, {tasks} tasks for {len(consumers)} shards"
             )
             self._around.judge.breach(f"{self.name} holds {too_much}")
+
+    def _check_shard(self, shard_id: str, parked: int, ahead: int) -> None:
+        """Each lane begins a batch where there is room, and all keys in it may fail at once."""
+        policy = self._around.draw.policy
+        in_hand = policy.lanes * policy.setting("batch_size", 1000)
+        if (
+            parked > policy.setting("max_parked_keys", 100) + in_hand
+            or ahead > policy.setting("max_ahead_records", 10_000) + 2 * in_hand
+        ):
+            self._around.judge.breach(f"{self.name} holds {parked} parked keys of {shard_id}, {ahead} records ahead")
 
     def _code_now(self) -> Code:
         return self._around.code

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from consumer.testing.service_error import ServiceError
 from consumer.testing.stream_log import StreamLog
-from tests.simulation.fleet.judge import Written
+from tests.simulation.fleet.accounts import Written
 from tests.simulation.fleet.process import Surroundings
 
 __all__ = ["NAME", "StreamSide"]
@@ -19,7 +19,7 @@ _RECREATE_SECONDS = 11.0  # the service needs at least as long to delete one str
 
 
 class StreamSide:
-    """Writes and changes the stream of one world. ``slowness`` 1: as drawn."""
+    """Writes and changes the stream of one world. ``slowness`` 1: as drawn. ``serial`` is the next record's."""
 
     def __init__(self, seed: int, around: Surroundings, chance: random.Random) -> None:
         self.slowness = 1.0
@@ -29,7 +29,7 @@ class StreamSide:
         self._log = around.log
         self._judge = around.judge
         self._chance = chance
-        self._serial = 0
+        self.serial = 0
 
     def open(self) -> None:
         """Create or enable the stream."""
@@ -53,14 +53,14 @@ class StreamSide:
         """Write one record of ``key``; nothing where the stream takes none now."""
         try:
             if self._draw.service == "kinesis":
-                record, shard_id = self._log.kinesis.put(NAME, key, str(self._serial).encode())
+                record, shard_id = self._log.kinesis.put(NAME, key, str(self.serial).encode())
             else:
-                record, shard_id = self._log.tables.change(NAME, new_image={"pk": key, "n": self._serial})
+                record, shard_id = self._log.tables.change(NAME, new_image={"pk": key, "n": self.serial})
         except ServiceError:
             return
         place = (self.stream.incarnation, shard_id)
-        self._judge.wrote(Written(self._serial, key, place, record.sequence, record.arrived_at))
-        self._serial += 1
+        self._judge.wrote(Written(self.serial, key, place, record.sequence, record.arrived_at))
+        self.serial += 1
 
     async def write_forever(self) -> None:
         """Records of drawn keys at drawn moments, until cancelled."""

@@ -21,6 +21,7 @@ from tests.simulation.fleet.judge import StreamJudge
 from tests.simulation.fleet.loop import FleetLoop
 from tests.simulation.fleet.process import Process, Surroundings
 from tests.simulation.fleet.stream import NAME, StreamSide
+from tests.simulation.fleet.trouble import Trouble
 from tests.simulation.network import Calm
 from tests.simulation.rest import unrest
 from tests.simulation.trace import shown
@@ -55,14 +56,20 @@ class FleetWorld:
         self.chance = random.Random(f"{seed}:world")
         self.clock = VirtualClock()
         late = draw.staleness
+        self.trouble = Trouble(draw.policy, loop.time)
         self.judge = StreamJudge(
             self.clock.wall,
             pin_seconds=2.0 if draw.position == "LATEST" else 0.001,  # records carry milliseconds, floored
             strict_start=not (late.left_out or late.child_late_calls or late.child_late_seconds),
+            policy=draw.policy,
+            is_poison=self.trouble.is_poison,
         )
+        self.judge.accounts.fails_by_chance = draw.fails_by_chance
         self.log = ShardLog(self.clock.wall, seed=seed, options=draw.options)
         self.plan = FaultPlan(random.Random(f"{seed}:faults"), now=self.clock.monotonic)
-        self.around = Surroundings(draw, self.log, self.plan, self.judge, f"{draw.service}:{NAME}")
+        self.around = Surroundings(
+            draw, self.log, self.plan, self.judge, f"{draw.service}:{NAME}", trouble=self.trouble
+        )
         self.processes = self.around.processes
         self.calm_since = 0.0
         self.side = StreamSide(seed, self.around, self.chance)
@@ -179,7 +186,9 @@ class FleetWorld:
     def _check_repeats(self) -> None:
         """Where nothing went wrong and nobody died, nothing comes twice."""
         draw, again = self.draw, self.judge.counts[2]
-        rough = {"crash", "freeze", "blackout", "recreate"} & set(draw.happenings)
+        rough: object = {"crash", "freeze", "blackout", "recreate"} & set(draw.happenings)
+        policy = draw.policy
+        rough = rough or policy.lanes > 1 or policy.poison_every is not None or policy.sink_down is not None
         if again and not (draw.faults or draw.manual or rough):
             self.judge.breach(f"{again} records came again, although nothing had gone wrong")
 
@@ -199,6 +208,8 @@ class FleetWorld:
         self.draw.arm_for_good(self.plan)
         self.around.network = Calm(self.around.network.stale_seconds)
         self.around.code = CALM_CODE
+        self.around.letters.is_calm = True
+        self.trouble.end(self.side.serial)
         self.side.stop_rotating()
         self.loop.call_later(0.0, self._keep_alive)
 
