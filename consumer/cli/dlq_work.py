@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -119,13 +120,13 @@ async def show(chosen: Chosen, identity: Identity) -> int:
 async def drop(chosen: Chosen, names: Sequence[Identity], *, ask: bool) -> int:
     """Delete those named, or those selected that were there when it was asked."""
     clock = SystemClock()
-    before = clock.wall()
+    asked_at = clock.wall() if ask else math.inf
     if ask:
         count = len(names) or await _count(chosen)
         if not await asyncio.to_thread(_is_sure, f"Delete {count:,} letters of {chosen.store.name} for good? [y/N] "):
             print("leasehold: nothing was deleted.", file=sys.stderr)
             return ERROR
-    dropped, left = await (_drop_named(chosen, names) if names else _drop_selected(chosen, before, clock))
+    dropped, left = await (_drop_named(chosen, names) if names else _drop_selected(chosen, asked_at, clock))
     print(f"{dropped:,} letters deleted from {chosen.store.name}")
     return ERROR if left else CLEAN
 
@@ -142,19 +143,23 @@ async def _drop_named(chosen: Chosen, names: Sequence[Identity]) -> tuple[int, i
     return dropped, len(names) - dropped
 
 
-async def _drop_selected(chosen: Chosen, before: float, clock: Clock) -> tuple[int, int]:
-    """How many were deleted, and how many could not be read."""
-    dropped = left = 0
+async def _drop_selected(chosen: Chosen, asked_at: float, clock: Clock) -> tuple[int, int]:
+    """How many were deleted, and how many were not: they can't be read, or came after the question."""
+    dropped = unreadable = newer = 0
     progress = Progress(clock)
     async with aclosing(chosen.letters()) as letters:
         async for letter in letters:
             if isinstance(letter, Unreadable):
-                left += 1
-            elif letter.given_up_at <= before:
+                unreadable += 1
+            elif letter.given_up_at > asked_at:
+                newer += 1
+            else:
                 await chosen.store.remove(letter.identity)
                 dropped += 1
                 progress.tell(f"{dropped:,} letters deleted so far")
-    return dropped, left
+    if newer:
+        print(f"leasehold: {newer:,} letters came after the question and are kept.", file=sys.stderr)
+    return dropped, unreadable + newer
 
 
 async def _count(chosen: Chosen) -> int:

@@ -14,9 +14,10 @@ from consumer.dead_letters.letter import DeadLetter, Identity, digest_of
 from consumer.dead_letters.store import ALL, Findings, Selection, Unreadable
 from consumer.errors import DeadLetterError, DeadLetterStoreMissing, DeadLetterUnreadable
 
-__all__ = ["S3DeadLetters"]
+__all__ = ["PAGE", "S3DeadLetters"]
 
 _SUFFIX: Final = ".json"
+PAGE = 1000  # the most that a listing gives
 _READ_AT_ONCE: Final = 8
 
 
@@ -116,7 +117,7 @@ class S3DeadLetters:
     async def _pages(self, prefix: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
         token: dict[str, str] = {}
         while True:
-            reply = await self._call("ListObjectsV2", Prefix=prefix, **more, **token)
+            reply = await self._call("ListObjectsV2", Prefix=prefix, MaxKeys=PAGE, **more, **token)
             yield reply
             if not reply.get("IsTruncated"):
                 return

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from consumer.dead_letters import taken
+from consumer.dead_letters import s3, taken
 from consumer.dead_letters.letter import DeadLetter, Identity, digest_of
 from consumer.dead_letters.store import ALL, DeadLetterStore, Selection, Unreadable
 from consumer.errors import DeadLetterError
@@ -20,6 +20,7 @@ from tests.dead_letters import DYNAMODB_ARN, KINESIS_ARN, change, dynamodb_recor
 @pytest.fixture(params=[pytest.param(kind, marks=pytest.mark.integration if kind in REAL else ()) for kind in KINDS])
 def bench(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LetterBench:
     monkeypatch.setattr(taken, "WAIT_SECONDS", 0)  # ministack is one server
+    monkeypatch.setattr(s3, "PAGE", 7)
     endpoint = request.getfixturevalue("ministack").endpoint_url if request.param in REAL else ""
     return make_bench(request.param, tmp_path, endpoint)
 

@@ -228,6 +228,33 @@ async def test_a_queue_that_forgets_soon_or_moves_letters_elsewhere_is_told(mini
     assert any("RedrivePolicy" in warning for warning in findings.warnings)
 
 
+async def test_every_message_of_a_letter_goes_with_it(ministack: Ministack, tmp_path: Path) -> None:
+    bench = make_bench("sqs", tmp_path, ministack.endpoint_url)
+    for _ in range(3):
+        await put(bench)
+    store = bench.store()
+    async with store.open():
+        assert [each async for each in store.letters()] == [LETTER]
+        await store.remove(LETTER.identity)
+    sqs = client("sqs", ministack.endpoint_url)
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    url = sqs.get_queue_url(QueueName=bench.address.removeprefix("sqs:"))["QueueUrl"]
+    assert set(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"].values()) == {"0"}
+
+
+async def test_in_a_fifo_queue_no_key_waits_behind_another(
+    ministack: Ministack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(taken, "WAIT_SECONDS", 0)
+    bench = make_bench("sqs-fifo", tmp_path, ministack.endpoint_url)
+    await put(bench, *(change(number, "a") for number in range(15)), change(20, "b"))
+    store = bench.store()
+    async with store.open():
+        found = [each async for each in store.letters()]
+    assert change(20, "b") in found
+    assert not isinstance(found[-1], DeadLetter), "some of a wait behind its first ones"
+
+
 async def test_messages_of_somebody_else_are_named_and_left(ministack: Ministack, tmp_path: Path) -> None:
     bench = make_bench("sqs", tmp_path, ministack.endpoint_url)
     sqs = client("sqs", ministack.endpoint_url)

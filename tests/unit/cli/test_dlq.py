@@ -222,6 +222,18 @@ def test_who_sits_there_is_asked(
     assert len(kept(folder)) == left
 
 
+def test_what_comes_after_the_question_was_not_asked_about(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store(folder, aged(1), aged(2, given_up_at=SystemClock().wall() + 3600))
+    monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
+    assert dlq("drop", "--all") == 1
+    assert "1 letters came after the question and are kept" in capsys.readouterr().err
+    assert len(kept(folder)) == 1
+    assert dlq("drop", "--all", "--yes") == 0
+    assert kept(folder) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -155,6 +155,17 @@ def test_one_that_is_busy_is_waited_for() -> None:
     assert at[-1] - at[0] == pytest.approx(90)
 
 
+def test_what_was_said_of_a_record_before_the_pause_is_forgotten() -> None:
+    class Undecided(Sink):
+        def process_records(self, records: Records[Any], checkpointer: Any) -> Any:
+            self.calls.append([])
+            if len(self.calls) == 1:
+                records[0].fail("not sure")
+                raise RetryAfter(1)
+
+    assert run(Undecided(set()), [change(1, **HELD)])[0].redriven == 1
+
+
 def test_a_processor_that_can_not_begin_keeps_its_letters() -> None:
     class Broken(Sink):
         def initialize(self, shard: ShardContext) -> None:
