@@ -10,8 +10,8 @@ import pytest
 
 from tests.simulation.seeds import play
 
-SEEDS = {"leases": 200, "fleet": 100, "mixed": 15}
-FIRST = {"leases": 15, "fleet": 15, "mixed": 5}
+SEEDS = {"leases": 200, "fleet": 100, "policies": 30, "mixed": 15}
+FIRST = {"leases": 15, "fleet": 15, "policies": 4, "mixed": 5}
 REPLAYED = [(world, seed) for world, seeds in FIRST.items() for seed in range(seeds)]
 AT_ONCE = 10
 GROUPS = [

@@ -128,7 +128,13 @@ class Accounts:
         """Whether user code may never see it."""
         unjudged = self.policy.is_unjudged(record.serial) and self.policy.setting("on_undecodable") == "dead_letter"
         holds = self.policy.setting("after_dead_letter") == "hold_key"
-        return unjudged or (holds and record.key in self._held) or self.is_left_out(record) or self.is_old(record) or record.has_letter
+        return (
+            unjudged
+            or (holds and record.key in self._held)
+            or self.is_left_out(record)
+            or self.is_old(record)
+            or record.has_letter
+        )
 
     def unsettled(self) -> Iterator[Written]:
         """Records of which nothing has become yet; those that were dropped have been seen, or were too old."""

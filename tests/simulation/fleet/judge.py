@@ -318,6 +318,14 @@ class StreamJudge(Trace):
             if record.arrived_at <= latest and not self.is_excused(record):
                 yield record
 
+    def behind(self) -> Iterator[str]:
+        """Rows whose checkpoint has not come to the last record of their shard."""
+        for row in self.table.rows().leases:
+            records = self._by_place.get((str(row.stream), row.key), ())
+            reached = int(row.checkpoint.sequence_number) if row.checkpoint.is_number else -1
+            if records and not row.is_finished and reached < records[-1].sequence and not self.is_excused(records[-1]):
+                yield f"{row.key} stands at {row.checkpoint}, below record {records[-1].serial}, which is done"
+
     @property
     def counts(self) -> tuple[int, int, int]:
         """Records written, delivered at least once, deliveries beyond the first."""

@@ -293,6 +293,9 @@ class FleetWorld:
             if each.state != "gone" or each.outcome is not Outcome.CLEAN:
                 self.judge.breach(f"{each.name} did not leave a calm fleet cleanly: {each.state}, {each.outcome}")
         named = [lease.key for lease in self.judge.table.rows().leases if lease.owner and not lease.is_finished]
+        if not self.draw.policy.is_plain and not self.draw.manual:
+            for row in self.judge.behind():
+                self.judge.breach(row)
         if named:
             self.judge.breach(f"{named} still name an owner after everybody left")
 

@@ -32,33 +32,33 @@ __all__ = [
 
 
 @on_fleet(
-    "consumer.shards.user_code:UserCode.deliver",
+    "consumer.shards.user_code:UserCode.process",
     rule="The watermark never passes a record that user code is not through with.",
     caught_by=LOST,
     faults=True,
     code=ROUGH,
 )
 def checkpoint_before_the_batch(original: Function) -> Function:
-    async def deliver(self: Any, batch: Any, millis_behind_latest: Any) -> bool:
-        self._writer.advance(place_of(batch[-1]))
-        return bool(await original(self, batch, millis_behind_latest))
+    async def process(self: Any, records: Any, millis_behind_latest: Any) -> Any:
+        self._writer.advance(place_of(records[-1]))
+        return await original(self, records, millis_behind_latest)
 
-    return deliver
+    return process
 
 
 @on_fleet(
-    "consumer.delivery.callbacks:Callbacks._attempt",
+    "consumer.delivery.callbacks:Callbacks.attempt",
     rule="A batch that raised is given again until it returns.",
-    caught_by=LOST,
+    caught_by=("done is what user code is through with", *LOST),
     faults=True,
     code=ROUGH,
 )
 def failed_batches_are_skipped(original: Function) -> Function:
-    async def _attempt(self: Any, call: Any) -> Any:
+    async def attempt(self: Any, call: Any) -> Any:
         outcome = await original(self, call)
         return Returned(None) if call.name == "process_records" else outcome
 
-    return _attempt
+    return attempt
 
 
 @on_fleet(

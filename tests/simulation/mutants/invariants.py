@@ -9,6 +9,17 @@ __all__ = ["SHORT_FORMS", "short_form"]
 
 SHORT_FORMS: Final[tuple[tuple[str, str], ...]] = (
     (r" trust \S+ at once|trust its lease, too", "one trusting worker"),
+    (r"writes a dead letter of \S+ without trust", "letters are written under trust"),
+    (r"is through with record \d+ of .* before record", "order of each key in success"),
+    (r"in lane \d+, others in", "one lane a key"),
+    (r"which the filter leaves out", "what is filtered never comes"),
+    (r"a dead letter, \w+, (although|after)", "dead letters by their own fault"),
+    (r"counts its sink as up, although", "a sink is up once something succeeded"),
+    (r"counts records of \S+ as done with which", "done is what user code is through with"),
+    (r"gives up \d+ records of", "given up as the policy says"),
+    (r"wrote a letter of", "letters hold what was received"),
+    (r"holds \d+ parked keys of", "bounded queues"),
+    (r"stands at \S+, below record", "the checkpoint reaches what is done"),
     (r"without trust in its lease", "batches begin under trust"),
     (r"holds \d+ pages, \d+ bytes", "bounded queues"),
     (r"left without a word to", "every processor hears of its end"),
