@@ -53,7 +53,6 @@ class Breaker:
         self._waiting: dict[Unit, Callable[[], None]] = {}
         self._probing: Unit | None = None
         self._probe_at = -math.inf
-        self._failed_at = -math.inf
         self.opened_at: float | None = None
         """When it opened (monotonic), None while it is closed."""
 
@@ -107,7 +106,6 @@ class Breaker:
         if self._units == 0:
             return False
         now = self._clock.monotonic()
-        self._failed_at = now
         if self.is_open:
             for each in attempts:
                 each.start_anew()
@@ -122,8 +120,8 @@ class Breaker:
 
     def succeeded(self, began_at: float) -> None:
         """A try that began at ``began_at`` (monotonic) has brought some of its records to their end."""
-        if self.is_open:
-            if began_at >= self._failed_at:
+        if self.opened_at is not None:
+            if began_at >= self.opened_at:  # a probe, whatever else has failed meanwhile that began before it
                 self._close()
         elif self._unproven:
             for failed in self._unproven.values():

@@ -217,7 +217,8 @@ class ShardReader:
     async def _read(self) -> Page:
         self._read_at = self._shared.clock.monotonic()
         assert self._iterator is not None
-        limit = max(self._shared.config.batch_size, _LEAST_PAGE_LIMIT)
+        config = self._shared.config
+        limit = max(config.batch_size, _LEAST_PAGE_LIMIT) * config.lanes  # at 5 reads a second, they would starve
         return await self._shared.source.read(self._stream, self._scope.shard_id, self._iterator, limit)
 
     def _accept(self, page: Page) -> None:

@@ -15,14 +15,16 @@ from typing import Any, Final
 from consumer.cli.made_table import placed, rewrite
 from consumer.cli.output import until_unread
 from consumer.testing.ministack import MinistackMissing, MinistackNotReady
-from tests.benchmarks import plot, report, results, side_by_side
+from tests.benchmarks import plot, policies, report, results, side_by_side
 from tests.benchmarks.contenders.registry import COURSES
 from tests.benchmarks.processes import progress
 from tests.benchmarks.scale import (
     decoding,
     idle_shards,
+    lanes,
     lease_writes,
     looks,
+    pipeline,
     reading,
     start_up,
     ten_thousand,
@@ -39,6 +41,9 @@ MEASURES: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "decoding": decoding.measure,
     "looks": looks.measure,
     "ten_thousand": ten_thousand.measure,
+    "pipeline": pipeline.measure,
+    "lanes": lanes.measure,
+    "policies": policies.measure,
 }
 """What is not measured in turns against others: each gives ``figures`` and ``goals`` (rows of ``results.goal_row``)."""
 
@@ -68,7 +73,7 @@ def main() -> int:
         progress("Interrupted; every process of it is gone.")
         return 130
     if not arguments.only:
-        print(report.page(*_stored()))
+        print(report.page(*_stored(), _policies()))
     return 1 if failed else 0
 
 
@@ -112,10 +117,15 @@ def _stored() -> tuple[dict[str, Any], list[dict[str, Any]]]:
     return courses, rows
 
 
+def _policies() -> str | None:
+    stored = results.stored("policies")
+    return None if stored is None else policies.table(stored)
+
+
 def _write() -> None:
     """The tables into the page, and the picture, from all that is stored."""
     courses, rows = _stored()
-    page = partial(placed, table=report.page(courses, rows), begin=report.BEGIN, end=report.END)
+    page = partial(placed, table=report.page(courses, rows, _policies()), begin=report.BEGIN, end=report.END)
     rewrite(_HERE / "README.md", page)
     if courses and importlib.util.find_spec("matplotlib"):
         plot.draw(courses, _HERE / "side_by_side.svg")

@@ -12,10 +12,10 @@ END: Final = "<!-- end of the tables of the benchmarks -->"
 _MET: Final = {True: "yes", False: "**no**", None: "not measured"}
 
 
-def page(courses: Mapping[str, Mapping[str, Any]], rows: Iterable[Mapping[str, Any]]) -> str:
-    """All tables, the goals first, then a table for each course."""
-    parts = [goals_table(rows), *(contenders_table(course) for course in courses.values())]
-    return "\n\n".join(parts)
+def page(courses: Mapping[str, Mapping[str, Any]], rows: Iterable[Mapping[str, Any]], policies: str | None) -> str:
+    """All tables, the goals first, then that of ``policies``, then a table for each course."""
+    parts = [goals_table(rows), policies, *(contenders_table(course) for course in courses.values())]
+    return "\n\n".join(part for part in parts if part)
 
 
 def goals_table(rows: Iterable[Mapping[str, Any]]) -> str:

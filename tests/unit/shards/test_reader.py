@@ -146,6 +146,9 @@ def test_a_page_is_asked_for_in_full_however_small_the_batches_are():
     src = source()
     run_for(1.0, src, batch_size=5_000, stream=KINESIS)
     assert set(src.limits) == {5_000}
+    src = source()
+    run_for(1.0, src, batch_size=10, lanes=4, stream=KINESIS)
+    assert set(src.limits) == {4_000}, "five reads a second have to do for all lanes"
 
 
 def test_the_last_page_of_a_closed_shard_is_delivered():

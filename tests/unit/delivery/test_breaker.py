@@ -1,0 +1,164 @@
+"""The breaker: when it opens, whose turn it is to probe, what closes it, and which failures are a record's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+
+from consumer.delivery.attempts import Attempts
+from consumer.delivery.breaker import Breaker, Unit
+from consumer.testing.virtual_time import VirtualClock, run_virtual
+
+
+class Case:
+    """A breaker of three units and its clock."""
+
+    def __init__(self, units: int = 3) -> None:
+        self.clock = VirtualClock()
+        self.facts: list[Any] = []
+        self.breaker = Breaker(units, self.clock, Random(1), self.facts.append)
+        self.attempts: dict[Unit, Attempts] = {}
+
+    def fail(self, name: str) -> Attempts:
+        """One more failure of the record of this name."""
+        unit = unit_of(name)
+        attempts = self.attempts.setdefault(unit, Attempts())
+        self.breaker.count(unit, attempts)
+        self.breaker.failed((unit,), (attempts,), "OSError")
+        return attempts
+
+    def is_own(self, name: str) -> bool:
+        return self.breaker.is_own(unit_of(name), self.attempts[unit_of(name)])
+
+    def may_probe(self, name: str) -> bool:
+        return self.breaker.seconds_to_turn(unit_of(name), lambda: None) == 0
+
+    def succeed(self) -> None:
+        """A call that begins and succeeds now."""
+        self.breaker.succeeded(self.clock.monotonic())
+
+
+def unit_of(name: str) -> Unit:
+    return ("shard-1", name, 0)
+
+
+def case(test: Callable[[Case], Any]) -> Callable[[], None]:
+    def run() -> None:
+        async def main() -> None:
+            await test(Case())
+
+        run_virtual(main())
+
+    return run
+
+
+@case
+async def test_it_opens_after_three_different_units_and_gives_their_attempts_back(it: Case):
+    for _ in range(5):
+        it.fail("a")
+        it.fail("b")
+    assert not it.breaker.is_open, "the same two, however often"
+    it.fail("c")
+    assert it.breaker.is_open
+    assert [attempts.own for attempts in it.attempts.values()] == [0, 0, 0]
+
+
+@case
+async def test_a_success_between_them_keeps_it_closed(it: Case):
+    for name in "abcdef":
+        it.fail(name)
+        await asyncio.sleep(1)
+        it.succeed()
+    assert not it.breaker.is_open
+
+
+@case
+async def test_one_probe_at_a_time_and_each_unit_has_its_turn(it: Case):
+    for name in "abc":
+        it.fail(name)
+    probed = []
+    for _ in range(6):
+        [it.may_probe(name) for name in "abc"]
+        await asyncio.sleep(31)
+        turns = [name for name in "abc" if it.may_probe(name)]
+        assert len(turns) == 1
+        probed += turns
+        it.fail(turns[0])
+    assert probed == ["a", "b", "c", "a", "b", "c"]
+
+
+@case
+async def test_a_probe_closes_it_although_an_older_call_has_failed_meanwhile(it: Case):
+    for name in "abc":
+        it.fail(name)
+    it.may_probe("a")
+    await asyncio.sleep(31)
+    assert it.may_probe("a")
+    began_at = it.clock.monotonic()
+    await asyncio.sleep(1)
+    it.fail("slow")  # it began before the breaker opened
+    it.breaker.succeeded(began_at)
+    assert not it.breaker.is_open
+    assert it.may_probe("b")
+
+
+@case
+async def test_a_call_from_before_says_nothing_of_now(it: Case):
+    began_at = it.clock.monotonic()
+    await asyncio.sleep(1)
+    for name in "abc":
+        it.fail(name)
+    it.breaker.succeeded(began_at)
+    assert it.breaker.is_open
+
+
+@case
+async def test_a_success_after_an_outage_proves_nothing_of_the_failures_in_it(it: Case):
+    for _ in range(10):
+        it.fail("a")
+        it.fail("b")
+        await asyncio.sleep(30)
+    it.succeed()
+    assert it.attempts[unit_of("a")].own == 1
+    assert not it.is_own("a")
+
+
+@case
+async def test_who_fails_again_after_others_have_succeeded_is_bad_itself(it: Case):
+    for _ in range(4):
+        it.fail("a")
+        await asyncio.sleep(1)
+        it.succeed()
+        await asyncio.sleep(1)
+    assert it.attempts[unit_of("a")].own == 4
+    assert it.is_own("a")
+
+
+@case
+async def test_who_fails_with_others_beside_it_is_not_bad_for_that(it: Case):
+    it.fail("a")
+    await asyncio.sleep(1)
+    it.succeed()
+    await asyncio.sleep(1)
+    it.fail("b")
+    it.fail("a")
+    assert it.attempts[unit_of("a")].own == 1
+    assert not it.is_own("a")
+
+
+@pytest.mark.parametrize("failures", [1, 4])
+def test_switched_off_every_failure_is_the_units_own(failures: int):
+    async def main() -> None:
+        it = Case(units=0)
+        for _ in range(failures):
+            it.fail("a")
+            it.fail("b")
+        assert not it.breaker.is_open
+        assert it.attempts[unit_of("a")].own == failures
+        assert it.is_own("a")
+
+    run_virtual(main())
