@@ -63,6 +63,11 @@ class Delivery:
         return not self._giving_up.pending and not any(lane.has_work for lane in self._lanes)
 
     @property
+    def place(self) -> Checkpoint:
+        """Everything up to it is done, as far as user code that checkpoints by itself has said so."""
+        return self._books.ledger.place
+
+    @property
     def parked_keys(self) -> int:
         """Keys that wait because a record of theirs failed."""
         return len(self._books.lot)

@@ -92,7 +92,8 @@ class ShardDelivery(Part):
                 return
             self._delivery = Delivery(policy, self, self._reader, self._codes, self._writer.wanted)
         await self._delivery.run()
-        if self._delivery.is_idle and not policy.is_manual:  # what user code has not claimed yet is kept by it
+        # What user code has not claimed yet is known to the delivery alone.
+        if self._delivery.is_idle and (not policy.is_manual or self._delivery.place <= self._writer.wanted):
             self._delivery = None
 
     async def _learn_held(self, policy: Policy) -> bool:
