@@ -81,6 +81,7 @@ class Attempts:
 
     __slots__ = (
         "_backoff",
+        "alone_since",
         "count",
         "due_at",
         "failure",
@@ -105,6 +106,8 @@ class Attempts:
         self.is_proven = False
         """Whether it has failed while the sink was up: in a call that did others, or once more after their success."""
         self.first_failed_at: float | None = None
+        self.alone_since: float | None = None
+        """The first failure that may be the unit's own: an outage does not make it a record that fails by itself."""
         self.last_failed_at = -math.inf
         self.due_at = -math.inf
         self.failure = Failure("")
@@ -119,6 +122,7 @@ class Attempts:
             self._backoff = Backoff(random, min(rule.first_seconds, limit), limit)
             self.rule = rule
         self.count += 1
+        self.alone_since = now if self.alone_since is None else self.alone_since
         self._note(failure, now, self._backoff.next_seconds())
 
     def busy(self, failure: Failure, seconds: float, now: float) -> None:
@@ -133,6 +137,7 @@ class Attempts:
         """This unit is a part of the other's: it was tried as often, and nothing is known yet of whose fault it was."""
         self.count, self.made = other.count, other.made
         self.first_failed_at, self.last_failed_at = other.first_failed_at, other.last_failed_at
+        self.alone_since = other.alone_since
         self.failure, self.rule = other.failure, other.rule
 
     def step_aside(self) -> None:
@@ -142,6 +147,7 @@ class Attempts:
     def start_anew(self) -> None:
         """What it failed for was not its own fault."""
         self.count, self.own, self.is_confirmed, self.is_proven = 0, 0, False, False
+        self.alone_since = None
 
     def _note(self, failure: Failure, now: float, pause_seconds: float) -> None:
         self.made += 1

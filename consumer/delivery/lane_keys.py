@@ -94,14 +94,15 @@ class LaneKeys:
         record = parked.items[0][1]
         if not policy.retry.gives_up or (policy.held is not None and not policy.held.may_add(record)):
             return None
-        alone_for = policy.clock.monotonic() - (attempts.first_failed_at or 0.0)
-        is_lone = alone_for >= policy.lone_failure_seconds
-        if is_lone and attempts.made >= DEFAULT_ATTEMPTS and policy.is_half_gone(record):
+        now = policy.clock.monotonic()
+        has_waited = now - (attempts.first_failed_at or 0.0) >= policy.lone_failure_seconds
+        if has_waited and attempts.made >= DEFAULT_ATTEMPTS and policy.is_half_gone(record):
             return Reason.RETENTION_HALF_GONE  # whoever's fault it is: soon the stream has it no more
         if policy.breaker.is_open:
             return None
         is_too_old = policy.retry.is_too_old(record.timestamp, policy.clock.wall())
-        tries = attempts.made if is_lone else attempts.own
+        is_lone = attempts.alone_since is not None and now - attempts.alone_since >= policy.lone_failure_seconds
+        tries = attempts.count if is_lone else attempts.own
         if not is_too_old and tries < policy.retry.most_attempts(attempts.rule):
             return None
         is_own = is_lone or policy.breaker.is_own(unit_of(self._ground.shard_id, parked.first()), attempts)

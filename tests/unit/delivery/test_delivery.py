@@ -94,6 +94,17 @@ def test_a_sink_that_is_down_for_ten_minutes_makes_no_dead_letter(lanes, batch_s
     assert len(stage.of(SinkDown)) == len(stage.of(SinkUp)) >= 1
 
 
+@pytest.mark.parametrize("settings", [{}, {"bisect": True}], ids=str)
+@pytest.mark.parametrize("minutes", [20, 240])
+def test_nor_does_one_that_is_down_for_longer_than_a_lone_failure_may_wait(minutes, settings):
+    sink, store = Sink(), MemoryDeadLetters()
+    sink.down = lambda: asyncio.get_running_loop().time() < minutes * 60
+    ahead = [(number, f"k{number}") for number in range(1, 21)]
+    stage = play(sink, pages(ahead), dead_letters=store, seconds=minutes * 60 + 3600, batch_size=5, **settings)
+    assert letters_of(store) == []
+    assert stage.ended_by is Event.END_STORED
+
+
 def test_a_sink_that_is_down_does_not_kill_the_only_record_there_is():
     sink, store = Sink(), MemoryDeadLetters()
     sink.down = lambda: asyncio.get_running_loop().time() < 600
