@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from consumer.processor import Checkpointer, RecordProcessor, ShardContext
 from consumer.record import Record, Records
-from tests.simulation.fleet.policy import serial_of
 from tests.simulation.fleet.judge import StreamJudge
+from tests.simulation.fleet.policy import serial_of
 
 __all__ = ["Batch", "Call", "Given", "Recorder", "Work"]
 

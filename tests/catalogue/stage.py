@@ -20,7 +20,7 @@ from consumer.testing.stream_log import StreamLog
 from consumer.testing.stream_rules import StreamOptions
 from consumer.testing.virtual_time import VirtualClock
 from tests.catalogue.group import CALM, LONG, Group, Member, TableWrite
-from tests.simulation.fleet.judge import Written
+from tests.simulation.fleet.accounts import Written
 from tests.simulation.fleet.loop import FleetLoop
 
 __all__ = ["CALM", "LONG", "Group", "Member", "Stage", "TableWrite", "staged"]

@@ -44,7 +44,9 @@ def _tell(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument(
-        "--world", choices=WORLDS, help="only this one (default: half leases, a quarter each of fleet and mixed)"
+        "--world",
+        choices=WORLDS,
+        help="only this one (default: half leases, a quarter mixed, an eighth each of fleet and policies)",
     )
     parser.add_argument("--seeds", type=at_least_one, default=300, help="how many (default: %(default)s)")
     parser.add_argument("--start", type=int, default=0, help="the first one of each world")

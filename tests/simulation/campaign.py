@@ -23,13 +23,16 @@ Task = tuple[str, int]
 
 
 def seeds_of(count: int, start: int, world: str | None = None) -> list[Task]:
-    """``count`` seeds from ``start`` on: of one world, or half leases, a quarter fleet and a quarter mixed, in turn."""
+    """``count`` seeds from ``start`` on: of one world, or in turn: half leases, a quarter mixed, an eighth each of the
+    fleet and of policies.
+    """
     if world is not None:
         return [(world, seed) for seed in range(start, start + count)]
-    fleet = [("fleet", start + n) for n in range(count // 4)]
+    fleet = [("fleet", start + n) for n in range(count // 8)]
+    policies = [("policies", start + n) for n in range(count // 8)]
     mixed = [("mixed", start + n) for n in range(count // 4)]
-    leases = [("leases", start + n) for n in range(count - len(fleet) - len(mixed))]
-    turns = zip_longest(leases[::2], fleet, leases[1::2], mixed)
+    leases = [("leases", start + n) for n in range(count - len(fleet) - len(policies) - len(mixed))]
+    turns = zip_longest(leases[::4], fleet, leases[1::4], mixed[::2], leases[2::4], policies, leases[3::4], mixed[1::2])
     return [task for turn in turns for task in turn if task is not None]
 
 

@@ -18,10 +18,11 @@ from tests.simulation.seeds import Outcome, play
 COMMAND = [sys.executable, "-m", "tests.simulation"]
 
 
-def test_half_are_leases_a_quarter_each_fleet_and_mixed_and_they_take_turns() -> None:
+def test_half_are_leases_a_quarter_mixed_an_eighth_each_fleet_and_policies_and_they_take_turns() -> None:
     tasks = seeds_of(10_001, 5)
-    assert Counter(world for world, _ in tasks) == {"leases": 5_001, "fleet": 2_500, "mixed": 2_500}
-    assert Counter(world for world, _ in tasks[:300]) == {"leases": 150, "fleet": 75, "mixed": 75}
+    assert Counter(world for world, _ in tasks) == {"leases": 5_001, "fleet": 1_250, "policies": 1_250, "mixed": 2_500}
+    first = Counter(world for world, _ in tasks[:320])
+    assert first == {"leases": 160, "fleet": 40, "policies": 40, "mixed": 80}
     assert min(tasks) == ("fleet", 5)
     assert len(set(tasks)) == 10_001
     assert seeds_of(3, 7, "fleet") == [("fleet", 7), ("fleet", 8), ("fleet", 9)]
@@ -59,14 +60,15 @@ def test_the_table_counts_red_seeds_and_says_how_to_see_them_again() -> None:
 
 def test_the_command_plays_each_world_in_processes_and_tells_json() -> None:
     done = subprocess.run(
-        [*COMMAND, "--seeds", "4", "--jobs", "2", "--json"], capture_output=True, text=True, check=True
+        [*COMMAND, "--seeds", "8", "--jobs", "2", "--json"], capture_output=True, text=True, check=True
     )
     figures = json.loads(done.stdout)
     assert figures["complete"]
     assert {world["world"]: (world["seeds"], world["red"]) for world in figures["worlds"]} == {
-        "leases": (2, []),
+        "leases": (4, []),
         "fleet": (1, []),
-        "mixed": (1, []),
+        "policies": (1, []),
+        "mixed": (2, []),
     }
 
 

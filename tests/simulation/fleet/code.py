@@ -89,11 +89,11 @@ class _Code(RecordProcessor):
 
     def _see(self, records: Sequence[Record]) -> None:
         for record in records:
-            self._judge.delivering(self._worker, self._shard_id, self._lane, serial_of(record), record)
+            self._judge.delivering(self._worker, self._shard_id, serial_of(record), record, lane=self._lane)
 
     def _finish(self, records: Sequence[Record]) -> None:
         for record in records:
-            self._judge.done(self._worker, serial_of(record))
+            self._judge.done(serial_of(record), self._worker)
 
     def _good(self, records: Sequence[Record], verdict: Verdict) -> list[Record]:
         """What is through: neither failed nor after a record of its key that did."""

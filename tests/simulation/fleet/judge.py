@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from consumer.dead_letters.letter import DeadLetter
 from consumer.hooks import (
+    BatchProcessed,
     Fact,
     GapFound,
     KeyParked,
@@ -104,7 +105,7 @@ class StreamJudge(Trace):
 
     # -- user code
 
-    def delivering(self, worker: str, shard_id: str, lane: int, serial: int, record: Record) -> None:
+    def delivering(self, worker: str, shard_id: str, serial: int, record: Record, *, lane: int = 0) -> None:
         """User code sees a record."""
         written = self._journal.get(serial)
         if written is None or written.place[1] != shard_id or str(written.sequence) != record.sequence_number:
@@ -152,7 +153,7 @@ class StreamJudge(Trace):
         if before is not None and not before.delivered and not self.is_excused(before):
             self.breach(f"{worker} got record {record.serial} before record {before.serial}")
 
-    def done(self, worker: str, serial: int) -> None:
+    def done(self, serial: int, worker: str = "") -> None:
         record = self._journal[serial]
         self.accounts.succeeding(worker, record)
         record.is_done = True
@@ -232,8 +233,19 @@ class StreamJudge(Trace):
             self.note(f"{worker} ENDS {fact.shard_id}: {fact.reason}")
             self._tenures.pop((worker, fact.shard_id), None)
             self._tenure_ended[worker, fact.shard_id] = asyncio.get_running_loop().time()
+        elif isinstance(fact, BatchProcessed) and self.policy.is_plain:
+            self._returned(worker, fact)
         else:
             self.accounts.fact(worker, self._tenures.get((worker, fact.shard_id)), fact)
+
+    def _returned(self, worker: str, batch: BatchProcessed) -> None:
+        tenure = self._tenures.get((worker, batch.shard_id))
+        if tenure is None:
+            return  # it was over before user code returned
+        records = self._by_place.get(tenure.place, [])
+        first = bisect_left(records, int(batch.first_sequence_number), key=lambda each: each.sequence)
+        for record in records[first : first + batch.records]:
+            record.returned_in = tenure
 
     def is_excused(self, record: Written) -> bool:
         """Before the start, or lost for good and a gap was reported in its lineage."""

@@ -49,7 +49,7 @@ def checkpoint_before_the_batch(original: Function) -> Function:
 @on_fleet(
     "consumer.delivery.callbacks:Callbacks.attempt",
     rule="A batch that raised is given again until it returns.",
-    caught_by=("done is what user code is through with", *LOST),
+    caught_by=LOST,
     faults=True,
     code=ROUGH,
 )

@@ -1,4 +1,4 @@
-"""What is done with records that fail: mutants of lanes, parking, dead letters, the breaker and how far claims reach."""
+"""What is done with records that fail: mutants of lanes, parking, dead letters, the breaker and claims."""
 
 from __future__ import annotations
 
@@ -193,17 +193,19 @@ def a_sink_is_up_by_itself(original: Function) -> Function:
 
 
 @on_policies(
-    "consumer.delivery.delivery:Delivery.__init__",
+    "consumer.delivery.delivery:Delivery._run_all",
     rule="One processor object a lane, and never two calls at once on one.",
     caught_by=("one batch of a shard at a time", "callbacks in order", "one lane a key"),
     policy=_with(POISON, lanes=3),
     code=replace(CALM_CODE, usual_seconds=0.3),
 )
 def lanes_share_a_processor(original: Function) -> Function:
-    def __init__(self: Any, policy: Any, ground: Any, inflow: Any, codes: Any, place: Any) -> None:
-        original(self, policy, ground, inflow, [codes[0]] * len(codes), place)
+    def _run_all(self: Any) -> Any:
+        for lane in self._lanes[1:]:
+            lane._code = self._lanes[0]._code
+        return original(self)
 
-    return __init__
+    return _run_all
 
 
 @on_policies(
