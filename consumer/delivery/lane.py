@@ -135,6 +135,8 @@ class Lane:
                 await self._ground.change(wait)
             else:
                 return
+        for unit in self._units():  # a stop may last as long as other lanes' user code, or be taken back
+            self._policy.breaker.step_aside(unit)
 
     def close(self) -> None:
         """Nothing of it is tried any more."""
@@ -183,7 +185,8 @@ class Lane:
 
     def _begin_batch(self, now: float, waits: list[float]) -> None:
         """Cut the next batch, of records whose key is not parked, where one is ready."""
-        self._feed()
+        if sum(map(len, self.queue)) < self._policy.batch.most_records:
+            self._feed()
         while (wait := seconds_to_ready(self.queue, self._policy.batch, now)) is not None:
             if not self._books.has_room():
                 return
