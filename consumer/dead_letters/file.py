@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import fcntl
+import math
 import os
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
@@ -30,6 +32,8 @@ from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["FileDeadLetters"]
 
+_LOCK_POLL_SECONDS: Final = 0.02
+_PATIENCE: Final = 100
 _READ_AT_ONCE_BYTES: Final = 4 * 1024 * 1024
 _DENIED: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
 _MISSING: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
@@ -51,6 +55,7 @@ class FileDeadLetters:
         self._seen: BinaryIO | None = None
         self._removed = 0
         self._line = asyncio.Lock()
+        self._given_up = threading.Event()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -58,7 +63,8 @@ class FileDeadLetters:
         try:
             yield
         finally:
-            await uninterrupted(self._in_thread(self._leave))
+            if not self._line.locked():  # else a piece hangs that was given up: on the disk, or a server's
+                await uninterrupted(self._in_thread(self._leave))
 
     async def check(self) -> Findings:
         """Makes the file, for its owner alone, where there is none."""
@@ -107,12 +113,42 @@ class FileDeadLetters:
         return digest in await self.held_keys(stream)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """One piece of work at a time: the index is theirs in common."""
-        async with self._line:
+        """One piece of work at a time, in a thread that holds up no process that ends.
+
+        Cancelled, it is not waited for: what waits for the file's lock gives up, and who comes next waits for its end.
+        """
+        await self._line.acquire()
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[T] = loop.create_future()
+        self._given_up = given_up = threading.Event()
+
+        def end(take: Callable[[], None]) -> None:
+            self._line.release()
+            if not result.done():
+                take()
+
+        def run() -> None:
             try:
-                return await asyncio.to_thread(work)
-            except OSError as error:
-                raise self._translated(error) from error
+                value = work()
+                take = partial(result.set_result, value)
+            except BaseException as error:
+                take = partial(result.set_exception, error)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(end, take)
+
+        try:
+            threading.Thread(target=run, name="leasehold-dead-letters", daemon=True).start()
+        except RuntimeError as error:
+            self._line.release()
+            raise DeadLetterStoreUnavailable(
+                f"No thread can be had to write {self.name}; it is tried again."
+            ) from error
+        try:
+            return await result
+        except OSError as error:
+            raise self._translated(error) from error
+        finally:
+            given_up.set()
 
     def _append(self, lines: Sequence[bytes]) -> None:
         with self._locked() as file:
@@ -127,17 +163,32 @@ class FileDeadLetters:
             os.fsync(file.fileno())
 
     @contextmanager
-    def _locked(self) -> Iterator[BinaryIO]:
-        """The file as it is now, nobody else's until it is closed; made where there is none."""
+    def _locked(self, patience: float = math.inf) -> Iterator[BinaryIO]:
+        """The file as it is now, nobody else's until it is closed; made where there is none.
+
+        Raises BlockingIOError once it was asked for ``patience`` times, or nobody waits for it any more.
+        """
         while True:
             is_new = not self._path.exists()
             with open(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b", buffering=0) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                self._lock(file, patience)
                 if is_new:
                     _to_disk(self._path.parent)
                 if not self._is_at_path(file):
                     continue  # somebody wrote it anew while we waited
                 yield file
+                return
+
+    def _lock(self, file: BinaryIO, patience: float) -> None:
+        tries = 1
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if tries >= patience or self._given_up.wait(_LOCK_POLL_SECONDS):
+                    raise
+                tries += 1
+            else:
                 return
 
     def _is_at_path(self, file: BinaryIO) -> bool:
@@ -174,12 +225,13 @@ class FileDeadLetters:
         try:
             if self._removed:
                 self._removed = 0
-                self._tidy_up()
+                with suppress(BlockingIOError):  # others write all the time: the next one who removes something does it
+                    self._tidy_up()
         finally:
             self._forget()
 
     def _tidy_up(self) -> None:
-        with self._locked() as file:
+        with self._locked(_PATIENCE) as file:
             index = self._refreshed()
             if index.live_bytes * 2 > index.end:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -47,6 +48,24 @@ class Slow(RecordProcessor):
     def process_records(self, records, checkpointer):
         print("begun", flush=True)
         time.sleep(0.5)
+"""
+
+
+WAITER = """
+import asyncio, sys
+from consumer.dead_letters.address import open_store
+from tests.dead_letters import change
+
+async def main():
+    store = open_store(sys.argv[1])
+    async with store.open():
+        try:
+            async with asyncio.timeout(0.3):
+                await store.put([change(1)])
+        except TimeoutError:
+            print("gave up", flush=True)
+
+asyncio.run(main())
 """
 
 
@@ -178,6 +197,24 @@ async def test_two_processes_write_one_file_while_a_third_empties_it(tmp_path: P
                     await store.remove(letter.identity)
         assert (one.returncode, other.returncode) == (0, 0)
     assert gone == set(range(120))
+
+
+async def test_a_writer_that_gives_up_waiting_for_the_file_ends_and_writes_nothing_later(tmp_path: Path) -> None:
+    bench = make_bench("file", tmp_path, "")
+    path = Path(bench.address.removeprefix("file:"))
+    with path.open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with running("-c", WAITER, bench.address) as process:
+            said, complained = await asyncio.to_thread(process.communicate, timeout=10)
+        assert (said, process.returncode) == ("gave up\n", 0), complained
+        store = bench.store()
+        async with store.open():
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await store.put([change(1)])
+            fcntl.flock(held, fcntl.LOCK_UN)
+            await store.put([change(2)])
+    assert numbers(await kept(bench)) == [2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
