@@ -141,8 +141,11 @@ class Breaker:
             self._wake()
 
     def step_aside(self, unit: Unit) -> None:
-        """``unit`` has a pause of its own before it may be tried: the others need not wait for it to probe."""
-        if self._waiting.pop(unit, None) is not None:
+        """``unit`` isn't tried for now, for its own pause or a stop: the others need not wait for it to probe."""
+        waited = self._waiting.pop(unit, None) is not None
+        if self._probing == unit:
+            self._probing = None
+        if waited:
             self._wake()
 
     def forget(self, unit: Unit) -> None:

@@ -22,6 +22,7 @@ from consumer.delivery.screen import Sifted
 from consumer.failures import Failure
 from consumer.hooks import RecordsFiltered, RecordsUnjudged
 from lease_store.checkpoint import Checkpoint
+from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["Delivery"]
 
@@ -140,11 +141,13 @@ class Delivery:
                         del tasks[lane]
             if tasks:
                 await asyncio.wait(tasks.values())
+            for task in tasks.values():
+                task.result()
         finally:
             for task in tasks.values():
                 task.cancel()
-            if tasks:
-                await asyncio.wait(tasks.values())
+            if tasks:  # a second cancellation must not leave user code behind
+                await uninterrupted(asyncio.wait(tasks.values()))
 
     def _is_changed(self, tasks: dict[Lane, asyncio.Task[None]]) -> bool:
         if self._ground.must_stop():
