@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from consumer.errors import CheckpointError, LeaseLost
-from consumer.failures import BatchFailures, RetryAfter
+from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.processor import Checkpointer, RecordProcessor, ShardContext
 from consumer.record import Record, Records
 from tests.simulation.fleet.draw import Code

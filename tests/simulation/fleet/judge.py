@@ -180,13 +180,14 @@ class StreamJudge(Trace):
         """A call came to its end, and is through with ``good``."""
         self.accounts.returned(worker, shard_id, lane, tuple(self._journal[each] for each in good))
 
-    def has_letters(self, worker: str, letters: Sequence[DeadLetter]) -> None:
-        """The store for dead letters has acknowledged these."""
+    def has_letters(self, worker: str, letters: Sequence[DeadLetter], *, is_read: bool) -> None:
+        """The store for dead letters has acknowledged these, or shown that it has them."""
         for letter in letters:
             records = self._by_place.get((letter.stream, letter.shard_id), [])
             at = bisect_left(records, int(letter.sequence_number), key=lambda each: each.sequence)
             found = records[at] if at < len(records) and str(records[at].sequence) == letter.sequence_number else None
-            self.accounts.has_letter(worker, self._tenures.get((worker, letter.shard_id)), found, letter)
+            tenure = None if is_read else self._tenures.get((worker, letter.shard_id))
+            self.accounts.has_letter(worker, tenure, found, letter)
 
     def reading(self, worker: str, shard_id: str, within_seconds: float) -> None:
         """The worker asks for records: none of a shard whose tenure has been over for ``within_seconds``."""

@@ -34,7 +34,7 @@ class DoorToLetters(MemoryDeadLetters):
         clock: Clock,
         draw: random.Random,
         begins: Callable[[Sequence[DeadLetter]], None],
-        acknowledged: Callable[[Sequence[DeadLetter]], None],
+        acknowledged: Callable[..., None],
     ) -> None:
         super().__init__()
         self.envelopes = store.envelopes
@@ -54,13 +54,13 @@ class DoorToLetters(MemoryDeadLetters):
         await self._clock.sleep(self._draw.uniform(0.0, _SLOWEST_SECONDS))
         if self._goes_wrong(policy.lost_reply):
             raise DeadLetterError("The reply is lost, as drawn.")
-        self._acknowledged(letters)
+        self._acknowledged(letters, is_read=False)
 
     async def find(self, identity: Identity) -> DeadLetter | None:
         """What is read back is as good as acknowledged."""
         found = await super().find(identity)
         if found is not None:
-            self._acknowledged((found,))
+            self._acknowledged((found,), is_read=True)
         return found
 
     def _goes_wrong(self, odds: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from consumer.config import InitialPosition, WorkerConfig
@@ -148,7 +149,7 @@ class Process:
             self.clock,
             random.Random(f"{self.name}:letters"),
             begins=self._begins_letters,
-            acknowledged=lambda letters: around.judge.has_letters(self.name, letters),
+            acknowledged=partial(around.judge.has_letters, self.name),
         )
 
     def _begins_letters(self, letters: Sequence[DeadLetter]) -> None:

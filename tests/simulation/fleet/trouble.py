@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumer.failures import BatchFailures, RetryAfter
+from consumer.outcomes import BatchFailures, RetryAfter
 from tests.simulation.fleet.policy import PolicyDraw, serial_of
 
 __all__ = ["Trouble", "Verdict"]
