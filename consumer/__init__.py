@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from consumer.config import InitialPosition, WorkerConfig
     from consumer.delivery.attempts import Retry
     from consumer.errors import CheckpointError, ConfigError, LeaseholdError, LeaseLost
-    from consumer.failures import BatchFailures, RetryAfter
     from consumer.hooks import Fact, Hook
+    from consumer.outcomes import BatchFailures, RetryAfter
     from consumer.own_writes import OwnWrites
     from consumer.processor import Checkpointer, PreparedCheckpoint, RecordProcessor, ShardContext
     from consumer.record import Record, Records, ViewType
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "BatchFailures": "failures",
+    "BatchFailures": "outcomes",
     "CheckpointError": "errors",
     "Checkpointer": "processor",
     "Clock": "clock",
@@ -65,7 +65,7 @@ _HOMES: Final = {
     "RecordProcessor": "processor",
     "Records": "record",
     "Retry": "delivery.attempts",
-    "RetryAfter": "failures",
+    "RetryAfter": "outcomes",
     "ShardContext": "processor",
     "SystemClock": "clock",
     "ViewType": "record",

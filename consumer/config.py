@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from consumer.delivery.settings import AT_ODDS, DeliverySettings
+from consumer.delivery_settings import AT_ODDS, DeliverySettings
 from consumer.errors import ConfigError
 from consumer.setting import Odds, Problem, describe, judge, number, seconds, setting, truth, whole
 

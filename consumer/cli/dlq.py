@@ -133,7 +133,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Chosen, Callable[[], Corout
 
 
 def _store(address: str | None, problems: list[str]) -> DeadLetterStore | None:
-    from consumer.dead_letters.address import open_store
+    from consumer.dead_letters.opening import open_store
 
     if address is None:
         problems.append(f"--dead-letters is missing: which store? It may also be given as {_VARIABLE}.")

@@ -158,7 +158,7 @@ def _filter_mistakes(settings: Settings, address: Address | None) -> list[str]:
     told = settings.get("filter")
     if told is None or address is None or find_problems({"filter": told}):
         return []
-    from consumer.delivery.settings import filter_text
+    from consumer.delivery_settings import filter_text
     from consumer.filters import compile_filter
 
     try:

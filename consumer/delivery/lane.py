@@ -7,7 +7,6 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from consumer.delivery.attempts import Attempts
@@ -22,32 +21,13 @@ from consumer.delivery.pace import Pace
 from consumer.delivery.parking import ParkedKey
 from consumer.delivery.reading import AllDone, Busy, SomeFailed, UnknownFailed, read_outcome
 from consumer.delivery.telling import tell_failed
+from consumer.delivery.turns import Piece, Turn
 from consumer.failures import Failure
 
 __all__ = ["Lane"]
 
 _PROOF_POLL_SECONDS: Final = 1.0
 _TOLD_EVERY_SECONDS: Final = 60.0
-
-
-@dataclass(eq=False, slots=True)
-class _Piece:
-    """Records that are tried at once. ``is_apart``: a part of a batch of which nobody knows what failed."""
-
-    run: Run
-    attempts: Attempts = field(default_factory=Attempts)
-    is_apart: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """What is to be tried now: a piece of the batch in hand, or the first record of a parked key."""
-
-    run: Run
-    attempts: Attempts
-    unit: Unit
-    parked: ParkedKey | None = None
-    is_apart: bool = True
 
 
 class Lane:
@@ -75,7 +55,7 @@ class Lane:
         self._books = books
         self._feed = feed
         self.queue: deque[Run] = deque()
-        self._pieces: deque[_Piece] = deque()
+        self._pieces: deque[Piece] = deque()
         self._keys = LaneKeys(policy, ground, books, giving_up)
         self._in_hand: Run | None = None
         self._told_at = -math.inf
@@ -151,25 +131,25 @@ class Lane:
 
     # -- whose turn it is
 
-    def _next_turn(self) -> tuple[_Turn | None, float | None]:
+    def _next_turn(self) -> tuple[Turn | None, float | None]:
         """What to try now, or how long to wait at most until something may be tried (None: for a change)."""
         now = self._policy.clock.monotonic()
         waits: list[float] = []
         for parked in self._keys.parked.values():
             if not parked.is_leaving:
-                turn = _Turn(parked.first(), parked.attempts, self._unit(parked.first()), parked)
+                turn = Turn(parked.first(), parked.attempts, self._unit(parked.first()), parked)
                 if self._is_turn(turn, now, waits):
                     return turn, None
         if not self._pieces:
             self._begin_batch(now, waits)
         if self._pieces:
             piece = self._pieces[0]
-            turn = _Turn(piece.run, piece.attempts, self._unit(piece.run), is_apart=piece.is_apart)
+            turn = Turn(piece.run, piece.attempts, self._unit(piece.run), is_apart=piece.is_apart)
             if self._is_turn(turn, now, waits):
                 return turn, None
         return None, min(waits, default=None)
 
-    def _is_turn(self, turn: _Turn, now: float, waits: list[float]) -> bool:
+    def _is_turn(self, turn: Turn, now: float, waits: list[float]) -> bool:
         wait: float | None = turn.attempts.due_at - now
         if wait is not None and wait <= 0:
             wait = self._policy.breaker.seconds_to_turn(turn.unit, self._ground.notify)
@@ -195,13 +175,13 @@ class Lane:
                 return
             run = self._keys.to_begin(cut(self.queue, self._policy.batch))
             if run is not None:
-                self._pieces.append(_Piece(run))
+                self._pieces.append(Piece(run))
                 return
             self._feed()
 
     # -- one try, and what comes of it
 
-    async def _try(self, turn: _Turn) -> None:
+    async def _try(self, turn: Turn) -> None:
         if turn.attempts.made:
             for record in turn.run.records:
                 record.clear_failure()
@@ -231,7 +211,7 @@ class Lane:
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
 
-    def _settle(self, turn: _Turn, outcome: Outcome[Any], began_at: float) -> None:
+    def _settle(self, turn: Turn, outcome: Outcome[Any], began_at: float) -> None:
         reading = read_outcome(outcome, turn.run.records)
         if isinstance(reading, AllDone):
             self._finished(turn.run, began_at)
@@ -261,7 +241,7 @@ class Lane:
         else:
             self._books.done(run.indexes)
 
-    def _unknown_failed(self, turn: _Turn, reading: UnknownFailed) -> None:
+    def _unknown_failed(self, turn: Turn, reading: UnknownFailed) -> None:
         failure, error, policy = reading.failure, reading.error, self._policy
         is_one = len(turn.run) == 1
         if is_one and (policy.parks or turn.parked is not None or turn.is_apart):
@@ -275,7 +255,7 @@ class Lane:
             told = "nothing is skipped, the same call is made again in {pause}"
             self._tell(turn, error, failure, self._part(turn) if self._is_over(turn) else told)
 
-    def _part(self, turn: _Turn) -> str:
+    def _part(self, turn: Turn) -> str:
         """A unit's attempts or time are over: a record that is alone parks its key, of several nobody knows which."""
         if len(turn.run) == 1:
             turn.attempts.step_aside()
@@ -284,7 +264,7 @@ class Lane:
         self._take_apart(turn, turn.attempts)
         return "attempts or time are over: the batch is taken apart to find the record whose failure it is"
 
-    def _is_over(self, turn: _Turn) -> bool:
+    def _is_over(self, turn: Turn) -> bool:
         """Whether a unit that failed again has had all its tries, or holds a record that has become too old."""
         rules, now = self._policy.retry, self._policy.clock.wall()
         if turn.attempts.is_used_up(rules):
@@ -293,14 +273,14 @@ class Lane:
             return False
         return any(rules.is_too_old(record.timestamp, now) for record in turn.run.records)
 
-    def _failed_again(self, turn: _Turn, failure: Failure) -> None:
+    def _failed_again(self, turn: Turn, failure: Failure) -> None:
         policy = self._policy
         turn.attempts.failed(failure, policy.retry, policy.random, policy.clock.monotonic())
         policy.breaker.count(turn.unit, turn.attempts)
         policy.breaker.failed((turn.unit,), (turn.attempts,), failure.kind)
 
     def _some_failed(
-        self, turn: _Turn, failures: Mapping[int, Failure], error: BaseException | None, began_at: float
+        self, turn: Turn, failures: Mapping[int, Failure], error: BaseException | None, began_at: float
     ) -> None:
         """These records failed by themselves: they, and what follows them under their keys, wait; the rest is done."""
         if turn.parked is not None:
@@ -335,7 +315,7 @@ class Lane:
         told = f"{len(failures)} of {len(turn.run)} records failed; their keys are parked, other keys go on"
         self._tell(turn, error, first, told)
 
-    def _park(self, turn: _Turn, held: Mapping[str, Sequence[int]], attempts: Sequence[Attempts]) -> None:
+    def _park(self, turn: Turn, held: Mapping[str, Sequence[int]], attempts: Sequence[Attempts]) -> None:
         run = turn.run
         self._books.take_apart(run)
         for (key, positions), each in zip(held.items(), attempts, strict=True):
@@ -348,19 +328,19 @@ class Lane:
         """What of the batch's other pieces belongs to a key that is parked follows it now: later it would overtake."""
         swept = [(piece, self._keys.without_parked(piece.run)) for piece in self._pieces]
         self._pieces = deque(
-            piece if run is piece.run else _Piece(run, piece.attempts, piece.is_apart)
+            piece if run is piece.run else Piece(run, piece.attempts, piece.is_apart)
             for piece, run in swept
             if run is not None
         )
 
-    def _take_apart(self, turn: _Turn, used_up: Attempts | None) -> None:
+    def _take_apart(self, turn: Turn, used_up: Attempts | None) -> None:
         """Two halves in place of the batch; where its attempts are used up, those of its records are, too."""
         run = turn.run
         self._books.take_apart(run)
         self._pieces.popleft()
         middle = len(run) // 2
         for part in (run.part(middle, len(run)), run.part(0, middle)):
-            piece = _Piece(part, is_apart=True)
+            piece = Piece(part, is_apart=True)
             if used_up is not None or turn.attempts.made:
                 piece.attempts.inherit(turn.attempts if used_up is None else used_up)
             self._pieces.appendleft(piece)
@@ -378,7 +358,7 @@ class Lane:
         runs = [each.run for each in self._pieces] + [each.first() for each in self._keys.parked.values()]
         return [self._unit(run) for run in runs]
 
-    def _tell(self, turn: _Turn, error: BaseException | None, failure: Failure, what_next: str) -> None:
+    def _tell(self, turn: Turn, error: BaseException | None, failure: Failure, what_next: str) -> None:
         first, last = turn.run.records[0], turn.run.records[-1]
         now = self._policy.clock.monotonic()
         pause = max(0.0, turn.attempts.due_at - now)

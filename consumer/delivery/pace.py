@@ -6,7 +6,7 @@ import asyncio
 from typing import Final, Self
 
 from consumer.clock import Clock
-from consumer.delivery.settings import DeliverySettings
+from consumer.delivery_settings import DeliverySettings
 
 __all__ = ["Pace"]
 

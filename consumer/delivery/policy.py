@@ -17,7 +17,7 @@ from consumer.delivery.held_keys import HeldKeys
 from consumer.delivery.pace import Pace
 from consumer.delivery.parking import ParkingBounds
 from consumer.delivery.screen import Screen
-from consumer.delivery.settings import filter_text
+from consumer.delivery_settings import filter_text
 from consumer.errors import ConfigError
 from consumer.filters import Filter, compile_filter
 from consumer.hooks import Fact

@@ -9,7 +9,8 @@ from typing import Any, Final
 from consumer.delivery.outcome import Outcome, Raised
 from consumer.delivery.telling import failure_of
 from consumer.errors import ConfigError
-from consumer.failures import BatchFailures, Failure, RetryAfter
+from consumer.failures import Failure
+from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.record import Record
 
 __all__ = ["AllDone", "Busy", "Reading", "SomeFailed", "UnknownFailed", "read_outcome"]

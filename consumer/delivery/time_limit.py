@@ -22,9 +22,10 @@ from typing import Any, Final, Self
 from consumer.clock import Clock
 from consumer.delivery.outcome import Outcome, Raised
 from consumer.errors import BatchTimedOut
-from consumer.failures import BatchFailures, RetryAfter, shown_frames
+from consumer.failures import shown_frames
 from consumer.hooks import BatchTimedOut as BatchTimedOutFact
 from consumer.hooks import Fact
+from consumer.outcomes import BatchFailures, RetryAfter
 
 __all__ = ["Overdue", "TimeLimit", "TimedCall", "stack_of_task", "stack_of_thread"]
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import boto3
 from aiobotocore.session import AioSession
 
-from consumer.dead_letters.address import open_store
+from consumer.dead_letters.opening import open_store
 from consumer.dead_letters.store import DeadLetterStore
 from consumer.testing.memory_dead_letters import MemoryDeadLetters
 from lease_store.aws_session import own_session

@@ -13,7 +13,7 @@ from consumer.cli.config_table import shown_default
 from consumer.cli.main import main
 from consumer.config import describe_fields
 from consumer.delivery import delivery
-from consumer.delivery.settings import DeliverySettings
+from consumer.delivery_settings import DeliverySettings
 from consumer.operate.prometheus import PrometheusHook
 from consumer.processor import RecordProcessor
 from tests.house.tree import ROOT

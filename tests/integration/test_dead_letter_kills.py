@@ -28,7 +28,7 @@ pytestmark = pytest.mark.integration
 WRITES = {"s3": "PutObject", "dynamodb": "PutItem", "sqs": "SendMessageBatch", "sqs-fifo": "SendMessageBatch"}
 WRITER = """
 import asyncio, sys
-from consumer.dead_letters.address import open_store
+from consumer.dead_letters.opening import open_store
 from tests.dead_letters import change
 
 async def main():
@@ -53,7 +53,7 @@ class Slow(RecordProcessor):
 
 WAITER = """
 import asyncio, sys
-from consumer.dead_letters.address import open_store
+from consumer.dead_letters.opening import open_store
 from tests.dead_letters import change
 
 async def main():

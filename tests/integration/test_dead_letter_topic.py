@@ -13,9 +13,9 @@ import pytest
 
 from consumer.clock import SystemClock
 from consumer.dead_letters import notifying
-from consumer.dead_letters.address import open_store
 from consumer.dead_letters.letter import DeadLetter
 from consumer.dead_letters.notifying import NotifyingStore
+from consumer.dead_letters.opening import open_store
 from consumer.testing.faults import Fault
 from consumer.testing.ministack import Ministack
 from consumer.testing.proxy import Proxy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from uuid import uuid4
 
-from consumer.dead_letters.address import open_store
+from consumer.dead_letters.opening import open_store
 from tests.contract.letter_stores import aws_session, client, make_queue
 from tests.dead_letters import change
 

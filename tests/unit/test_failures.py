@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from consumer.failures import BatchFailures, Failure, RetryAfter
+from consumer.failures import Failure
+from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.streams.kinesis_record import KinesisRecord
 
 SECRET = "do-not-log-me"

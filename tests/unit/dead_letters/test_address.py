@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.dead_letters.address import StoreAddress, open_store, parse_store, parse_topic
 from consumer.dead_letters.notifying import NotifyingStore
+from consumer.dead_letters.opening import open_store
 from consumer.errors import ConfigError
+from consumer.store_address import StoreAddress, parse_store, parse_topic
 
 BUCKETS = ["s3://", "s3://UPPER/x", "s3://ab", "s3://bucket/with space", "s3://bucket/%2F"]
 QUEUES = ["file:folder/", "sqs:", "sqs:a.b", "sqs:a/b", f"sqs:{'x' * 81}"]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from functools import partial
 
 from consumer.dead_letters.envelope import decode
-from consumer.failures import BatchFailures
+from consumer.outcomes import BatchFailures
 from consumer.processor import RecordProcessor
 from consumer.streams.kinesis_record import KinesisRecord
 from tests.unit.shards.shard_fakes import CHILD, KINESIS, FakeSource, FakeTenure, Stage, numbers, page, virtual

@@ -9,7 +9,7 @@ import pytest
 
 from consumer.delivery.batching import BatchRules, Run, cut
 from consumer.errors import CheckpointBackwards, DeadLetterError
-from consumer.failures import BatchFailures, RetryAfter
+from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.processor import RecordProcessor
 from consumer.shards.lifecycle import Event
 from consumer.testing import MemoryDeadLetters

@@ -14,7 +14,7 @@ from consumer.dead_letters.letter import DeadLetter
 from consumer.delivery.redrive import MOVED_ON, Kept, Redrive, Tally
 from consumer.delivery.threads import InlineThreads
 from consumer.errors import CheckpointError
-from consumer.failures import BatchFailures, RetryAfter
+from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.processor import RecordProcessor, ShardContext
 from consumer.record import Records
 from consumer.testing.memory_dead_letters import MemoryDeadLetters

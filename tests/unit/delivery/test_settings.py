@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consumer.config import InitialPosition, WorkerConfig, find_problems
-from consumer.delivery.settings import AT_ODDS, filter_text
+from consumer.delivery_settings import AT_ODDS, filter_text
 from consumer.errors import ConfigError
 from consumer.setting import Odds
 

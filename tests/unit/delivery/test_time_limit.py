@@ -18,8 +18,8 @@ from consumer.delivery.outcome import Outcome, Raised, Returned
 from consumer.delivery.threads import InlineThreads
 from consumer.delivery.time_limit import Overdue, TimeLimit, stack_of_thread
 from consumer.errors import BatchTimedOut
-from consumer.failures import BatchFailures, RetryAfter
 from consumer.hooks import BatchTimedOut as Fact
+from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 
 

@@ -11,9 +11,9 @@ from typing import Any
 from consumer.config import InitialPosition, WorkerConfig
 from consumer.dead_letters.envelope import decode
 from consumer.delivery.threads import InlineThreads
-from consumer.failures import BatchFailures
 from consumer.hooks import Fact
 from consumer.leasing.seam import LeasesInline
+from consumer.outcomes import BatchFailures
 from consumer.processor import RecordProcessor
 from consumer.testing import MemoryDeadLetters
 from consumer.testing.memory_source import MemoryRecordSource

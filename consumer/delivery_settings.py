@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from consumer.dead_letters.address import parse_bucket, parse_store, parse_topic
 from consumer.errors import ConfigError
 from consumer.setting import Odds, number, seconds, setting, truth, whole
+from consumer.store_address import parse_bucket, parse_store, parse_topic
 
 __all__ = ["AT_ODDS", "DeliverySettings", "filter_text"]
 

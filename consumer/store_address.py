@@ -1,22 +1,14 @@
-"""How a user names a store of dead letters, and the store behind the name."""
+"""How a user names a store of dead letters."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal
 
 from consumer.errors import ConfigError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from consumer.clock import Clock
-    from consumer.dead_letters.aws import AwsStores
-    from consumer.dead_letters.store import DeadLetterStore
-    from consumer.streams.aws_clients import SessionSource
-
-__all__ = ["StoreAddress", "open_store", "parse_bucket", "parse_store", "parse_topic"]
+__all__ = ["StoreAddress", "parse_bucket", "parse_store", "parse_topic"]
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html, and what DynamoDB, SQS and SNS say.
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -75,56 +67,6 @@ def parse_topic(text: str) -> str:
     if not _TOPIC.fullmatch(text.strip()):
         raise ConfigError(f"{text!r} is no SNS topic; write arn:aws:sns:REGION:ACCOUNT:TOPIC.")
     return text.strip()
-
-
-def open_store(
-    address: str,
-    *,
-    bucket: str | None = None,
-    topic: str | None = None,
-    region_name: str | None = None,
-    session: SessionSource = None,
-    clock: Clock | None = None,
-    attempts: int = 1,
-) -> DeadLetterStore:
-    """The store that ``address`` names; nothing is connected before its ``open`` is entered. Raises ConfigError.
-
-    ``bucket`` (a name, or ``s3://NAME``) takes bodies that do not fit, ``topic`` is told of each letter. ``attempts``:
-    how often a call is made, 1 for one who tries again himself.
-    """
-    from consumer.dead_letters.aws import AwsStores
-
-    def aws(*services: str) -> AwsStores:
-        return AwsStores(*services, region_name=region_name, session=session, clock=clock, attempts=attempts)
-
-    store = _store(parse_store(address), None if bucket is None else parse_bucket(bucket), aws)
-    if topic is None:
-        return store
-    from consumer.dead_letters.notifying import NotifyingStore
-
-    return NotifyingStore(store, parse_topic(topic), aws("sns"))
-
-
-def _store(address: StoreAddress, bucket: str | None, aws: Callable[..., AwsStores]) -> DeadLetterStore:
-    if address.kind == "file":
-        from consumer.dead_letters.file import FileDeadLetters
-
-        return FileDeadLetters(address.place)
-    if address.kind == "s3":
-        from consumer.dead_letters.s3 import S3DeadLetters
-
-        return S3DeadLetters(address.place, address.prefix, aws("s3"))
-    from consumer.dead_letters.bodies import Bodies
-
-    if address.kind == "sqs":
-        from consumer.dead_letters.sqs import SqsDeadLetters
-
-        calls = aws("sqs", "s3")
-        return SqsDeadLetters(address.place, calls, Bodies(calls, bucket))
-    from consumer.dead_letters.dynamodb import DynamoDBDeadLetters
-
-    calls = aws("dynamodb", "s3")
-    return DynamoDBDeadLetters(address.place, calls, Bodies(calls, bucket))
 
 
 def parse_bucket(text: str) -> str:
