@@ -110,17 +110,17 @@ def last_page_is_only_an_end(original: Function) -> Function:
 
 
 @on_fleet(
-    "consumer.shards.reader:ShardReader.front",
+    "consumer.shards.reader:ShardReader.has_untaken",
     rule="SHARD_END is stored after every page that was read ahead is processed.",
     caught_by=LOST,
     writes_per_second=15.0,
     code=replace(CALM_CODE, usual_seconds=0.5),
 )
 def the_end_outruns_pages_held(original: Function) -> Function:
-    def front(self: Any) -> Any:
-        return None if self.finished is not None else original(self)
+    def has_untaken(self: Any) -> bool:
+        return self.finished is None and bool(original(self))
 
-    return front
+    return has_untaken
 
 
 @on_fleet(
