@@ -50,7 +50,8 @@ class Breaker:
         self._backoff = Backoff(random, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
         self._streak: dict[Unit, _Failed] = {}
         self._unproven: dict[Unit, _Failed] = {}
-        self._waiting: dict[Unit, Callable[[], None]] = {}
+        self._waiting: dict[Unit, tuple[Callable[[], None], bool]] = {}
+        self._last_was_parked = True
         self._probing: Unit | None = None
         self._probe_at = -math.inf
         self.opened_at: float | None = None
@@ -83,20 +84,31 @@ class Breaker:
     def _is_alone(self, unit: Unit) -> bool:
         return self._streak.keys() <= {unit}
 
-    def seconds_to_turn(self, unit: Unit, wake: Callable[[], None]) -> float | None:
-        """0: ``unit`` may be tried now. Else how long to wait before asking again; None: until ``wake`` is called."""
+    def seconds_to_turn(self, unit: Unit, wake: Callable[[], None], is_parked: bool = False) -> float | None:
+        """0: ``unit`` may be tried now. Else how long to wait before asking again; None: until ``wake`` is called.
+
+        ``is_parked``: it has failed alone before. Every other probe is one that has not, where there is one: a hundred
+        bad records do not keep the sink down for those that are good.
+        """
         if not self.is_open:
             return 0.0
-        self._waiting.setdefault(unit, wake)
+        self._waiting.setdefault(unit, (wake, is_parked))
         if self._probing == unit:
             return 0.0
-        if self._probing is not None or next(iter(self._waiting)) != unit:
+        if self._probing is not None or self._next_to_probe() != unit:
             return None
         wait = self._probe_at - self._clock.monotonic()
         if wait > 0:
             return wait
-        self._probing = unit
+        self._probing, self._last_was_parked = unit, is_parked
         return 0.0
+
+    def _next_to_probe(self) -> Unit:
+        """Who waits longest, or, in every other turn, who waits longest of those that are not parked."""
+        oldest = next(iter(self._waiting))
+        if not self._last_was_parked:
+            return oldest
+        return next((unit for unit, (_, is_parked) in self._waiting.items() if not is_parked), oldest)
 
     def failed(self, units: Sequence[Unit], attempts: Sequence[Attempts], kind: str) -> bool:
         """One try failed with a ``kind`` of error, counted in ``attempts``: whether the sink is down.
@@ -186,5 +198,5 @@ class Breaker:
         self._waiting.clear()
 
     def _wake(self) -> None:
-        for wake in tuple(self._waiting.values()):
+        for wake, _ in tuple(self._waiting.values()):
             wake()

@@ -56,6 +56,7 @@ class Lane:
         self._feed = feed
         self.queue: deque[Run] = deque()
         self._pieces: deque[Piece] = deque()
+        self._was_parked = False
         self._keys = LaneKeys(policy, ground, books, giving_up)
         self._in_hand: Run | None = None
         self._told_at = -math.inf
@@ -135,24 +136,35 @@ class Lane:
         """What to try now, or how long to wait at most until something may be tried (None: for a change)."""
         now = self._policy.clock.monotonic()
         waits: list[float] = []
+        ways = (self._turn_of_parked, self._turn_of_batch)
+        for way in reversed(ways) if self._was_parked else ways:  # many parked keys must not starve the others
+            turn = way(now, waits)
+            if turn is not None:
+                self._was_parked = turn.parked is not None
+                return turn, None
+        return None, min(waits, default=None)
+
+    def _turn_of_parked(self, now: float, waits: list[float]) -> Turn | None:
         for parked in self._keys.parked.values():
             if not parked.is_leaving:
                 turn = Turn(parked.first(), parked.attempts, self._unit(parked.first()), parked)
                 if self._is_turn(turn, now, waits):
-                    return turn, None
+                    return turn
+        return None
+
+    def _turn_of_batch(self, now: float, waits: list[float]) -> Turn | None:
         if not self._pieces:
             self._begin_batch(now, waits)
-        if self._pieces:
-            piece = self._pieces[0]
-            turn = Turn(piece.run, piece.attempts, self._unit(piece.run), is_apart=piece.is_apart)
-            if self._is_turn(turn, now, waits):
-                return turn, None
-        return None, min(waits, default=None)
+        if not self._pieces:
+            return None
+        piece = self._pieces[0]
+        turn = Turn(piece.run, piece.attempts, self._unit(piece.run), is_apart=piece.is_apart)
+        return turn if self._is_turn(turn, now, waits) else None
 
     def _is_turn(self, turn: Turn, now: float, waits: list[float]) -> bool:
         wait: float | None = turn.attempts.due_at - now
         if wait is not None and wait <= 0:
-            wait = self._policy.breaker.seconds_to_turn(turn.unit, self._ground.notify)
+            wait = self._policy.breaker.seconds_to_turn(turn.unit, self._ground.notify, turn.parked is not None)
             if wait == 0:
                 return True
         else:

@@ -34,8 +34,8 @@ class Case:
     def is_own(self, name: str) -> bool:
         return self.breaker.is_own(unit_of(name), self.attempts[unit_of(name)])
 
-    def may_probe(self, name: str) -> bool:
-        return self.breaker.seconds_to_turn(unit_of(name), lambda: None) == 0
+    def may_probe(self, name: str, is_parked: bool = False) -> bool:
+        return self.breaker.seconds_to_turn(unit_of(name), lambda: None, is_parked) == 0
 
     def succeed(self) -> None:
         """A call that begins and succeeds now."""
@@ -89,6 +89,23 @@ async def test_one_probe_at_a_time_and_each_unit_has_its_turn(it: Case):
         probed += turns
         it.fail(turns[0])
     assert probed == ["a", "b", "c", "a", "b", "c"]
+
+
+@case
+async def test_bad_records_do_not_keep_a_good_one_from_probing(it: Case):
+    for name in "abc":
+        it.fail(name)
+    waiting = dict.fromkeys("abcdefgh", True) | {"good": False}
+    probed = []
+    for _ in range(4):
+        turns = []
+        for _ in range(2):  # everybody asks, and once more when the pause is over
+            turns = [name for name, parked in waiting.items() if it.may_probe(name, parked)]
+            await asyncio.sleep(31)
+        assert len(turns) == 1
+        probed += turns
+        it.fail(turns[0])
+    assert probed == ["good", "a", "good", "b"]
 
 
 @case
