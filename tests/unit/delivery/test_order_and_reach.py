@@ -29,6 +29,9 @@ def processors(act, tell=None):
         async def process_records(self, records, checkpointer):
             return await act(records, checkpointer)
 
+        async def shutdown_requested(self, checkpointer):
+            await checkpointer.checkpoint()
+
         async def lease_lost(self):
             if tell:
                 await tell(self.lane, "lease_lost")
@@ -159,7 +162,7 @@ def test_records_that_a_store_does_not_take_bound_how_far_others_run_ahead():
     sink.processor = Factory()
     play(
         sink,
-        pages(*[[(number, f"k{number}")] for number in range(1, 101)], ends=False),
+        pages([(number, f"k{number}") for number in range(1, 101)], ends=False),
         dead_letters=MemoryDeadLetters(before_put=refuse),
         on_undecodable="dead_letter",
         max_ahead_records=10,
