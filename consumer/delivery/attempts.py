@@ -140,6 +140,11 @@ class Attempts:
         self.alone_since = other.alone_since
         self.failure, self.rule = other.failure, other.rule
 
+    def failed_beside_others(self) -> None:
+        """The call that it failed in has done others: that failure was its own."""
+        self.own += 1
+        self.is_confirmed = self.is_proven = True
+
     def step_aside(self) -> None:
         """The unit holds up nobody any more: its next pauses are short again."""
         self._backoff = None

@@ -318,7 +318,7 @@ class Lane:
         if done:
             self._finished(turn.run.only(done), began_at)
             for each in attempts:
-                each.own, each.is_confirmed, each.is_proven = each.own + 1, True, True
+                each.failed_beside_others()
         else:
             units = [self._unit(turn.run.part(positions[0], positions[0] + 1)) for positions in held.values()]
             for unit, each in zip(units, attempts, strict=True):
