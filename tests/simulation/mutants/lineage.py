@@ -157,9 +157,11 @@ def no_boot_nonce(original: Function) -> Function:
         hooks: Any = (),
         seam: Any = None,
         threads: Any = None,
+        dead_letters: Any = None,
         cpu: Any = None,
     ) -> None:
-        rest = {"clock": clock, "random": random, "hooks": hooks, "seam": seam, "threads": threads, "cpu": cpu}
+        rest = {"clock": clock, "random": random, "hooks": hooks, "seam": seam, "threads": threads}
+        rest |= {"dead_letters": dead_letters, "cpu": cpu}
         original(self, source, lease_store, processor_factory, config, **rest)
         self.worker_id = worker_name(config.worker_id)
 

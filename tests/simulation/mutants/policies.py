@@ -184,10 +184,10 @@ def a_sink_stays_down(_: Function) -> Function:
     policy=DOWN,
 )
 def a_sink_is_up_by_itself(original: Function) -> Function:
-    def seconds_to_turn(self: Any, unit: Any, wake: Any) -> Any:
+    def seconds_to_turn(self: Any, unit: Any, wake: Any, is_parked: bool = False) -> Any:
         if self.is_open and self._clock.monotonic() >= self._probe_at:
             self._close()
-        return original(self, unit, wake)
+        return original(self, unit, wake, is_parked)
 
     return seconds_to_turn
 
