@@ -88,7 +88,6 @@ class Attempts:
         "first_failed_at",
         "is_confirmed",
         "is_proven",
-        "last_failed_at",
         "made",
         "own",
         "rule",
@@ -108,7 +107,6 @@ class Attempts:
         self.first_failed_at: float | None = None
         self.alone_since: float | None = None
         """The first failure that may be the unit's own: an outage does not make it a record that fails by itself."""
-        self.last_failed_at = -math.inf
         self.due_at = -math.inf
         self.failure = Failure("")
         self.rule = _PLAIN
@@ -136,8 +134,7 @@ class Attempts:
     def inherit(self, other: Attempts) -> None:
         """This unit is a part of the other's: it was tried as often, and nothing is known yet of whose fault it was."""
         self.count, self.made = other.count, other.made
-        self.first_failed_at, self.last_failed_at = other.first_failed_at, other.last_failed_at
-        self.alone_since = other.alone_since
+        self.first_failed_at, self.alone_since = other.first_failed_at, other.alone_since
         self.failure, self.rule = other.failure, other.rule
 
     def failed_beside_others(self) -> None:
@@ -158,5 +155,4 @@ class Attempts:
         self.made += 1
         self.failure = failure
         self.first_failed_at = now if self.first_failed_at is None else self.first_failed_at
-        self.last_failed_at = now
         self.due_at = now + pause_seconds

@@ -18,7 +18,6 @@ from consumer.delivery.giving_up import GivingUp, Leaving
 from consumer.delivery.ground import Code, Ground, Inflow, Policy
 from consumer.delivery.lane import Lane
 from consumer.delivery.lanes import lane_of
-from consumer.delivery.screen import Sifted
 from consumer.failures import Failure
 from consumer.hooks import RecordsFiltered, RecordsUnjudged
 from lease_store.checkpoint import Checkpoint
@@ -182,8 +181,9 @@ class Delivery:
 
     def _kept(self, run: Run) -> Run:
         """What of ``run`` is to be delivered; the rest is done now, or on its way to the dead letters."""
-        screen = self._policy.screen
-        sifted = Sifted(range(len(run))) if screen is None else screen.sift(run.records)
+        if self._policy.screen is None:
+            return run
+        sifted = self._policy.screen.sift(run.records)
         if sifted.doubtful:
             self._tell_doubtful(run, sifted.doubtful, sifted.unjudged)
         if len(sifted.kept) == len(run):

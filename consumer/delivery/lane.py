@@ -95,9 +95,8 @@ class Lane:
     @property
     def failing_since(self) -> float | None:
         """When what is in hand first failed (monotonic), None where nothing fails; parked keys are not in it."""
-        return min(
-            (each.attempts.first_failed_at for each in self._pieces if each.attempts.first_failed_at), default=None
-        )
+        since = [each.attempts.first_failed_at for each in self._pieces]
+        return min((at for at in since if at is not None), default=None)
 
     @property
     def oldest_at(self) -> float | None:
@@ -162,13 +161,14 @@ class Lane:
         return turn if self._is_turn(turn, now, waits) else None
 
     def _is_turn(self, turn: Turn, now: float, waits: list[float]) -> bool:
-        wait: float | None = turn.attempts.due_at - now
-        if wait is not None and wait <= 0:
+        wait: float | None
+        if turn.attempts.due_at > now:
+            wait = turn.attempts.due_at - now
+            self._policy.breaker.step_aside(turn.unit)
+        else:
             wait = self._policy.breaker.seconds_to_turn(turn.unit, self._ground.notify, turn.parked is not None)
             if wait == 0:
                 return True
-        else:
-            self._policy.breaker.step_aside(turn.unit)
         if wait is not None:
             waits.append(wait)
         if turn.attempts.is_used_up(self._policy.retry):
@@ -260,7 +260,7 @@ class Lane:
             self._some_failed(turn, {0: failure}, error, began_at=0.0)
         elif not is_one and (policy.bisect or turn.is_apart):
             policy.breaker.failed((turn.unit,), (), failure.kind)
-            self._take_apart(turn, None)
+            self._take_apart(turn)
             self._tell(turn, error, failure, "the batch is taken apart to find the record whose failure it is")
         else:
             self._failed_again(turn, failure)
@@ -273,7 +273,7 @@ class Lane:
             turn.attempts.step_aside()
             self._park(turn, {self._policy.key_of(turn.run.records[0]): [0]}, [turn.attempts])
             return "its attempts or its time are over: its key is parked, other keys go on"
-        self._take_apart(turn, turn.attempts)
+        self._take_apart(turn)
         return "attempts or time are over: the batch is taken apart to find the record whose failure it is"
 
     def _is_over(self, turn: Turn) -> bool:
@@ -345,16 +345,16 @@ class Lane:
             if run is not None
         )
 
-    def _take_apart(self, turn: Turn, used_up: Attempts | None) -> None:
-        """Two halves in place of the batch; where its attempts are used up, those of its records are, too."""
+    def _take_apart(self, turn: Turn) -> None:
+        """Two halves in place of the batch, each of which has failed as often as it."""
         run = turn.run
         self._books.take_apart(run)
         self._pieces.popleft()
         middle = len(run) // 2
         for part in (run.part(middle, len(run)), run.part(0, middle)):
             piece = Piece(part, is_apart=True)
-            if used_up is not None or turn.attempts.made:
-                piece.attempts.inherit(turn.attempts if used_up is None else used_up)
+            if turn.attempts.made:
+                piece.attempts.inherit(turn.attempts)
             self._pieces.appendleft(piece)
 
     def _end_batch(self) -> None:

@@ -95,10 +95,6 @@ class Ledger:
             self.place = Checkpoint(*self._places.popleft())
         return True
 
-    def is_done(self, index: int) -> bool:
-        """Whether the record of ``index`` is."""
-        return index in self._done
-
     def up_to(self, place: Checkpoint, indexes: Iterable[int]) -> list[int]:
         """Those of ``indexes``, ascending, whose records stand at ``place`` or below it; places are remembered."""
         low = self._done.end

@@ -81,7 +81,7 @@ class Standing:
 
     async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Wait for ``work``, or drop it when a stop comes first; whether it came to its end. Raises what it raises."""
-        task = asyncio.get_running_loop().create_task(work, name=f"{self.scope.shard_id} parents")
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.scope.shard_id} until stopped")
         task.add_done_callback(lambda _: self.scope.notify())
         try:
             await self.scope.until(lambda: task.done() or self.must_stop())

@@ -123,8 +123,8 @@ def pieces_are_not_swept(_: Function) -> Function:
     policy=_with(replace(POISON, kinds=("raise",)), bisect=True),
 )
 def a_half_that_succeeded_runs_again(original: Function) -> Function:
-    def _take_apart(self: Any, turn: Any, used_up: Any) -> None:
-        original(self, turn, used_up)
+    def _take_apart(self: Any, turn: Any) -> None:
+        original(self, turn)
         self._pieces.insert(1, self._pieces[0])
 
     return _take_apart
@@ -137,15 +137,17 @@ def a_half_that_succeeded_runs_again(original: Function) -> Function:
     policy=replace(POISON, kinds=("raise",)),
 )
 def innocents_leave_with_the_poison(original: Function) -> Function:
-    def _take_apart(self: Any, turn: Any, used_up: Any) -> None:
-        if used_up is None:
-            original(self, turn, used_up)
+    def _take_apart(self: Any, turn: Any) -> None:
+        if self._policy.bisect or turn.is_apart:
+            original(self, turn)
             return
         run = turn.run
         self._books.take_apart(run)
         self._pieces.popleft()
         leaving = zip(run.indexes, run.records, strict=True)
-        self._keys._giving_up.add([Leaving(index, each, Reason.ATTEMPTS_EXHAUSTED, used_up) for index, each in leaving])
+        self._keys._giving_up.add(
+            [Leaving(index, each, Reason.ATTEMPTS_EXHAUSTED, turn.attempts) for index, each in leaving]
+        )
 
     return _take_apart
 
