@@ -61,8 +61,8 @@ class DeliverySettings:
     )
     on_undecodable: Literal["deliver", "dead_letter"] = setting(
         "deliver",
-        "A Kinesis record that the filter can't judge, since it is not JSON. deliver: to process_records. "
-        "dead_letter: to the store.",
+        "A record that the filter can't judge (a Kinesis record that is not JSON), or lane_key has no key for. "
+        "deliver: to process_records. dead_letter: to the store.",
         choices=("deliver", "dead_letter"),
     )
     batch_size: int = setting(

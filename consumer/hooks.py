@@ -204,7 +204,7 @@ class KeysHeld(Fact):
 
 @dataclass(frozen=True, slots=True)
 class RecordsUnjudged(Fact):
-    """The filter can't say anything of ``count`` records (no JSON, or a predicate that raised: ``error`` says which).
+    """Filter or ``lane_key`` can't judge ``count`` records (no JSON, or a function that raised: ``error`` says what).
 
     They are delivered, or with ``on_undecodable=dead_letter`` become dead letters.
     """

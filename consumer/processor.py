@@ -85,8 +85,9 @@ class RecordProcessor:
     ``requires`` names the images a DynamoDB stream must carry: any of ``"old_image"``, ``"new_image"``.
     ``filter``: only records that match are delivered: patterns as Lambda has them, or a function of a record that
     returns a bool; None: as ``--filter`` says. ``lane_key``: a function of a record that returns text; records of one
-    text keep their order, in one lane (None: the item's key, or the partition key). ``retries``: how failures are tried
-    again by the exception's class, where it is to be otherwise than configured.
+    text keep their order, in one lane (None: the item's key, or the partition key); what becomes of one for which it
+    raises, or returns no text, is for ``on_undecodable`` to say. ``retries``: how failures are tried again by the
+    exception's class, where it is to be otherwise than configured.
     """
 
     requires: ClassVar[frozenset[str] | set[str]] = frozenset()

@@ -206,13 +206,13 @@ class Delivery:
         first = min(doubtful)
         kind = doubtful[first].kind
         _log.warning(
-            "Shard %s: the filter can't judge %d records, the first %s: %s, at %s. They are %s.",
+            "Shard %s: filter or lane_key can't judge %d records, the first %s: %s, at %s. They are %s.",
             self._ground.shard_id,
             len(doubtful),
             run.records[first].sequence_number,
             kind,
             doubtful[first].where,
-            "on their way to the dead letters" if unjudged else "delivered",
+            "on their way to the dead letters" if unjudged else "delivered, in lanes by their own keys",
         )
         self._policy.hooks(RecordsUnjudged(self._ground.shard_id, len(doubtful), kind))
 

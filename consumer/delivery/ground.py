@@ -13,11 +13,11 @@ from consumer.delivery.attempts import RetryRules
 from consumer.delivery.batching import BatchRules
 from consumer.delivery.breaker import Breaker
 from consumer.delivery.held_keys import HeldKeys
+from consumer.delivery.lane_key import told_key
 from consumer.delivery.outcome import Outcome
 from consumer.delivery.pace import Pace
 from consumer.delivery.parking import ParkingBounds
 from consumer.delivery.screen import Screen
-from consumer.errors import ConfigError
 from consumer.hooks import Fact
 from consumer.record import Record
 from lease_store.checkpoint import Checkpoint
@@ -86,19 +86,9 @@ class Policy:
         return record.timestamp is not None and self.clock.wall() - record.timestamp > self.retention_seconds / 2
 
     def key_of(self, record: Record) -> str:
-        """What ``record`` shares its order with. Raises ConfigError where the user's function does not say."""
-        if self.lane_key is None:
-            return record.key
-        try:
-            key = self.lane_key(record)
-        except Exception as error:
-            raise ConfigError(
-                f"lane_key raised {type(error).__qualname__} for record {record.sequence_number}; without its key, its "
-                "order can't be kept. Nothing is skipped: mend the function and start again."
-            ) from error
-        if not isinstance(key, str):
-            raise ConfigError(f"lane_key returned something of type {type(key).__name__}; it returns text.")
-        return key
+        """What ``record`` shares its order with; its own key where the user's function does not say (``Screen``)."""
+        told = record.key if self.lane_key is None else told_key(self.lane_key, record)
+        return told if isinstance(told, str) else record.key
 
     @property
     def parks(self) -> bool:

@@ -20,6 +20,7 @@ from consumer.delivery.screen import Screen
 from consumer.delivery_settings import filter_text
 from consumer.errors import ConfigError
 from consumer.filters import Filter, compile_filter
+from consumer.filters.predicate import refuse_unusable
 from consumer.hooks import Fact
 from consumer.own_writes import OwnWrites
 from consumer.streams.source import StreamIdentity
@@ -60,8 +61,8 @@ def made_policy(
         raise ConfigError(problems)
     own_writes = OwnWrites(config.app, clock=clock, random=random) if config.skip_own_writes else None
     screen = None
-    if filter is not None or own_writes is not None:
-        screen = Screen(filter, own_writes, delivers_unjudged=config.on_undecodable == "deliver")
+    if filter is not None or own_writes is not None or lane_key is not None:
+        screen = Screen(filter, own_writes, lane_key, delivers_unjudged=config.on_undecodable == "deliver")
     return Policy(
         app=config.app,
         worker_id=worker_id,
@@ -132,6 +133,12 @@ def _lane_key(factory: Any, problems: list[str]) -> Callable[[Any], str] | None:
             f"lane_key: the processor's is of type {type(lane_key).__name__}; it is a function of a record that "
             "returns text (a staticmethod in the class), or None."
         )
+        return None
+    try:
+        if lane_key is not None:
+            refuse_unusable(lane_key, "lane_key")
+    except ConfigError as error:
+        problems.extend(error.problems)
         return None
     return lane_key
 

@@ -18,22 +18,25 @@ def name_of(predicate: Callable[[Any], object]) -> str:
     return name if isinstance(name, str) else type(predicate).__qualname__
 
 
-def refuse_unusable(predicate: Callable[[Any], object]) -> None:
-    """Raises ConfigError for what can't be called with one record, or gives no answer when it is."""
+def refuse_unusable(predicate: Callable[[Any], object], told_as: str = "filter") -> None:
+    """Raises ConfigError for what can't be called with one record, or gives no answer when it is.
+
+    ``told_as`` is what a user has said it to be.
+    """
     name = name_of(predicate)
     called = getattr(predicate, "__call__", None)  # noqa: B004  an object may have an async __call__
     if any(inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each) for each in (predicate, called)):
         raise ConfigError(
-            f"filter: {name} is async; a predicate only looks at the record, so write it with def. What has to wait "
-            "for something belongs into process_records."
+            f"{told_as}: {name} is async; it only looks at the record, so write it with def. What has to wait for "
+            "something belongs into process_records."
         )
     if inspect.isclass(predicate):
-        raise ConfigError(f"filter: {name} is a class; give an instance with __call__(record), or a function.")
+        raise ConfigError(f"{told_as}: {name} is a class; give an instance with __call__(record), or a function.")
     try:
         inspect.signature(predicate).bind(None)
     except TypeError:
         raise ConfigError(
-            f"filter: {name} must take one argument, the record; in a class it is a staticmethod."
+            f"{told_as}: {name} must take one argument, the record; in a class it is a staticmethod."
         ) from None
     except ValueError:  # something built in that does not say what it takes
         return

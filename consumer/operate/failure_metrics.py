@@ -24,7 +24,8 @@ class FailureMetrics:
         self._is_down = False
         self._filtered = meters.counter("records_filtered", "Records that the filter left out; they count as done.")
         self._unjudged = meters.counter(
-            "records_unjudged", "Records that the filter could say nothing of: no JSON, or a predicate that raised."
+            "records_unjudged",
+            "Records that filter or lane_key could say nothing of: no JSON, or a function that raised.",
         )
         self._timeouts = meters.counter(
             "batch_timeouts",

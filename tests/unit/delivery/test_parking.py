@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from consumer.errors import ConfigError
 from consumer.shards.lifecycle import Event
 from tests.unit.delivery.delivery_stage import Sink, pages, play
 from tests.unit.shards.shard_fakes import stored
@@ -62,17 +61,6 @@ def test_a_shard_that_waited_goes_on_once_the_record_succeeds(settings):
     seen, stage = tried((1, 2), bad_for=12, **settings)
     assert seen == list(range(1, 21))
     assert stage.ended_by is Event.END_STORED
-
-
-@pytest.mark.parametrize("lane_key", [lambda record: record.nothing, lambda record: 7], ids=["raises", "no text"])
-def test_a_record_whose_key_nobody_knows_ends_the_worker_and_is_not_passed(lane_key):
-    sink = Sink()
-    sink.processor.lane_key = lane_key
-    with pytest.raises(
-        ConfigError, match=r"lane_key (raised AttributeError for record 1;|returned something of type int)"
-    ):
-        play(sink, pages(TWENTY), lanes=2)
-    assert sink.calls == []
 
 
 def test_the_end_of_a_shard_waits_for_its_parked_keys():

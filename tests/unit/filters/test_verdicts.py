@@ -150,7 +150,7 @@ def two_records(one: object, other: object) -> bool:
 @pytest.mark.parametrize(
     ("predicate", "words"),
     [
-        (waits, "waits is async; a predicate only looks at the record"),
+        (waits, "waits is async; it only looks at the record"),
         (AsyncCallable(), "AsyncCallable is async"),
         (Callable, "Callable is a class; give an instance"),
         (no_record, "no_record must take one argument, the record"),
