@@ -8,11 +8,12 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from consumer.delivery.attempts import Retry
 from consumer.errors import ConfigError
 from consumer.processor import RecordProcessor
 
@@ -47,15 +48,19 @@ def load_processor(path: str) -> LoadedProcessor:
         )
     made = _make(factory, path)
     _check(made, path)
-    return LoadedProcessor(factory, frozenset(made.requires))
+    kind = type(made)
+    return LoadedProcessor(factory, frozenset(made.requires), kind.filter, kind.lane_key, kind.retries)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedProcessor:
-    """A factory that has made one processor, and which images that one requires (a plain function could not say)."""
+    """A factory that has made one processor, and what that one's class says (a plain function could not)."""
 
     factory: Callable[[], RecordProcessor]
     requires: frozenset[str]
+    filter: Any
+    lane_key: Callable[[Any], str] | None
+    retries: Mapping[type[BaseException], Retry]
 
     def __call__(self) -> RecordProcessor:
         return self.factory()

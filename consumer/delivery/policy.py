@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from consumer.clock import Clock
 from consumer.config import WorkerConfig
@@ -23,9 +24,12 @@ from consumer.filters import Filter, compile_filter
 from consumer.filters.predicate import refuse_unusable
 from consumer.hooks import Fact
 from consumer.own_writes import OwnWrites
+from consumer.processor import RecordProcessor
 from consumer.streams.source import StreamIdentity
 
-__all__ = ["made_policy"]
+__all__ = ["made_policy", "refuse_unheard", "retries_of"]
+
+T = TypeVar("T")
 
 
 def made_policy(
@@ -44,9 +48,9 @@ def made_policy(
     ``factory``: a RecordProcessor class says by ``filter``, ``lane_key`` and ``retries`` what settings can't.
     """
     problems: list[str] = []
-    filter = _filter(config, factory, stream, problems)
-    lane_key = _lane_key(factory, problems)
-    by_class = _retries(factory, problems)
+    filter = _noting(problems, partial(_filter, config, factory, stream))
+    lane_key = _noting(problems, partial(_lane_key, factory))
+    by_class = _noting(problems, partial(retries_of, factory)) or {}
     held = None
     if config.after_dead_letter == "hold_key" and dead_letters is not None:
         held = HeldKeys(dead_letters, stream.label, clock, random, hooks)
@@ -98,6 +102,17 @@ def made_policy(
     )
 
 
+def refuse_unheard(processor: RecordProcessor, factory: Any) -> None:
+    """Raises ConfigError where the class of ``processor`` says something that nobody could hear from its factory."""
+    for name in ("filter", "lane_key", "retries"):
+        if getattr(processor, name) != getattr(RecordProcessor, name) and not hasattr(factory, name):
+            raise ConfigError(
+                f"{type(processor).__name__} has {name}, which is not heard of, since a worker asks the factory before "
+                f"it makes a processor, and this one is a {type(factory).__name__}: give the worker the class itself, "
+                f"or set {name} on the factory as well."
+            )
+
+
 def _max_attempts(config: WorkerConfig, dead_letters: DeadLetterStore | None) -> int | None:
     """Nothing is dropped after a number of tries that nobody has named."""
     if config.max_attempts is None and dead_letters is not None and config.on_give_up == "dead_letter":
@@ -105,53 +120,52 @@ def _max_attempts(config: WorkerConfig, dead_letters: DeadLetterStore | None) ->
     return config.max_attempts
 
 
-def _filter(config: WorkerConfig, factory: Any, stream: StreamIdentity, problems: list[str]) -> Filter | None:
+def _filter(config: WorkerConfig, factory: Any, stream: StreamIdentity) -> Filter | None:
     told = getattr(factory, "filter", None)
     if told is not None and config.filter is not None:
-        problems.append("filter: set, and the processor's class has a filter, too; drop one of the two.")
+        raise ConfigError("filter: set, and the processor's class has a filter, too; drop one of the two.")
+    told = filter_text(config.filter) if config.filter is not None else told
+    if told is None:
         return None
+    return compile_filter(
+        told,
+        service="kinesis" if stream.view_type is None else "dynamodb",
+        view_type=stream.view_type,
+        stream_arn=stream.arn,
+        on_undecodable=config.on_undecodable,
+    )
+
+
+def _noting(problems: list[str], read: Callable[[], T]) -> T | None:
+    """What ``read`` gives; None, with what is wrong added to ``problems``, where it raises ConfigError."""
     try:
-        told = filter_text(config.filter) if config.filter is not None else told
-        if told is None:
-            return None
-        return compile_filter(
-            told,
-            service="kinesis" if stream.view_type is None else "dynamodb",
-            view_type=stream.view_type,
-            stream_arn=stream.arn,
-            on_undecodable=config.on_undecodable,
-        )
+        return read()
     except ConfigError as error:
         problems.extend(error.problems)
         return None
 
 
-def _lane_key(factory: Any, problems: list[str]) -> Callable[[Any], str] | None:
-    lane_key = getattr(factory, "lane_key", None)
-    if lane_key is not None and not callable(lane_key):
-        problems.append(
+def _lane_key(factory: Any) -> Callable[[Any], str] | None:
+    lane_key: Callable[[Any], str] | None = getattr(factory, "lane_key", None)
+    if lane_key is None:
+        return None
+    if not callable(lane_key):
+        raise ConfigError(
             f"lane_key: the processor's is of type {type(lane_key).__name__}; it is a function of a record that "
             "returns text (a staticmethod in the class), or None."
         )
-        return None
-    try:
-        if lane_key is not None:
-            refuse_unusable(lane_key, "lane_key")
-    except ConfigError as error:
-        problems.extend(error.problems)
-        return None
+    refuse_unusable(lane_key, "lane_key")
     return lane_key
 
 
-def _retries(factory: Any, problems: list[str]) -> Mapping[type[BaseException], Retry]:
+def retries_of(factory: Any) -> Mapping[type[BaseException], Retry]:
+    """How a processor's class says that its failures are tried again. Raises ConfigError where that is no mapping."""
     retries = getattr(factory, "retries", {})
     if not isinstance(retries, Mapping):
-        problems.append("retries: the processor's is no mapping; write {ValueError: Retry(max_attempts=1)}.")
-        return {}
+        raise ConfigError("retries: the processor's is no mapping; write {ValueError: Retry(max_attempts=1)}.")
     for kind, rule in retries.items():
         if not (isinstance(kind, type) and issubclass(kind, BaseException)) or not isinstance(rule, Retry):
-            problems.append(
+            raise ConfigError(
                 "retries: each entry is an exception class and a Retry: {ValueError: Retry(max_attempts=1)}."
             )
-            return {}
     return retries

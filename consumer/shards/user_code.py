@@ -8,6 +8,7 @@ from typing import Any
 
 from consumer.delivery.callbacks import Call, Callbacks
 from consumer.delivery.outcome import Outcome, Returned
+from consumer.delivery.policy import refuse_unheard
 from consumer.delivery.reading import AllDone, SomeFailed, read_outcome
 from consumer.delivery.time_limit import TimedCall, TimeLimit
 from consumer.errors import ConfigError
@@ -92,6 +93,7 @@ class UserCode(Part):
                 return False
             self._processor = _checked(made.value)
             check_images(self._processor.requires, self._stream)
+            refuse_unheard(self._processor, self._scope.shared.factory)
         done = await self._call("initialize", partial(self._processor.initialize, self._context()))
         self._is_initialized = done is not None
         return self._is_initialized

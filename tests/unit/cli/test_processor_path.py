@@ -56,6 +56,25 @@ def test_what_a_processor_requires_is_known_even_of_one_that_a_function_makes(mo
     assert load_processor(f"{module(source)}:make").requires == {"old_image"}
 
 
+@pytest.mark.parametrize("attribute", ["Orders", "make"])
+def test_nothing_is_lost_of_what_its_class_says_about_records(module: Write, attribute: str):
+    said = """
+    filter = {"eventName": ["INSERT"]}
+    retries = {KeyError: Retry(max_attempts=1)}
+
+    @staticmethod
+    def lane_key(record):
+        return record
+
+    def process"""
+    name = module("from consumer import Retry\n" + GOOD.replace("\n    def process", said))
+    factory = load_processor(f"{name}:{attribute}")
+    assert factory.filter == {"eventName": ["INSERT"]}
+    assert factory.lane_key is not None
+    assert factory.lane_key("ada") == "ada"
+    assert factory.retries[KeyError].max_attempts == 1
+
+
 def test_the_working_directory_comes_last(module: Write, tmp_path: Path):
     load_processor(f"{module(GOOD)}:Orders")
     assert sys.path[-1] == str(tmp_path)
