@@ -154,7 +154,10 @@ def _at_odds(settings: Settings, address: Address | None, clock: Clock) -> list[
 
 
 def _filter_mistakes(settings: Settings, address: Address | None) -> list[str]:
-    """What is wrong with a pattern, which hangs on whose records it is for."""
+    """What is wrong with a pattern, which hangs on whose records it is for.
+
+    The stream's ARN is not known yet, nor is it looked at while nothing is compared with it.
+    """
     told = settings.get("filter")
     if told is None or address is None or find_problems({"filter": told}):
         return []
@@ -162,7 +165,7 @@ def _filter_mistakes(settings: Settings, address: Address | None) -> list[str]:
     from consumer.filters import compile_filter
 
     try:
-        compile_filter(filter_text(told), service=address.service)
+        compile_filter(filter_text(told), service=address.service, stream_arn="")
     except ConfigError as error:
         return [f"{settings.values['filter'].origin}: {problem}" for problem in error.problems]
     return []

@@ -172,6 +172,13 @@ def test_a_mistake_in_a_pattern_is_told_with_its_place_and_beside_all_else(
     assert len([line for line in lines if "--filter" in line]) == 1
 
 
+@pytest.mark.parametrize(("source", "code"), [("dynamodb:orders", 0), ("kinesis:orders", 3)])
+def test_a_pattern_may_ask_for_an_arn_that_is_known_only_once_there_is_a_stream(folder: Path, source: str, code: int):
+    pattern = '{"eventSourceARN": [{"suffix": "stream/2026-01-01T00:00:00.000"}]}'
+    flags = [*GOOD, "--source", source, "--filter", pattern, "--show-config"]
+    assert main(["run", "main_test_orders:Orders", *flags]) == code
+
+
 def test_the_table_that_is_read_is_not_taken_for_the_leases(folder: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["run", "main_test_orders:Orders", "--app", "orders", *GOOD[2:]]
     assert main(arguments) == 3
