@@ -78,7 +78,7 @@ class GivingUp:
         self._queue.extend(leaving)
         for each in leaving:
             if self._policy.held is not None and not self._is_dropped(each):
-                self._policy.held.leaving(each.record)
+                self._policy.held.leaving(self._ground.stream, each.record)
         if self._task is None and self._queue:
             self._task = asyncio.get_running_loop().create_task(self._run(), name=f"{self._ground.shard_id} letters")
 
@@ -165,12 +165,12 @@ class GivingUp:
             back = [one for one in self._queue if one.record.key == key]
             if all(one.reason is Reason.KEY_HELD for one in back):
                 self._queue = deque(one for one in self._queue if one.record.key != key)
-                held.let_go(each.record)
+                held.let_go(self._ground.stream, each.record)
                 self._back(back)
 
     def _let_go(self, leaving: Leaving) -> None:
         if self._policy.held is not None and not self._is_dropped(leaving):
-            self._policy.held.left(leaving.record)
+            self._policy.held.left(self._ground.stream, leaving.record)
 
     def _is_dropped(self, leaving: Leaving) -> bool:
         return self._policy.drops and leaving.reason is not Reason.UNDECODABLE

@@ -51,7 +51,8 @@ class LaneKeys:
         None where nothing is left.
         """
         held = self._policy.held
-        following = [at for at, record in enumerate(run.records) if held.holds(record)] if held else []
+        stream = self._ground.stream
+        following = [at for at, record in enumerate(run.records) if held.holds(stream, record)] if held else []
         left = self._without_leaving(run, following, Reason.KEY_HELD, None) if following else run
         return None if left is None else self.without_parked(left)
 
@@ -92,7 +93,8 @@ class LaneKeys:
         """Only what is the record's own fault: the sink was up when it failed (``Breaker.is_own``)."""
         policy, attempts = self._policy, parked.attempts
         record = parked.items[0][1]
-        if not policy.retry.gives_up or (policy.held is not None and not policy.held.may_add(record)):
+        held = policy.held
+        if not policy.retry.gives_up or (held is not None and not held.may_add(self._ground.stream, record)):
             return None
         now = policy.clock.monotonic()
         has_waited = now - (attempts.first_failed_at or 0.0) >= policy.lone_failure_seconds

@@ -53,7 +53,7 @@ def made_policy(
     by_class = _noting(problems, partial(retries_of, factory)) or {}
     held = None
     if config.after_dead_letter == "hold_key" and dead_letters is not None:
-        held = HeldKeys(dead_letters, stream.label, clock, random, hooks)
+        held = HeldKeys(dead_letters, clock, random, hooks)
         if lane_key is not None:
             problems.append(
                 "after_dead_letter=hold_key: holds the item's key (or the partition key), and the processor's lane_key "

@@ -100,7 +100,7 @@ class ShardDelivery(Part):
         """See which keys have dead letters, those of the parents' last records included; False where a stop comes."""
         if policy.held is not None:
             now = self._scope.shared.clock.monotonic()
-            self._knows_held = await self._standing.unless_stopped(policy.held.listed_since(now))
+            self._knows_held = await self._standing.unless_stopped(policy.held.listed_since(self.stream, now))
         else:
             self._knows_held = True
         return self._knows_held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from itertools import pairwise
 
 from consumer.dead_letters.letter import digest_of
 from consumer.delivery.held_keys import HeldKeys
@@ -63,24 +64,24 @@ class Desk:
         self.store = MemoryDeadLetters()
         self.facts = []
         self.clock = VirtualClock()
-        self.held = HeldKeys(self.store, KINESIS.label, self.clock, random.Random(1), self.facts.append)
+        self.held = HeldKeys(self.store, self.clock, random.Random(1), self.facts.append)
         self.record = kinesis(7, "key")
 
     async def list(self):
-        await self.held.listed_since(self.clock.monotonic())
+        await self.held.listed_since(KINESIS.label, self.clock.monotonic())
 
 
 def test_a_key_is_let_go_once_a_listing_that_began_later_shows_no_letter():
     async def main():
         desk = Desk()
-        desk.held.leaving(desk.record)
-        assert desk.held.holds(desk.record)
+        desk.held.leaving(KINESIS.label, desk.record)
+        assert desk.held.holds(KINESIS.label, desk.record)
         await desk.list()
-        assert desk.held.holds(desk.record), "its letter is on its way"
-        desk.held.left(desk.record)
+        assert desk.held.holds(KINESIS.label, desk.record), "its letter is on its way"
+        desk.held.left(KINESIS.label, desk.record)
         await asyncio.sleep(1)
         await desk.list()
-        assert not desk.held.holds(desk.record), "and somebody has redriven it"
+        assert not desk.held.holds(KINESIS.label, desk.record), "and somebody has redriven it"
 
     run_virtual(main())
 
@@ -97,11 +98,49 @@ def test_a_letter_stored_while_the_listing_runs_keeps_its_key_held():
         desk.store.held_keys = held_keys
         listing = asyncio.create_task(desk.list())
         await asyncio.sleep(1)
-        desk.held.leaving(desk.record)
-        desk.held.left(desk.record)
+        desk.held.leaving(KINESIS.label, desk.record)
+        desk.held.left(KINESIS.label, desk.record)
         slow.set()
         await listing
-        assert desk.held.holds(desk.record)
+        assert desk.held.holds(KINESIS.label, desk.record)
+
+    run_virtual(main())
+
+
+def test_keys_are_those_of_one_incarnation_of_the_stream():
+    """A worker that still drains shards of the stream as it was lists both, and mixes up none."""
+
+    async def main():
+        desk, old = Desk(), "orders/earlier"
+        desk.held.leaving(old, desk.record)
+        desk.held.left(old, desk.record)
+        desk.store.held_keys = lambda stream: asyncio.sleep(0, frozenset([digest_of("key")] if stream == old else []))
+        await desk.held.listed_since(old, desk.clock.monotonic())
+        listing = asyncio.create_task(desk.held.run())
+        await desk.list()
+        await asyncio.sleep(60)
+        assert desk.held.holds(old, desk.record)
+        assert not desk.held.holds(KINESIS.label, desk.record)
+        listing.cancel()
+
+    run_virtual(main())
+
+
+def test_the_pause_grows_with_what_a_listing_takes():
+    async def main():
+        desk, begun = Desk(), []
+
+        async def held_keys(stream):
+            begun.append(desk.clock.monotonic())
+            await asyncio.sleep(0 if len(begun) < 4 else 5)
+            return frozenset()
+
+        desk.store.held_keys = held_keys
+        await desk.list()
+        listing = asyncio.create_task(desk.held.run())
+        await asyncio.sleep(300)
+        listing.cancel()
+        assert [round(later - earlier) for earlier, later in pairwise(begun)] == [10, 10, 10, 105, 105]
 
     run_virtual(main())
 
@@ -115,8 +154,8 @@ def test_no_more_than_ten_thousand_keys_are_held_and_what_fails_then_waits():
 
         desk.store.held_keys = held_keys
         await desk.list()
-        assert not desk.held.may_add(kinesis(1, "new"))
-        assert desk.held.may_add(kinesis(1, "17"))
+        assert not desk.held.may_add(KINESIS.label, kinesis(1, "new"))
+        assert desk.held.may_add(KINESIS.label, kinesis(1, "17"))
 
     run_virtual(main())
 
