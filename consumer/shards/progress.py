@@ -4,125 +4,109 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from types import MappingProxyType
-from typing import Final
+from collections.abc import Callable
+from typing import Protocol
 
 from consumer.clock import Clock
 from consumer.hooks import Fact, Stuck
 
-__all__ = ["Progress", "StuckWatch"]
+__all__ = ["StuckWatch", "Watched"]
 
 _log = logging.getLogger("leasehold.shards")
-_NOTHING: Final[Mapping[str, float]] = MappingProxyType({})
-_NONE: Final[frozenset[str]] = frozenset()
-_LOOKS: Final = 20
+_LOOKS = 20
+
+
+class Watched(Protocol):
+    """One tenure of a shard; it is told of by the shard's id."""
+
+    @property
+    def shard_id(self) -> str: ...
 
 
 class StuckWatch:
-    """Looks at what all shards of a worker are at, and reports each occurrence that lasts too long once.
+    """What all shards of a worker are at: stages, each from its first attempt to its success, however often it fails.
 
-    It is told of at ``stuck_after_seconds``, or up to a twentieth later. There is one timer, and only while something
-    is under way; lives on one loop.
+    One that lasts is told of once, at ``stuck_after_seconds`` or up to a twentieth later. There is one timer, and only
+    while something is under way; nothing is kept of a shard that is at nothing. Lives on one loop.
     """
 
-    __slots__ = ("_period", "_stuck_after", "_timer", "_under_way", "clock", "hooks")
+    __slots__ = ("_clock", "_hooks", "_period", "_stuck_after", "_timer", "_told", "_under_way")
 
     def __init__(self, clock: Clock, hooks: Callable[[Fact], None], stuck_after_seconds: float) -> None:
-        self.clock = clock
-        self.hooks = hooks
+        self._clock = clock
+        self._hooks = hooks
         self._stuck_after = stuck_after_seconds
         self._period = stuck_after_seconds / _LOOKS
-        self._under_way: dict[Progress, None] = {}  # in the order in which they began
+        self._under_way: dict[Watched, dict[str, float]] = {}  # in the order in which they began
+        self._told: set[tuple[Watched, str]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, progress: Progress) -> None:
-        """Something of it is under way."""
-        self._under_way[progress] = None
-        if self._timer is None:
-            self._timer = self.clock.call_later(self._period, self._look)
+    def begin(self, shard: Watched, stage: str) -> None:
+        """``stage`` of ``shard`` is under way; nothing changes where it was already."""
+        stages = self._under_way.get(shard)
+        if stages is None:
+            self._under_way[shard] = {stage: self._clock.monotonic()}
+            self._set_timer()
+        elif stage not in stages:
+            stages[stage] = self._clock.monotonic()
 
-    def discard(self, progress: Progress) -> None:
-        """Nothing of it is."""
-        self._under_way.pop(progress, None)
+    def end(self, shard: Watched, stage: str) -> None:
+        """``stage`` of ``shard`` came to something."""
+        stages = self._under_way.get(shard)
+        if stages is not None and stage in stages:
+            self._told.discard((shard, stage))
+            del stages[stage]
+            if not stages:
+                del self._under_way[shard]
+
+    def end_all(self, shard: Watched) -> None:
+        """Whatever of ``shard`` was under way is not any more."""
+        for stage in self._under_way.pop(shard, ()):
+            self._told.discard((shard, stage))
+
+    def seconds(self, shard: Watched, stage: str) -> float:
+        """Age of the shard's ``stage``, 0 where it is not under way."""
+        since = self._under_way.get(shard, {}).get(stage)
+        return 0.0 if since is None else self._clock.monotonic() - since
+
+    def oldest_seconds(self, shard: Watched) -> float:
+        """Age of the shard's oldest stage under way, 0 where there is none."""
+        stages = self._under_way.get(shard)
+        return self._clock.monotonic() - min(stages.values()) if stages else 0.0
 
     def close(self) -> None:
         """Nobody is watched any more."""
         self._under_way.clear()
+        self._told.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    def _set_timer(self) -> None:
+        if self._under_way and self._timer is None:
+            self._timer = self._clock.call_later(self._period, self._look)
+
     def _look(self) -> None:
         self._timer = None
-        for progress in tuple(self._under_way):
-            progress.report(self._stuck_after)
-        if self._under_way and self._timer is None:
-            self._timer = self.clock.call_later(self._period, self._look)
+        late_since = self._clock.monotonic() - self._stuck_after
+        late = [
+            (shard, stage)
+            for shard, stages in self._under_way.items()
+            for stage, since in stages.items()
+            if since <= late_since and (shard, stage) not in self._told
+        ]
+        for shard, stage in late:
+            self._tell(shard, stage)
+        self._set_timer()
 
-
-class Progress:
-    """Stages of one shard under way, each from its first attempt to its success: failing again does not restart it."""
-
-    __slots__ = ("_reported", "_shard_id", "_since", "_watch")
-
-    def __init__(self, shard_id: str, watch: StuckWatch) -> None:
-        self._shard_id = shard_id
-        self._watch = watch
-        self._since = _NOTHING
-        self._reported = _NONE
-
-    def begin(self, stage: str) -> None:
-        """``stage`` is under way; nothing changes where it was already."""
-        if stage not in self._since:
-            self._since = {**self._since, stage: self._watch.clock.monotonic()}
-            self._watch.add(self)
-
-    def end(self, stage: str) -> None:
-        """``stage`` came to something."""
-        if stage in self._since:
-            self._since = {other: since for other, since in self._since.items() if other != stage} or _NOTHING
-            self._reported = (self._reported - {stage}) or _NONE
-            if not self._since:
-                self._watch.discard(self)
-
-    def end_all(self) -> None:
-        """Whatever was under way is not any more."""
-        self._since, self._reported = _NOTHING, _NONE
-        self._watch.discard(self)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """``name`` is under way inside the block, however the block ends."""
-        self.begin(name)
-        try:
-            yield
-        finally:
-            self.end(name)
-
-    def seconds(self, stage: str) -> float:
-        """Age of ``stage``, 0 where it is not under way."""
-        return self._watch.clock.monotonic() - self._since[stage] if stage in self._since else 0.0
-
-    def oldest_seconds(self) -> float:
-        """Age of the oldest stage under way, 0 where there is none."""
-        return self._watch.clock.monotonic() - min(self._since.values()) if self._since else 0.0
-
-    def report(self, stuck_after_seconds: float) -> None:
-        """Say of each stage that lasts so long that it does; once."""
-        now = self._watch.clock.monotonic()
-        for stage, since in self._since.items():
-            if stage not in self._reported and now - since >= stuck_after_seconds:
-                self._report(stage, now - since)
-
-    def _report(self, stage: str, seconds: float) -> None:
-        self._reported |= {stage}
+    def _tell(self, shard: Watched, stage: str) -> None:
+        seconds = self.seconds(shard, stage)
+        self._told.add((shard, stage))
         _log.warning(
             "Shard %s has made no progress for %.0f s: %s. Nothing is skipped; its lease stays here and its lag grows "
             "until it moves.",
-            self._shard_id,
+            shard.shard_id,
             seconds,
             stage.replace("_", " "),
         )
-        self._watch.hooks(Stuck(self._shard_id, stage, seconds))
+        self._hooks(Stuck(shard.shard_id, stage, seconds))

@@ -12,7 +12,6 @@ __all__ = ["HeldPage", "ReadAhead"]
 
 _PAGES_HELD = 4  # one always, three more by budget: tiny pages cost more than their bytes
 _MOST_PAGES_HELD = 64  # with lanes: a slow record holds its page, and the lanes beside it want to go on
-_FIRST_GUESS_BYTES = 1024 * 1024  # the most a page of DynamoDB Streams holds
 
 
 @dataclass(slots=True)
@@ -33,20 +32,20 @@ class HeldPage:
 
 
 class ReadAhead:
-    """Each shard may always hold one page, the oldest; further ones are charged to the worker's ``ByteBudget``."""
+    """Of a shard that holds any page: each may hold one, further ones are charged to the worker's ``ByteBudget``."""
 
     __slots__ = ("_asked", "_budget", "_most_pages", "_pages", "_size_guess")
 
     def __init__(self, budget: ByteBudget, *, lanes: int = 1) -> None:
         self._budget = budget
         self._most_pages = max(_PAGES_HELD, min(2 * lanes, _MOST_PAGES_HELD))
-        self._pages: tuple[HeldPage, ...] = ()  # a list of none is 56 bytes, and most shards are idle
+        self._pages: tuple[HeldPage, ...] = ()
         self._asked: Grant | None = None
-        self._size_guess = _FIRST_GUESS_BYTES
+        self._size_guess = 0
 
     @property
     def front(self) -> HeldPage | None:
-        """The oldest page not yet processed."""
+        """The oldest page not yet processed; None where none is left, and this is of no more use."""
         return self._pages[0] if self._pages else None
 
     @property
@@ -59,9 +58,9 @@ class ReadAhead:
 
         ``wake`` is called once the budget has room where it has none now.
         """
-        if not self._pages or len(self._pages) >= self._most_pages:
+        if len(self._pages) >= self._most_pages:
             self.withdraw()
-            return not self._pages
+            return False
         if self._asked is None:
             self._asked = self._budget.ask(self._size_guess, wake)
         return self._asked.granted
@@ -72,16 +71,13 @@ class ReadAhead:
         if asked is not None:
             asked.give_back()
 
-    def note_size(self, size_bytes: int) -> None:
-        """A page came and has this size: the next one is likely to have it, too."""
-        self._size_guess = size_bytes
-
-    def keep(self, records: Sequence[Record], millis_behind_latest: int | None) -> None:
-        """Hold on to what was just read; where it has become the oldest meanwhile, it is charged to nobody."""
+    def keep(self, records: Sequence[Record], size_bytes: int, millis_behind_latest: int | None) -> None:
+        """Hold on to what was just read, a page of this size: the next one is likely to have it, too."""
         page = HeldPage(records, millis_behind_latest)
-        if self._pages and self._asked is not None:
+        if self._asked is not None:
             page.grant, self._asked = self._asked, None
-            page.grant.settle(self._size_guess)
+            page.grant.settle(size_bytes)
+        self._size_guess = size_bytes
         self._pages = (*self._pages, page)
 
     def done_with(self, count: int) -> None:

@@ -19,7 +19,7 @@ from consumer.shards.read_ahead import HeldPage, ReadAhead
 from consumer.shards.read_place import ReadPlace
 from consumer.shards.read_trouble import ReadTrouble
 from consumer.shards.scope import Scope
-from consumer.streams.source import Page, StreamIdentity
+from consumer.streams.source import Page
 from lease_store.lease import Lease
 
 __all__ = ["EmptyRead", "ShardReader"]
@@ -56,28 +56,21 @@ class ShardReader:
         "_lag",
         "_on_wheel",
         "_place",
-        "_read_at",
         "_reading",
         "_scope",
-        "_shared",
-        "_stream",
         "_tip_seen_at",
         "_trouble",
         "_wait_until",
         "finished",
     )
 
-    def __init__(self, stream: StreamIdentity, lease: Lease, scope: Scope) -> None:
-        shared = scope.shared
-        self._shared = shared
-        self._stream = stream
+    def __init__(self, lease: Lease, scope: Scope) -> None:
         self._scope = scope
-        self._ahead = ReadAhead(shared.budget, lanes=shared.config.lanes)
-        self._place = ReadPlace(lease, aggregates=stream.view_type is None, now=shared.clock.wall())
+        self._ahead: ReadAhead | None = None  # while pages are held: most shards are idle
+        self._place = ReadPlace(lease, aggregates=scope.stream.view_type is None, now=scope.shared.clock.wall())
         self._trouble: ReadTrouble | None = None
         self._iterator: str | None = None
         self._empty_in_a_row = 0
-        self._read_at = _NEVER
         self._wait_until = _NEVER
         self._lag: float | None = None
         self._tip_seen_at = _NEVER
@@ -91,17 +84,17 @@ class ShardReader:
     @property
     def front(self) -> HeldPage | None:
         """The oldest page not yet processed."""
-        return self._ahead.front
+        return None if self._ahead is None else self._ahead.front
 
     @property
     def is_at_end(self) -> bool:
         """Whether everything was read and taken that will ever come."""
-        return self.finished is not None and self._ahead.untaken is None
+        return self.finished is not None and not self.has_untaken
 
     @property
     def has_untaken(self) -> bool:
         """Whether records wait to be taken."""
-        return self._ahead.untaken is not None
+        return self._ahead is not None and self._ahead.untaken is not None
 
     @property
     def has_empty(self) -> bool:
@@ -115,22 +108,26 @@ class ShardReader:
 
     def take(self, most: int) -> Taken | None:
         """See ``delivery.ground.Inflow``."""
-        page = self._ahead.untaken
+        page = None if self._ahead is None else self._ahead.untaken
         return None if page is None else Taken(page.take(most), page.millis_behind_latest)
 
     def done_with(self, count: int) -> None:
         """See ``delivery.ground.Inflow``."""
+        assert self._ahead is not None
         self._ahead.done_with(count)
+        if self._ahead.front is None:
+            self._ahead.withdraw()  # a page that comes now is the one that every shard may hold
+            self._ahead = None
         self.look()
 
     def lag_seconds(self) -> float | None:
         """Age of the oldest record not yet processed; grows while a read hangs or fails. None: not known."""
-        front = self._ahead.front
+        front = self.front
         timestamp = None if front is None else front.records[front.offset].timestamp
-        unprocessed = None if timestamp is None else max(0.0, self._shared.clock.wall() - timestamp)
+        unprocessed = None if timestamp is None else max(0.0, self._scope.shared.clock.wall() - timestamp)
         unread = self._lag
         if unread is not None:
-            unread += self._scope.progress.seconds(_STAGE)
+            unread += self._scope.shared.watch.seconds(self._scope, _STAGE)
         return max((lag for lag in (unprocessed, unread) if lag is not None), default=None)
 
     def look(self) -> None:
@@ -140,17 +137,18 @@ class ShardReader:
         if not self._scope.owner.may_read():
             self._rest()
         elif self.finished is None:
-            now = self._shared.clock.monotonic()
-            if self._wait_until > now or self._ahead.has_room(self.look):
+            shared = self._scope.shared
+            now = shared.clock.monotonic()
+            if self._wait_until > now or self._has_room():
                 self._on_wheel = True
-                wheel = self._shared.openings if self._iterator is None else self._shared.wheel
+                wheel = shared.openings if self._iterator is None else shared.wheel
                 wheel.put(self, max(self._wait_until, now))
 
     def begin(self) -> asyncio.Task[None] | None:
         """Its turn on the wheel: begin to read, unless there is no room or a stop came first."""
         if not self._scope.owner.may_read():
             self._rest()
-        elif self._ahead.has_room(self.look):
+        elif self._has_room():
             self._gave_up = False
             return self._scope.owner.start(self._take_turn(), "reader")
         self._on_wheel = False
@@ -170,30 +168,39 @@ class ShardReader:
 
     def close(self) -> None:
         """Nothing is read any more; what is held is of no use to anybody."""
-        self._ahead.close()
+        if self._ahead is not None:
+            self._ahead.close()
+
+    def _has_room(self) -> bool:
+        return self._ahead is None or self._ahead.has_room(self.look)
+
+    def _withdraw(self) -> None:
+        if self._ahead is not None:
+            self._ahead.withdraw()
 
     def _rest(self) -> None:
         """Nothing is read while a stop is asked for; that is no sign of hanging."""
-        self._ahead.withdraw()
-        self._scope.progress.end(_STAGE)
+        self._withdraw()
+        self._scope.end_stage(_STAGE)
 
     async def _take_turn(self) -> None:
         self._reading = asyncio.current_task()  # from here on it can be given up: before, nothing could tell by whom
         try:
             await self._turn()
         finally:
-            self._ahead.withdraw()  # what no page was kept for
+            self._withdraw()  # what no page was kept for
             self._on_wheel = False
             self._reading = None
         self._scope.notify()
 
     async def _turn(self) -> None:
-        self._scope.progress.begin(_STAGE)
+        self._scope.begin_stage(_STAGE)
         try:
             if self._iterator is None:
                 await self._open()
                 return  # to be read at its next turn, if the lease is not lost by then
-            page = await self._read()
+            began_at = self._scope.shared.clock.monotonic()
+            page = await self._read(began_at)
         except asyncio.CancelledError:
             if not self._gave_up or (self._reading is not None and self._reading.uncancel()):
                 raise  # by its owner, or by that, too
@@ -207,34 +214,36 @@ class ShardReader:
         except Exception as error:
             self._failed(error)
         else:
-            self._accept(page)
+            self._accept(page, began_at)
 
     async def _open(self) -> None:
-        opened = await self._shared.source.iterator(self._stream, self._scope.shard_id, self._place.position())
+        scope = self._scope
+        opened = await scope.shared.source.iterator(scope.stream, scope.shard_id, self._place.position())
         self._iterator = opened.iterator
-        self._place.opened(opened, self._shared.clock.wall())
+        self._place.opened(opened, scope.shared.clock.wall())
 
-    async def _read(self) -> Page:
-        self._read_at = self._shared.clock.monotonic()
+    async def _read(self, now: float) -> Page:
         assert self._iterator is not None
-        config = self._shared.config
+        scope, source, config = self._scope, self._scope.shared.source, self._scope.shared.config
         limit = max(config.batch_size, _LEAST_PAGE_LIMIT) * config.lanes  # at 5 reads a second, they would starve
-        return await self._shared.source.read(self._stream, self._scope.shard_id, self._iterator, limit)
+        rate = source.max_reads_per_second
+        self._wait_until = now + 1.0 / rate if rate else now  # the service's own limit is kept, whatever comes of it
+        return await source.read(scope.stream, scope.shard_id, self._iterator, limit)
 
-    def _accept(self, page: Page) -> None:
-        shared = self._shared
+    def _accept(self, page: Page, began_at: float) -> None:
+        shared = self._scope.shared
         now = shared.clock.monotonic()
         shared.budget.was_answered = True
         if self._trouble is not None:
             self._trouble = self._trouble.after_success(now)
-        self._scope.progress.end(_STAGE)
+        self._scope.end_stage(_STAGE)
         if page.records:
             self._empty_in_a_row = 0
         elif self._empty_in_a_row < EMPTY_PAGES_COUNTED:
             self._empty_in_a_row += 1
         self._tip_seen_at = now if is_at_tip(page) else _NEVER
         self._lag = lag_seconds(page, shared.clock.wall())
-        self._report(page, now - self._read_at)
+        self._report(page, now - began_at)
         self._keep(page)
         self._iterator = page.next_iterator
         if page.next_iterator is None:
@@ -247,25 +256,28 @@ class ShardReader:
         if (silent := self._place.silent_gap(page)) is not None:
             tell_silent_gap(self._scope, *silent)
         if not page.records:
-            if self._shared.config.empty_batches:
+            if self._scope.shared.config.empty_batches:
                 self._empty = EmptyRead(page.millis_behind_latest)
             return
         self._empty = None
         records = self._place.take(page.records)
-        self._ahead.note_size(page.size_bytes)
         if not records:
             return
         if (gap := self._place.gap_behind()) is not None:
             tell_end_of_gap(self._scope, gap, str(place_of(records[0])))
-        self._ahead.keep(records, page.millis_behind_latest)
+        if self._ahead is None:
+            shared = self._scope.shared
+            self._ahead = ReadAhead(shared.budget, lanes=shared.config.lanes)
+        self._ahead.keep(records, page.size_bytes, page.millis_behind_latest)
 
     def _report(self, page: Page, seconds: float) -> None:
+        hooks = self._scope.shared.hooks
         if page.skipped:
-            self._shared.hooks(RecordsSkipped(self._scope.shard_id, page.skipped))
+            hooks(RecordsSkipped(self._scope.shard_id, page.skipped))
             _log.warning(
                 "Shard %s: %d entries of a reply were too malformed to be records.", self._scope.shard_id, page.skipped
             )
-        self._shared.hooks(PageRead(self._scope.shard_id, len(page.records), page.size_bytes, seconds, self._lag))
+        hooks(PageRead(self._scope.shard_id, len(page.records), page.size_bytes, seconds, self._lag))
 
     def _trimmed(self) -> None:
         place = str(self._place)
@@ -279,8 +291,8 @@ class ShardReader:
 
     def _gone(self) -> None:
         """The service does not know the shard any more: its end, and a gap unless everything had surely been read."""
-        was_read = self._shared.clock.monotonic() - self._tip_seen_at < _KEPT_SECONDS
-        if was_read and self._stream.view_type is not None:
+        was_read = self._scope.shared.clock.monotonic() - self._tip_seen_at < _KEPT_SECONDS
+        if was_read and self._scope.stream.view_type is not None:
             _log.info("Shard %s is gone from the stream; everything in it had been read.", self._scope.shard_id)
             self._finish(EndOfShard())
             return
@@ -292,31 +304,29 @@ class ShardReader:
 
     @property
     def _stops_at_gaps(self) -> bool:
-        return self._shared.config.on_trimmed == "stop"
+        return self._scope.shared.config.on_trimmed == "stop"
 
     def _finish(self, finished: EndOfShard | StoppedAtGap) -> None:
         self._iterator = None
         self.finished = finished
-        self._scope.progress.end(_STAGE)
+        self._scope.end_stage(_STAGE)
 
     def _open_again(self) -> None:
         """What it read with is of no use any more."""
         self._iterator = None
-        self._pause(self._in_trouble().iterator_lost(), self._shared.clock.monotonic())
+        self._pause(self._in_trouble().iterator_lost(), self._scope.shared.clock.monotonic())
 
     def _failed(self, error: Exception) -> None:
-        if isinstance(error, StreamAccessDenied | StreamCredentials) and not self._shared.budget.was_answered:
+        if isinstance(error, StreamAccessDenied | StreamCredentials) and not self._scope.shared.budget.was_answered:
             raise error
         operation = "GetShardIterator" if self._iterator is None else "GetRecords"
         pause = self._in_trouble().failed(error, operation, str(self._place))
-        self._pause(pause, self._shared.clock.monotonic())
+        self._pause(pause, self._scope.shared.clock.monotonic())
 
     def _in_trouble(self) -> ReadTrouble:
         self._trouble = self._trouble or ReadTrouble(self._scope)
         return self._trouble
 
     def _pause(self, seconds: float, now: float) -> None:
-        """Before the next turn; the service's own limit of reads is kept in any case."""
-        self._wait_until = now + seconds
-        if rate := self._shared.source.max_reads_per_second:
-            self._wait_until = max(self._wait_until, self._read_at + 1.0 / rate)
+        """Before the next turn."""
+        self._wait_until = max(self._wait_until, now + seconds)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from contextvars import Context
 from dataclasses import dataclass, field
 from random import Random
@@ -18,10 +19,10 @@ from consumer.hooks import Fact
 from consumer.processor import ProcessorFactory
 from consumer.shards.budget import ByteBudget
 from consumer.shards.checkpoint_rounds import CheckpointRounds
-from consumer.shards.progress import Progress, StuckWatch
+from consumer.shards.progress import StuckWatch
 from consumer.shards.signal import Signal
 from consumer.shards.wheel import PollWheel
-from consumer.streams.source import RecordSource
+from consumer.streams.source import RecordSource, StreamIdentity
 
 __all__ = ["Owner", "Scope", "Shared"]
 
@@ -71,20 +72,37 @@ class Owner(Protocol):
 
 
 class Scope(Signal):
-    """One shard on one worker: its id, what it is at, and its signal, of which its owner hears, too.
+    """One shard on one worker: which it is, what it is at, and its signal, of which its owner hears, too.
 
     Its parts hold the scope and not each other's methods: of these there would be ten thousand, too.
     """
 
-    __slots__ = ("owner", "progress", "shard_id", "shared")
+    __slots__ = ("owner", "shard_id", "shared", "stream")
 
-    def __init__(self, shard_id: str, shared: Shared, owner: Owner) -> None:
+    def __init__(self, shard_id: str, stream: StreamIdentity, shared: Shared, owner: Owner) -> None:
         super().__init__(shared.clock)
         self.shard_id = shard_id
+        self.stream = stream
         self.shared = shared
         self.owner = owner
-        self.progress = Progress(shard_id, shared.watch)
 
     def notify(self) -> None:
         super().notify()
         self.owner.look()
+
+    def begin_stage(self, name: str) -> None:
+        """The stage ``name``, which may hang, is under way."""
+        self.shared.watch.begin(self, name)
+
+    def end_stage(self, name: str) -> None:
+        """It came to something."""
+        self.shared.watch.end(self, name)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """It is under way inside the block, however the block ends."""
+        self.begin_stage(name)
+        try:
+            yield
+        finally:
+            self.end_stage(name)

@@ -12,7 +12,7 @@ from consumer.operate.status import ShardStage, ShardStatus
 from consumer.shards.ends import EndOfShard
 from consumer.shards.lifecycle import Event, State, moved
 from consumer.shards.reader import ShardReader
-from consumer.shards.scope import Scope, Shared
+from consumer.shards.scope import Shared
 from consumer.shards.shard_delivery import ShardDelivery
 from consumer.shards.shard_end import ShardEnd
 from consumer.shards.standing import Standing
@@ -51,9 +51,7 @@ class ShardConsumer:
         "_life",
         "_on_end",
         "_reader",
-        "_scope",
         "_standing",
-        "_stream",
         "_tasks",
         "_user",
         "_writer",
@@ -72,13 +70,11 @@ class ShardConsumer:
         self.state = State.WAITING_FOR_PARENTS
         """Where in its lifecycle it is."""
         self.ended_by: Event | None = None
-        self._stream = stream
         self._on_end = on_end
-        self._scope = scope = Scope(tenure.lease.key, shared, self)
-        self._standing = Standing(tenure, scope)
-        self._writer = CheckpointWriter(self._standing)
-        self._reader = ShardReader(stream, tenure.lease, scope)
-        self._user = ShardDelivery(stream, self._standing, self._reader, self._writer)
+        self._standing = standing = Standing(tenure, stream, shared, self)
+        self._writer = CheckpointWriter(standing)
+        self._reader = ShardReader(tenure.lease, standing)
+        self._user = ShardDelivery(standing, self._reader, self._writer)
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._life: asyncio.Task[None] | None = None
         self._is_over = False
@@ -87,7 +83,7 @@ class ShardConsumer:
 
     @property
     def shard_id(self) -> str:
-        return self._scope.shard_id
+        return self._standing.shard_id
 
     @property
     def user_code_running(self) -> bool:
@@ -101,18 +97,19 @@ class ShardConsumer:
 
     def status(self) -> ShardStatus:
         """A snapshot for health and the status line."""
+        standing, shared = self._standing, self._standing.shared
         failing = self._user.failing_since
         lag = self._lag_seconds()
         return ShardStatus(
             shard_id=self.shard_id,
             stage=self._stage(),
             lag_seconds=lag,
-            retention_left_seconds=None if lag is None else self._stream.retention_seconds - lag,
+            retention_left_seconds=None if lag is None else standing.stream.retention_seconds - lag,
             last_record_at=self._user.last_record_at,
-            oldest_failing_batch_seconds=None if failing is None else self._scope.shared.clock.monotonic() - failing,
-            stuck_seconds=self._scope.progress.oldest_seconds(),
+            oldest_failing_batch_seconds=None if failing is None else shared.clock.monotonic() - failing,
+            stuck_seconds=shared.watch.oldest_seconds(standing),
             parked_keys=self._user.parked_keys,
-            is_overdue=self.shard_id in self._scope.shared.overdue.shards,
+            is_overdue=self.shard_id in shared.overdue.shards,
         )
 
     def _lag_seconds(self) -> float | None:
@@ -120,7 +117,7 @@ class ShardConsumer:
         lag, oldest_at = self._reader.lag_seconds(), self._user.oldest_at
         if oldest_at is None:
             return lag
-        return max(lag or 0.0, self._scope.shared.clock.wall() - oldest_at)
+        return max(lag or 0.0, self._standing.shared.clock.wall() - oldest_at)
 
     # Life: what happens is noted, and a task goes through with it
 
@@ -163,7 +160,7 @@ class ShardConsumer:
                     break
                 self.state = moved(self.shard_id, self.state, event)
                 self.ended_by = event
-                self._scope.notify()
+                self._standing.notify()
         except BaseException:
             await self._user.close()
             raise
@@ -173,7 +170,7 @@ class ShardConsumer:
 
     def start(self, work: Coroutine[Any, Any, None], part: str) -> asyncio.Task[None]:
         """For its parts: see ``Owner``."""
-        context = self._scope.shared.context
+        context = self._standing.shared.context
         task = asyncio.get_running_loop().create_task(work, name=f"{self.shard_id} {part}", context=context)
         self._tasks = (*self._tasks, task)
         task.add_done_callback(self._task_ended, context=context)
@@ -210,14 +207,14 @@ class ShardConsumer:
         self._is_closed = True
         self._writer.close()
         self._reader.close()
-        self._scope.progress.end_all()
+        self._standing.shared.watch.end_all(self._standing)
         for task in self._tasks:
             task.cancel()
 
     # One step a state; each returns the event that ends it.
 
     async def _wait_for_parents(self) -> Event:
-        with self._scope.progress.stage("waiting_for_parents"):
+        with self._standing.stage("waiting_for_parents"):
             while True:
                 if (event := await self._leave_early()) is not None:
                     return event
@@ -260,14 +257,14 @@ class ShardConsumer:
 
     async def _stay_at_gap(self) -> Event | None:
         if not self._standing.must_stop():
-            self._scope.progress.begin("stopped_at_gap")
+            self._standing.begin_stage("stopped_at_gap")
             return None
-        self._scope.progress.end("stopped_at_gap")
+        self._standing.end_stage("stopped_at_gap")
         return self._stopped()
 
     async def _stop(self) -> Event:
         """Say so to user code, store what is done, let the lease go: in this order, whatever fails on the way."""
-        with self._scope.progress.stage("stopping"):
+        with self._standing.stage("stopping"):
             await self._user.shut_down()
             if not await self._writer.flush() and not self._standing.is_lost():
                 _log.warning(
@@ -285,10 +282,10 @@ class ShardConsumer:
         if not await self._user.end():
             return self._stopped()
         await self._writer.flush()
-        with self._scope.progress.stage("ending"):
+        with self._standing.stage("ending"):
             finished = self._reader.finished
             named = finished.children if isinstance(finished, EndOfShard) else None
-            end = ShardEnd(self._standing.tenure, self._stream, self._scope, self._standing)
+            end = ShardEnd(self._standing)
             children = await end.find_children(named)
             if children is None:
                 return self._stopped()

@@ -14,7 +14,6 @@ from consumer.shards.reader import ShardReader
 from consumer.shards.standing import Part, Standing
 from consumer.shards.user_code import UserCode
 from consumer.shards.watermark import CheckpointWriter
-from consumer.streams.source import StreamIdentity
 from lease_store.checkpoint import Checkpoint
 
 __all__ = ["ShardDelivery"]
@@ -26,18 +25,15 @@ class ShardDelivery(Part):
     A shard that rests has no ``Delivery``: all that it would know is the place that was reached.
     """
 
-    __slots__ = ("_codes", "_delivery", "_knows_held", "_reader", "_stream", "_writer")
+    __slots__ = ("_codes", "_delivery", "_knows_held", "_reader", "_writer")
 
-    def __init__(
-        self, stream: StreamIdentity, standing: Standing, reader: ShardReader, writer: CheckpointWriter
-    ) -> None:
+    def __init__(self, standing: Standing, reader: ShardReader, writer: CheckpointWriter) -> None:
         super().__init__(standing)
-        self._stream = stream
         self._reader = reader
         self._writer = writer
         self._delivery: Delivery | None = None
         self._knows_held = False
-        self._codes = tuple(UserCode(lane, stream, standing, writer, self) for lane in range(self.lanes))
+        self._codes = tuple(UserCode(lane, standing, writer, self) for lane in range(self.lanes))
 
     # -- what the consumer asks
 
@@ -86,7 +82,7 @@ class ShardDelivery(Part):
 
     async def deliver(self) -> None:
         """Deliver what was read, until nothing of it is left or a stop is asked for."""
-        policy = self._scope.shared.policy
+        policy = self._standing.shared.policy
         if self._delivery is None:
             if not self._knows_held and not await self._learn_held(policy):
                 return
@@ -99,7 +95,7 @@ class ShardDelivery(Part):
     async def _learn_held(self, policy: Policy) -> bool:
         """See which keys have dead letters, those of the parents' last records included; False where a stop comes."""
         if policy.held is not None:
-            now = self._scope.shared.clock.monotonic()
+            now = self._standing.shared.clock.monotonic()
             self._knows_held = await self._standing.unless_stopped(policy.held.listed_since(self.stream, now))
         else:
             self._knows_held = True
@@ -107,12 +103,12 @@ class ShardDelivery(Part):
 
     async def deliver_nothing(self, millis_behind_latest: int | None) -> None:
         """Call every lane's processor with no records; where it raises there is nothing to try again."""
-        with self._scope.progress.stage("processing"):
+        with self._standing.stage("processing"):
             outcomes = await self._each(code.process((), millis_behind_latest) for code in self._codes)
         for outcome in outcomes:
             if isinstance(outcome, Raised):
                 tell_failed(
-                    self._scope.shared.hooks,
+                    self._standing.shared.hooks,
                     self.shard_id,
                     "process_records_empty",
                     about=None,
@@ -127,16 +123,16 @@ class ShardDelivery(Part):
         """Nothing is delivered any more."""
         if self._delivery is not None:
             await self._delivery.close()
-            self._scope.progress.end("parked")
+            self._standing.end_stage("parked")
 
     async def initialize(self) -> bool:
         """Make and initialize what is not yet; False where that was given up."""
-        with self._scope.progress.stage("processing"):
+        with self._standing.stage("processing"):
             return all(await self._each(code.initialize() for code in self._codes))
 
     async def end(self) -> bool:
         """Tell of the shard's end, once; False where that was given up."""
-        with self._scope.progress.stage("processing"):
+        with self._standing.stage("processing"):
             return all(await self._each(code.end() for code in self._codes))
 
     async def shut_down(self) -> None:
@@ -162,7 +158,7 @@ class ShardDelivery(Part):
 
     @property
     def lanes(self) -> int:
-        return self._scope.shared.config.lanes
+        return self._standing.shared.config.lanes
 
     def claim(self, lane: int, place: Checkpoint) -> Checkpoint:
         """See ``checkpointer.Reach``."""
@@ -172,15 +168,15 @@ class ShardDelivery(Part):
 
     @property
     def shard_id(self) -> str:
-        return self._scope.shard_id
+        return self._standing.shard_id
 
     @property
     def stream(self) -> str:
-        return self._stream.label
+        return self._standing.stream.label
 
     @property
     def stream_arn(self) -> str:
-        return self._stream.arn
+        return self._standing.stream.arn
 
     def must_stop(self) -> bool:
         return self._standing.must_stop()
@@ -189,20 +185,20 @@ class ShardDelivery(Part):
         return await self._standing.trusted(self._standing.must_stop)
 
     def notify(self) -> None:
-        self._scope.notify()
+        self._standing.notify()
 
     async def until(self, condition: Callable[[], object], within_seconds: float | None = None) -> bool:
-        return await self._scope.until(condition, within_seconds)
+        return await self._standing.until(condition, within_seconds)
 
     async def change(self, within_seconds: float | None = None) -> None:
-        await self._scope.change(within_seconds)
+        await self._standing.change(within_seconds)
 
     def begin_stage(self, stage: str) -> None:
-        self._scope.progress.begin(stage)
+        self._standing.begin_stage(stage)
 
     def end_stage(self, stage: str) -> None:
-        self._scope.progress.end(stage)
+        self._standing.end_stage(stage)
 
     def advance(self, place: Checkpoint) -> None:
-        if not self._scope.shared.policy.is_manual:
+        if not self._standing.shared.policy.is_manual:
             self._writer.advance(place)

@@ -10,7 +10,8 @@ from typing import Any
 from consumer.errors import LeaseLost, LeaseStoreError
 from consumer.leasing.tenure import StopReason, Tenure
 from consumer.retry import Backoff
-from consumer.shards.scope import Scope
+from consumer.shards.scope import Owner, Scope, Shared
+from consumer.streams.source import StreamIdentity
 
 __all__ = ["Part", "Standing"]
 
@@ -19,24 +20,21 @@ _TRUST_POLL_SECONDS = 0.2
 _LET_GO_POLL_SECONDS = 0.2
 
 
-class Standing:
-    """A tenure, as the steps of a shard consumer ask about it, and what is asked of it.
+class Standing(Scope):
+    """A shard and its tenure, as the steps of a shard consumer ask about it, and what is asked of it."""
 
-    The other parts reach ``tenure`` and ``scope`` through it: each of ten thousand shards has them once.
-    """
+    __slots__ = ("_stop", "tenure")
 
-    __slots__ = ("_stop", "scope", "tenure")
-
-    def __init__(self, tenure: Tenure, scope: Scope) -> None:
+    def __init__(self, tenure: Tenure, stream: StreamIdentity, shared: Shared, owner: Owner) -> None:
+        super().__init__(tenure.lease.key, stream, shared, owner)
         self.tenure = tenure
-        self.scope = scope
         self._stop: StopReason | None = None
 
     def request_stop(self, reason: StopReason | None) -> None:
         """What the lease loop asks for now, or a write's refusal tells before that does; once lost, always lost."""
         if self._stop not in ("lost", reason):
             self._stop = reason
-            self.scope.notify()
+            self.notify()
 
     def is_lost(self) -> bool:
         """The tenure is over: no checkpoint, no user code but ``lease_lost``."""
@@ -49,12 +47,12 @@ class Standing:
     async def trusted(self, give_up: Callable[[], bool]) -> bool:
         """Whether user code may begin: waits while the lease is not trusted, until it is again or ``give_up`` holds."""
         while not self.tenure.is_trusted and not give_up():
-            await self.scope.until(give_up, within_seconds=_TRUST_POLL_SECONDS)
+            await self.until(give_up, within_seconds=_TRUST_POLL_SECONDS)
         return not give_up()
 
     async def let_go(self, *, shutdown_called: bool) -> bool:
         """Finish the hand-off or release, however often it takes; False where it was taken back, or lost first."""
-        backoff = Backoff(self.scope.shared.random, 0.1, 2.0)
+        backoff = Backoff(self.shared.random, 0.1, 2.0)
         while not self.is_lost():
             try:
                 return await self.tenure.let_go(shutdown_called=shutdown_called) or shutdown_called
@@ -64,11 +62,11 @@ class Standing:
                 pause = backoff.next_seconds()
                 _log.warning(
                     "Shard %s: its lease could not be let go (%s); tried again in %.1f s.",
-                    self.scope.shard_id,
+                    self.shard_id,
                     error,
                     pause,
                 )
-                await self.scope.until(self.is_lost, within_seconds=pause)
+                await self.until(self.is_lost, within_seconds=pause)
         return False
 
     async def let_go_early(self) -> bool:
@@ -76,15 +74,15 @@ class Standing:
         if await self.let_go(shutdown_called=False):
             return True
         # That it was taken back is heard in the same moment or a little later.
-        await self.scope.until(lambda: not self.must_stop(), within_seconds=_LET_GO_POLL_SECONDS)
+        await self.until(lambda: not self.must_stop(), within_seconds=_LET_GO_POLL_SECONDS)
         return False
 
     async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
         """Wait for ``work``, or drop it when a stop comes first; whether it came to its end. Raises what it raises."""
-        task = asyncio.get_running_loop().create_task(work, name=f"{self.scope.shard_id} until stopped")
-        task.add_done_callback(lambda _: self.scope.notify())
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.shard_id} until stopped")
+        task.add_done_callback(lambda _: self.notify())
         try:
-            await self.scope.until(lambda: task.done() or self.must_stop())
+            await self.until(lambda: task.done() or self.must_stop())
             if task.done():
                 task.result()
                 return True
@@ -95,7 +93,7 @@ class Standing:
 
     async def parents_done(self) -> bool:
         """Wait for the parents, asking again where the table can't be read; False when a stop comes first."""
-        backoff = Backoff(self.scope.shared.random, 0.2, 5.0)
+        backoff = Backoff(self.shared.random, 0.2, 5.0)
         while not self.must_stop():
             try:
                 return await self.unless_stopped(self._parents())
@@ -105,11 +103,11 @@ class Standing:
                 pause = backoff.next_seconds()
                 _log.warning(
                     "Shard %s: can't see whether its parents are done (%s); asked again in %.1f s.",
-                    self.scope.shard_id,
+                    self.shard_id,
                     error,
                     pause,
                 )
-                await self.scope.until(self.must_stop, within_seconds=pause)
+                await self.until(self.must_stop, within_seconds=pause)
         return False
 
     async def _parents(self) -> None:
@@ -117,16 +115,12 @@ class Standing:
 
 
 class Part:
-    """What a shard consumer is made of besides its standing, and reaches tenure and scope through."""
+    """What a shard consumer is made of besides its standing, by which it reaches all that the shard has once."""
 
     __slots__ = ("_standing",)
 
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
-
-    @property
-    def _scope(self) -> Scope:
-        return self._standing.scope
 
     @property
     def _tenure(self) -> Tenure:

@@ -20,7 +20,6 @@ from consumer.shards.images import check_images
 from consumer.shards.standing import Part, Standing
 from consumer.shards.watermark import CheckpointWriter
 from consumer.shards.weight import weigh
-from consumer.streams.source import StreamIdentity
 
 __all__ = ["UserCode"]
 
@@ -42,18 +41,14 @@ class UserCode(Part):
         "_lane",
         "_processor",
         "_reach",
-        "_stream",
         "_writer",
         "last_record_at",
         "records_processed",
     )
 
-    def __init__(
-        self, lane: int, stream: StreamIdentity, standing: Standing, writer: CheckpointWriter, reach: Reach
-    ) -> None:
+    def __init__(self, lane: int, standing: Standing, writer: CheckpointWriter, reach: Reach) -> None:
         super().__init__(standing)
         self._lane = lane
-        self._stream = stream
         self._writer = writer
         self._reach = reach
         self._callbacks: Callbacks | None = None
@@ -67,7 +62,7 @@ class UserCode(Part):
 
     @property
     def _is_manual(self) -> bool:
-        return self._scope.shared.config.checkpointing == "manual"
+        return self._standing.shared.config.checkpointing == "manual"
 
     @property
     def is_running(self) -> bool:
@@ -88,12 +83,12 @@ class UserCode(Part):
         if self._is_initialized:
             return True
         if self._processor is None:
-            made = await self._call("the constructor", self._scope.shared.factory)
+            made = await self._call("the constructor", self._standing.shared.factory)
             if made is None:
                 return False
             self._processor = _checked(made.value)
-            check_images(self._processor.requires, self._stream)
-            refuse_unheard(self._processor, self._scope.shared.factory)
+            check_images(self._processor.requires, self._standing.stream)
+            refuse_unheard(self._processor, self._standing.shared.factory)
         done = await self._call("initialize", partial(self._processor.initialize, self._context()))
         self._is_initialized = done is not None
         return self._is_initialized
@@ -105,8 +100,8 @@ class UserCode(Part):
             return None
         batch: Records[Record] = Records(
             records,
-            shard_id=self._scope.shard_id,
-            view_type=self._stream.view_type,
+            shard_id=self._standing.shard_id,
+            view_type=self._standing.stream.view_type,
             millis_behind_latest=millis_behind_latest,
         )
         checkpointer = self._checkpoints
@@ -124,11 +119,11 @@ class UserCode(Part):
         return outcome
 
     def _limit(self, records: Sequence[Record]) -> TimedCall | None:
-        shared = self._scope.shared
+        shard_id, shared = self._standing.shard_id, self._standing.shared
         seconds = shared.config.batch_timeout_seconds
         if seconds is None:
             return None
-        limit = TimeLimit(self._scope.shard_id, seconds, clock=shared.clock, hooks=shared.hooks, overdue=shared.overdue)
+        limit = TimeLimit(shard_id, seconds, clock=shared.clock, hooks=shared.hooks, overdue=shared.overdue)
         return limit.call(partial(_about, records))
 
     def returned(self, records: Sequence[Record], seconds: float) -> None:
@@ -138,8 +133,8 @@ class UserCode(Part):
         self.records_processed += len(records)
         self.last_record_at = records[-1].timestamp
         first, last = records[0].sequence_number, records[-1].sequence_number
-        self._scope.shared.hooks(
-            BatchProcessed(self._scope.shard_id, len(records), weight.size_bytes, seconds, first, last)
+        self._standing.shared.hooks(
+            BatchProcessed(self._standing.shard_id, len(records), weight.size_bytes, seconds, first, last)
         )
 
     async def end(self) -> bool:
@@ -196,15 +191,15 @@ class UserCode(Part):
     @property
     def _calls(self) -> Callbacks:
         if self._callbacks is None:
-            shared = self._scope.shared
+            shared = self._standing.shared
             self._callbacks = Callbacks(
-                self._scope.shard_id,
+                self._standing.shard_id,
                 shared.threads,
                 clock=shared.clock,
                 random=shared.random,
                 hooks=shared.hooks,
                 retry_limit_seconds=shared.config.retry_limit_seconds,
-                until=self._scope.until,
+                until=self._standing.until,
             )
         return self._callbacks
 
@@ -221,21 +216,21 @@ class UserCode(Part):
         """Made when first needed, and kept: user code may keep it, too."""
         if self._checkpointer is None:
             self._checkpointer = ShardCheckpointer(
-                self._scope.shard_id, self._writer, is_manual=self._is_manual, lane=self._lane, reach=self._reach
+                self._standing.shard_id, self._writer, is_manual=self._is_manual, lane=self._lane, reach=self._reach
             )
         return self._checkpointer
 
     def _context(self) -> ShardContext:
         lease = self._tenure.lease
         return ShardContext(
-            shard_id=self._scope.shard_id,
-            stream=self._stream.arn,
+            shard_id=self._standing.shard_id,
+            stream=self._standing.stream.arn,
             checkpoint=lease.checkpoint,
             fencing_token=self._tenure.fencing_token,
-            worker_id=self._scope.shared.worker_id,
+            worker_id=self._standing.shared.worker_id,
             pending_checkpoint=lease.pending_checkpoint,
             lane=self._lane,
-            lanes=self._scope.shared.config.lanes,
+            lanes=self._standing.shared.config.lanes,
         )
 
 

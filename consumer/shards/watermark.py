@@ -102,10 +102,10 @@ class CheckpointWriter(Part):
     async def flush(self) -> bool:
         """Store what is wanted without waiting for the interval; False when the lease's trust ends first."""
         self._flushing = True
-        self._scope.notify()
+        self._standing.notify()
         try:
             while not self._is_settled() and self._tenure.is_trusted:
-                await self._scope.until(self._is_settled, within_seconds=_TRUST_POLL_SECONDS)
+                await self._standing.until(self._is_settled, within_seconds=_TRUST_POLL_SECONDS)
         finally:
             self._flushing = False
         return self.stored >= self.wanted
@@ -117,21 +117,21 @@ class CheckpointWriter(Part):
         self._waiters, self._to_prepare = None, ()
         for done in waiting:
             done.set_exception(self._over())
-        self._scope.notify()
+        self._standing.notify()
 
     def _write_soon(self) -> None:
         if self._is_writing or self.is_closed:
-            self._scope.notify()
+            self._standing.notify()
         else:
             self._is_writing = True
-            self._scope.owner.start(self._write(), "checkpoints")
+            self._standing.owner.start(self._write(), "checkpoints")
 
     async def _write(self) -> None:
         """Write until everything stands, or the lease is lost."""
         try:
             while self.wanted > self.stored or self._to_prepare:
                 pause = self._pause_seconds()
-                is_urgent = await self._scope.until(self._is_urgent, pause)
+                is_urgent = await self._standing.until(self._is_urgent, pause)
                 # What is wanted comes first: it would remove what is prepared.
                 if self.wanted > self.stored:
                     await self._store_wanted(is_urgent, at_tick=pause > 0 and not is_urgent)
@@ -147,7 +147,7 @@ class CheckpointWriter(Part):
 
     def _pause_seconds(self) -> float:
         """Until the tick; a shard that has stored nothing for some of them is quiet, and does not wait for one."""
-        shared = self._scope.shared
+        shared = self._standing.shared
         now = shared.clock.monotonic()
         if self._due_at <= now < self._due_at + _QUIET_TICKS * shared.config.checkpoint_interval_seconds:
             self._due_at = shared.rounds.next_tick()
@@ -158,7 +158,7 @@ class CheckpointWriter(Part):
 
     async def _store_wanted(self, is_urgent: bool, *, at_tick: bool) -> None:
         """One attempt, with those of other shards where somebody does not wait for it. Raises LeaseLost."""
-        target, rounds = self.wanted, self._scope.shared.rounds
+        target, rounds = self.wanted, self._standing.shared.rounds
         write = self._tenure.checkpoint(target) if is_urgent else rounds.store(self._tenure, target)
         if not await self._attempt(write, target):
             self._due_at = _NEVER  # again at once, when its pause is over
@@ -167,9 +167,9 @@ class CheckpointWriter(Part):
             self._due_at = rounds.next_tick() + (0.0 if at_tick else rounds.interval_seconds)
             self.stored = target
             self._tell_of_inherited(target)
-            self._scope.shared.hooks(CheckpointStored(self._scope.shard_id, target.sequence_number))
+            self._standing.shared.hooks(CheckpointStored(self._standing.shard_id, target.sequence_number))
             self._settle_waiters()
-            self._scope.notify()
+            self._standing.notify()
 
     async def _prepare_next(self) -> None:
         """One attempt. Raises LeaseLost."""
@@ -180,7 +180,7 @@ class CheckpointWriter(Part):
             self._inherited = None  # replaced
         self._to_prepare = self._to_prepare[1:]
         done.set_result(None)
-        self._scope.notify()
+        self._standing.notify()
 
     def _tell_of_inherited(self, target: Checkpoint) -> None:
         """What a former owner prepared is gone from the row with the first checkpoint after it."""
@@ -189,30 +189,30 @@ class CheckpointWriter(Part):
             _log.info(
                 "Shard %s: checkpoint %s, which a former owner had prepared and not committed, was given to initialize "
                 "and is removed by checkpoint %s.",
-                self._scope.shard_id,
+                self._standing.shard_id,
                 pending.checkpoint,
                 target,
             )
 
     async def _attempt(self, write: Coroutine[Any, Any, None], target: Checkpoint) -> bool:
         """Whether ``write`` stands; False after a pause where it is to be tried again. Raises LeaseLost."""
-        self._scope.progress.begin(_STAGE)
+        self._standing.begin_stage(_STAGE)
         try:
             await write
         except LeaseLost:
-            self._scope.progress.end(_STAGE)
+            self._standing.end_stage(_STAGE)
             raise
         except LeaseStoreError as error:
             await self._pause_after(error, target)
             return False
         if self._trouble is not None:
-            self._trouble = self._trouble.after_success(self._scope.shared.clock.monotonic())
-        self._scope.progress.end(_STAGE)
+            self._trouble = self._trouble.after_success(self._standing.shared.clock.monotonic())
+        self._standing.end_stage(_STAGE)
         return True
 
     async def _pause_after(self, error: LeaseStoreError, target: Checkpoint) -> None:
         """A pause before the next attempt; says so once a minute, for a table may refuse for hours."""
-        shared = self._scope.shared
+        shared = self._standing.shared
         if self._trouble is None:
             self._trouble = Trouble(shared.random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
         now = shared.clock.monotonic()
@@ -221,13 +221,13 @@ class CheckpointWriter(Part):
             _log.warning(
                 "Shard %s: checkpoint %s was not stored (%s); delivery goes on, the write is tried again in %.1f s. "
                 "Until it stands, a restart repeats the records after %s.",
-                self._scope.shard_id,
+                self._standing.shard_id,
                 target,
                 error,
                 pause,
                 self.stored,
             )
-        shared.hooks(CheckpointFailed(self._scope.shard_id, type(error).__name__))
+        shared.hooks(CheckpointFailed(self._standing.shard_id, type(error).__name__))
         await shared.clock.sleep(pause)
 
     def _settle_waiters(self) -> None:
@@ -242,6 +242,6 @@ class CheckpointWriter(Part):
 
     def _over(self) -> LeaseLost:
         return LeaseLost(
-            f"Shard {self._scope.shard_id}: this worker's tenure of the lease is over; nothing was stored, "
+            f"Shard {self._standing.shard_id}: this worker's tenure of the lease is over; nothing was stored, "
             f"and the next owner goes on after {self.stored} or a later checkpoint."
         )

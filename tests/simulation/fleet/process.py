@@ -206,10 +206,10 @@ class Process:
     def check_bounds(self) -> None:
         """Pages, bytes and tasks stay within what the configuration and the number of shards allow."""
         consumers = tuple(self.worker._shards or ())
-        held = [consumer._reader._ahead for consumer in consumers]
+        held = [ahead for consumer in consumers if (ahead := consumer._reader._ahead) is not None]
         pages = max((len(ahead._pages) for ahead in held), default=0)
         largest = max((page.grant.size_bytes for ahead in held for page in ahead._pages if page.grant), default=0)
-        allowed = self._around.draw.prefetch_bytes + len(held) * largest
+        allowed = self._around.draw.prefetch_bytes + len(consumers) * largest
         tasks = len(self._loop.tasks_of(self.name))
         policy = self._around.draw.policy
         for consumer in consumers:
