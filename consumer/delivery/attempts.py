@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from random import Random
 from types import MappingProxyType
 from typing import Final
@@ -12,7 +13,7 @@ from typing import Final
 from consumer.failures import Failure
 from consumer.retry import Backoff
 
-__all__ = ["DEFAULT_ATTEMPTS", "Attempts", "Retry", "RetryRules"]
+__all__ = ["DEFAULT_ATTEMPTS", "Attempts", "Proof", "Retry", "RetryRules"]
 
 DEFAULT_ATTEMPTS: Final = 5
 _FIRST_SECONDS: Final = 0.5
@@ -76,20 +77,32 @@ class RetryRules:
 _PLAIN: Final = Retry()
 
 
+class Proof(Enum):
+    """What is known of whose fault a unit's failures are; it only ever grows, until they turn out to be nobody's own.
+
+    A success that comes after a failure does not prove that the sink was up *at* it, but what fails once more after it
+    has failed while the sink was up.
+    """
+
+    NONE = "nobody has succeeded since it failed first"
+    OTHERS_SUCCEEDED = "others have succeeded since it failed first"
+    OWN = "it failed in a call that did others, or once more, and it alone, after others had succeeded"
+
+
 class Attempts:
     """The failures of one unit of records so far, and when it may be tried again (monotonic seconds)."""
 
     __slots__ = (
         "_backoff",
+        "_unsettled",
         "alone_since",
         "count",
         "due_at",
         "failure",
         "first_failed_at",
-        "is_confirmed",
-        "is_proven",
         "made",
         "own",
+        "proof",
         "rule",
     )
 
@@ -100,10 +113,7 @@ class Attempts:
         """Tries that failed, whoever's fault it was."""
         self.own = 0
         """Failures that are the unit's own, as far as it is one record: what it may be given up by."""
-        self.is_confirmed = False
-        """Whether other records have succeeded since the first failure: the breaker's word."""
-        self.is_proven = False
-        """Whether it has failed while the sink was up: in a call that did others, or once more after their success."""
+        self.proof = Proof.NONE
         self.first_failed_at: float | None = None
         self.alone_since: float | None = None
         """The first failure that may be the unit's own: an outage does not make it a record that fails by itself."""
@@ -111,6 +121,7 @@ class Attempts:
         self.failure = Failure("")
         self.rule = _PLAIN
         self._backoff: Backoff | None = None
+        self._unsettled = 0
 
     def failed(self, failure: Failure, rules: RetryRules, random: Random, now: float) -> None:
         """One more failure, counted; the next try follows after a pause."""
@@ -140,7 +151,32 @@ class Attempts:
     def failed_beside_others(self) -> None:
         """The call that it failed in has done others: that failure was its own."""
         self.own += 1
-        self.is_confirmed = self.is_proven = True
+        self.proof = Proof.OWN
+
+    def failed_by_itself(self, *, alone: bool, presumed: bool) -> None:
+        """A call of this record and no other failed: is that counted as its own?
+
+        ``alone``: nothing else has failed since somebody succeeded last; counted until something else fails before
+        somebody succeeds. ``presumed``: every failure is the record's own. The first one counts whatever is known, as
+        the first of as many as are allowed.
+        """
+        if alone and self.proof is not Proof.NONE:
+            self.proof = Proof.OWN
+            self.own += 1
+            self._unsettled += 1
+        elif presumed or self.own == 0:
+            self.own += 1
+
+    def others_succeeded(self) -> None:
+        """A call of others, begun after the last failure, has succeeded."""
+        self._unsettled = 0
+        if self.proof is Proof.NONE:
+            self.proof = Proof.OTHERS_SUCCEEDED
+
+    def others_failed(self) -> None:
+        """So has a call of others since, and none has succeeded between: the sink may go up and down."""
+        self.own -= self._unsettled
+        self._unsettled = 0
 
     def step_aside(self) -> None:
         """The unit holds up nobody any more: its next pauses are short again."""
@@ -148,8 +184,7 @@ class Attempts:
 
     def start_anew(self) -> None:
         """What it failed for was not its own fault."""
-        self.count, self.own, self.is_confirmed, self.is_proven = 0, 0, False, False
-        self.alone_since = None
+        self.count, self.own, self.proof, self.alone_since, self._unsettled = 0, 0, Proof.NONE, None, 0
 
     def _note(self, failure: Failure, now: float, pause_seconds: float) -> None:
         self.made += 1

@@ -1,17 +1,17 @@
-"""Batches, cut from what waits in a lane: pure decisions about size, bytes and time."""
+"""Batches, cut from what waits in a lane, by records, bytes and time."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from operator import itemgetter
 from typing import Final
 
 from consumer.record import Record
 
-__all__ = ["BatchRules", "Run", "cut", "seconds_to_ready"]
+__all__ = ["BatchRules", "Run", "Waiting"]
 
 _WINDOW_BYTES: Final = 6 * 1024 * 1024  # AWS Lambda's limit of a payload
 
@@ -60,55 +60,92 @@ class BatchRules:
         return _WINDOW_BYTES if self.most_bytes is None and self.window_seconds else self.most_bytes
 
 
-def seconds_to_ready(queue: deque[Run], rules: BatchRules, now: float) -> float | None:
-    """How long until a batch may be cut: 0 when it is full, or its first record has waited long enough. None: empty."""
-    if not queue:
-        return None
-    wait = queue[0].came_at + rules.window_seconds - now
-    if wait <= 0 or sum(map(len, queue)) >= rules.most_records:
-        return 0.0
-    bound = rules.bound_bytes
-    return 0.0 if bound is not None and _size_bytes(queue) >= bound else wait
+class Waiting:
+    """Runs of one lane that wait to be cut into batches, in order; what they hold is counted as it comes and goes."""
+
+    __slots__ = ("_bound_bytes", "_rules", "_runs", "_size_bytes", "records")
+
+    def __init__(self, rules: BatchRules) -> None:
+        self._rules = rules
+        self._bound_bytes = rules.bound_bytes
+        self._runs: deque[Run] = deque()
+        self._size_bytes = 0
+        self.records = 0
+        """How many records wait."""
+
+    def __bool__(self) -> bool:
+        return self.records > 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a batch holds no more records than wait."""
+        return self.records >= self._rules.most_records
+
+    def oldest(self) -> list[Record]:
+        """The first record of each run."""
+        return [run.records[0] for run in self._runs]
+
+    def add(self, run: Run) -> None:
+        """``run``, which is not empty, comes after all that waits."""
+        self._count(run, 1)
+        self._runs.append(run)
+
+    def put_first(self, run: Run) -> None:
+        """``run``, which is not empty, comes before all that waits."""
+        self._count(run, 1)
+        self._runs.appendleft(run)
+
+    def seconds_to_ready(self, now: float) -> float | None:
+        """How long until a batch may be cut: 0 when it is full, or its first record has waited long enough.
+
+        None: nothing waits. ``now`` is monotonic.
+        """
+        if not self._runs:
+            return None
+        wait = self._runs[0].came_at + self._rules.window_seconds - now
+        if wait <= 0 or self.is_full:
+            return 0.0
+        return 0.0 if self._bound_bytes is not None and self._size_bytes >= self._bound_bytes else wait
+
+    def cut(self) -> Run:
+        """The next batch; there is one. At least one record, however large."""
+        most = self._rules.most_records
+        first = self._take(most)
+        if (self._rules.joins or self._rules.window_seconds) and self._runs and len(first) < most:
+            parts, room = [first], most - len(first)
+            while self._runs and room:
+                parts.append(self._take(room))
+                room -= len(parts[-1])
+            first = _joined(parts)
+        if self._bound_bytes is not None and len(first) > 1:
+            sizes = accumulate([record.size_bytes for record in first.records])
+            fitting = max(1, sum(1 for size in sizes if size <= self._bound_bytes))
+            if fitting < len(first):
+                self.put_first(first.part(fitting, len(first)))
+                first = first.part(0, fitting)
+        return first
+
+    def _take(self, most: int) -> Run:
+        """What waits longest of one run, up to ``most`` records."""
+        run = self._runs.popleft()
+        if len(run) > most:
+            self._runs.appendleft(run.part(most, len(run)))
+            run = run.part(0, most)
+        self._count(run, -1)
+        return run
+
+    def _count(self, run: Run, sign: int) -> None:
+        self.records += sign * len(run)
+        if self._bound_bytes is not None:
+            self._size_bytes += sign * sum(record.size_bytes for record in run.records)
 
 
-def cut(queue: deque[Run], rules: BatchRules) -> Run:
-    """The next batch, taken from the head of ``queue``, which holds something; at least one record, however large."""
-    first = queue.popleft()
-    if len(first) > rules.most_records:
-        queue.appendleft(first.part(rules.most_records, len(first)))
-        first = first.part(0, rules.most_records)
-    if (rules.joins or rules.window_seconds) and queue and len(first) < rules.most_records:
-        first = _joined(first, queue, rules.most_records)
-    bound = rules.bound_bytes
-    if bound is not None and len(first) > 1:
-        sizes = accumulate([record.size_bytes for record in first.records])
-        fitting = max(1, sum(1 for size in sizes if size <= bound))
-        if fitting < len(first):
-            queue.appendleft(first.part(fitting, len(first)))
-            first = first.part(0, fitting)
-    return first
-
-
-def _joined(first: Run, queue: deque[Run], most_records: int) -> Run:
-    records, indexes, behind = list(first.records), list(first.indexes), first.millis_behind_latest
-    is_mixed = False
-    while queue and len(records) < most_records:
-        more = queue.popleft()
-        room = most_records - len(records)
-        if len(more) > room:
-            queue.appendleft(more.part(room, len(more)))
-            more = more.part(0, room)
-        is_mixed = is_mixed or more.indexes[0] < indexes[-1]
-        records.extend(more.records)
-        indexes.extend(more.indexes)
-        behind = more.millis_behind_latest
-    if is_mixed:
+def _joined(parts: Sequence[Run]) -> Run:
+    records = [record for part in parts for record in part.records]
+    indexes = [index for part in parts for index in part.indexes]
+    if any(later.indexes[0] < before.indexes[-1] for before, later in pairwise(parts)):
         # What follows a key that was parked comes before what has waited, and may be younger: a batch is in order all
         # the same, or a checkpoint of one record would speak of others after it.
         ordered = sorted(zip(indexes, records, strict=True), key=itemgetter(0))
         records, indexes = [record for _, record in ordered], [index for index, _ in ordered]
-    return Run(records, indexes, behind, first.came_at)
-
-
-def _size_bytes(queue: deque[Run]) -> int:
-    return sum(record.size_bytes for run in queue for record in run.records)
+    return Run(records, indexes, parts[-1].millis_behind_latest, parts[0].came_at)

@@ -30,7 +30,7 @@ class Books:
         self._policy = policy
         self._ground = ground
         self._inflow = inflow
-        self._let_go = Prefix()
+        self._pages_released = Prefix()
         self._told_at = -math.inf
         overlapping = policy.lanes > 1 or policy.batch.window_seconds > 0 or policy.batch.most_bytes is not None
         self.ledger = Ledger(place, overlapping=overlapping)
@@ -43,7 +43,12 @@ class Books:
     @property
     def may_grow(self) -> bool:
         """Whether more may come before something of what is there is done."""
-        return not self._inflow.is_at_end and self.ledger.ahead < self._policy.parking.ahead_records
+        return not (self._inflow.is_at_end or self.is_far_ahead)
+
+    @property
+    def is_far_ahead(self) -> bool:
+        """Whether as much as may be lies between the first record that is not done and the head."""
+        return self.ledger.ahead >= self._policy.parking.ahead_records
 
     def has_room(self) -> bool:
         """Whether records that are not parked may go on."""
@@ -52,8 +57,7 @@ class Books:
 
     def may_admit(self) -> bool:
         """Whether more may be taken: what was taken already counts, done or not, from the first that is not."""
-        is_near = not self.lot or self.ledger.ahead < self._policy.parking.ahead_records
-        return is_near and self.has_room()
+        return not (self.lot and self.is_far_ahead) and self.has_room()
 
     def _must_wait(self, now: float) -> bool:
         """Whether the stream soon has a parked record no more, and there is no store that would keep it."""
@@ -75,18 +79,18 @@ class Books:
         """Records came to their end, whichever it was."""
         if not indexes:
             return
-        self.let_go(indexes)
+        self.release_pages(indexes)
         if self.ledger.done(indexes):
             self._ground.advance(self.ledger.place)
 
-    def let_go(self, indexes: Sequence[int]) -> None:
+    def release_pages(self, indexes: Sequence[int]) -> None:
         """Records need their pages no longer: they are done, or own what they hold."""
-        count = self._let_go.add(indexes)
+        count = self._pages_released.add(indexes)
         if count:
             self._inflow.done_with(count)
 
-    def take_apart(self, run: Run) -> None:
-        """``run`` is not going to be done as one."""
+    def remember(self, run: Run) -> None:
+        """``run`` is not going to be done as one: each of its records has a place of its own."""
         self.ledger.remember(run.records)
 
     def park(self, key: str, items: Iterable[tuple[int, Record]], attempts: Attempts) -> ParkedKey:
@@ -104,7 +108,7 @@ class Books:
         record.detach()
         record.clear_failure()
         self.lot.add(parked, index, record)
-        self.let_go((index,))
+        self.release_pages((index,))
 
     def resume(self, parked: ParkedKey) -> Run | None:
         """A parked key's first record came to its end: what follows it, to be delivered before all else of the key."""

@@ -10,7 +10,7 @@ from random import Random
 from typing import Final
 
 from consumer.clock import Clock
-from consumer.delivery.attempts import Attempts
+from consumer.delivery.attempts import Attempts, Proof
 from consumer.hooks import Fact, SinkDown, SinkUp
 from consumer.retry import Backoff
 
@@ -37,10 +37,8 @@ class Breaker:
 
     Open, it lets one probe through at a time, each by the unit that waits longest, so that one that is bad itself can't
     keep it open; the first success closes it. Failures that opened it, and those of probes, are nobody's own: the
-    units' attempts start anew. With ``units`` 0 it never opens, and every failure is the unit's own.
-
-    A success that comes after a failure does not prove that the sink was up *at* it: of a unit's failures alone, the
-    first one counts and those that come after a success of others, which came after an earlier failure of the unit.
+    units' attempts start anew. With ``units`` 0 it never opens, and every failure is the unit's own. What successes
+    prove of failures is ``Proof``.
     """
 
     def __init__(self, units: int, clock: Clock, random: Random, hooks: Callable[[Fact], None]) -> None:
@@ -69,23 +67,15 @@ class Breaker:
         failed last; or one has since it failed first, and nothing else has failed since: who is the only one left to be
         tried can't wait for others.
         """
-        if self.is_open or not (attempts.is_proven or self._units == 0):
+        if self.is_open or not (attempts.proof is Proof.OWN or self._units == 0):
             return False
-        return unit not in self._unproven or (attempts.is_confirmed and self._is_alone(unit))
-
-    def count(self, unit: Unit, attempts: Attempts) -> None:
-        """``unit``, one record, is about to be told to have failed once more: count it where it is its own failure."""
-        if attempts.is_confirmed and self._is_alone(unit):
-            attempts.is_proven = True
-            attempts.own += 1
-        elif self._units == 0 or attempts.own == 0:
-            attempts.own += 1
+        return unit not in self._unproven or self._is_alone(unit)
 
     def _is_alone(self, unit: Unit) -> bool:
         return self._streak.keys() <= {unit}
 
-    def seconds_to_turn(self, unit: Unit, wake: Callable[[], None], is_parked: bool = False) -> float | None:
-        """0: ``unit`` may be tried now. Else how long to wait before asking again; None: until ``wake`` is called.
+    def take_turn(self, unit: Unit, wake: Callable[[], None], is_parked: bool = False) -> float | None:
+        """0: it is the turn of ``unit``. Else how long to wait before asking again; None: until ``wake`` is called.
 
         ``is_parked``: it has failed alone before. Every other probe is one that has not, where there is one: a hundred
         bad records do not keep the sink down for those that are good.
@@ -111,10 +101,13 @@ class Breaker:
         return next((unit for unit, (_, is_parked) in self._waiting.items() if not is_parked), oldest)
 
     def failed(self, units: Sequence[Unit], attempts: Sequence[Attempts], kind: str) -> bool:
-        """One try failed with a ``kind`` of error, counted in ``attempts``: whether the sink is down.
+        """One try failed with a ``kind`` of error: whether the sink is down.
 
         ``units``: the first is the one that was tried, others are parts of it that go their own way from now on.
+        ``attempts``: theirs, in which the failure is counted so far; none where it is not.
         """
+        for unit, each in zip(units, attempts, strict=False):
+            each.failed_by_itself(alone=self._is_alone(unit), presumed=self._units == 0)
         if self._units == 0:
             return False
         now = self._clock.monotonic()
@@ -123,6 +116,10 @@ class Breaker:
                 each.start_anew()
             self.pass_turn(units[0])
             return True
+        for unit, other in self._streak.items():
+            if unit != units[0]:
+                for each in other.attempts:
+                    each.others_failed()
         failed = _Failed(tuple(attempts), now)
         self._streak[units[0]] = failed
         self._unproven.update(dict.fromkeys(units, failed))
@@ -139,7 +136,7 @@ class Breaker:
             for failed in self._unproven.values():
                 if failed.at <= began_at:
                     for each in failed.attempts:
-                        each.is_confirmed = True
+                        each.others_succeeded()
             self._streak = {unit: failed for unit, failed in self._streak.items() if failed.at > began_at}
             self._unproven = {unit: failed for unit, failed in self._unproven.items() if failed.at > began_at}
 

@@ -1,14 +1,15 @@
 """From records that were read to records that are done: filter, batching, lanes, retry, bisect, dead letter.
 
-The order stands here: ``_feed`` filters and shares out; a ``Lane`` cuts batches, tries them, takes them apart, parks
-what fails by itself; ``GivingUp`` writes dead letters. ``Books`` holds what is done, and moves the watermark.
+The order stands here: ``_feed`` filters and shares out, to one lane or to many; a ``Lane`` cuts batches, tries them,
+takes them apart, parks what fails by itself; ``GivingUp`` writes dead letters. ``Books`` holds what is done, and moves
+the watermark.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from consumer.dead_letters.letter import Reason
@@ -17,11 +18,9 @@ from consumer.delivery.books import Books
 from consumer.delivery.giving_up import GivingUp, Leaving
 from consumer.delivery.ground import Code, Ground, Inflow, Policy
 from consumer.delivery.lane import Lane
-from consumer.delivery.lanes import lane_of
 from consumer.failures import Failure
 from consumer.hooks import RecordsFiltered, RecordsUnjudged
 from lease_store.checkpoint import Checkpoint
-from lease_store.uninterrupted import uninterrupted
 
 __all__ = ["Delivery"]
 
@@ -29,7 +28,7 @@ _log = logging.getLogger("leasehold.delivery")
 _MOST_LEAVING = 1000
 
 
-class Delivery:
+class Delivery(ABC):
     """One shard's delivery, for as long as it has something to do; ``codes`` are its processors, one a lane.
 
     ``run`` returns when nothing is left to do, or, once what runs has ended, when a stop is asked for; run again, it
@@ -87,23 +86,13 @@ class Delivery:
         waiting += [record.timestamp for record in self._books.lot.first_records()]
         return min((at for at in waiting if at is not None), default=None)
 
+    @abstractmethod
     def claim(self, number: int, place: Checkpoint) -> Checkpoint:
         """User code of lane ``number`` says that all it was given up to ``place`` is done: what may be stored now."""
-        lane, ledger = self._lanes[number], self._books.ledger
-        if len(self._lanes) == 1:
-            limit = ledger.limit(lane.claimable())
-            return place if limit is None else min(place, limit)
-        indexes = ledger.up_to(place, lane.claimable())
-        lane.claimed(indexes)
-        self._books.done(indexes)
-        return ledger.place
 
+    @abstractmethod
     async def run(self) -> None:
         """Deliver what is there."""
-        if len(self._lanes) == 1:
-            await self._run_one(self._lanes[0])
-        else:
-            await self._run_all()
 
     async def close(self) -> None:
         """Nothing is tried or given up any more; what was not done comes again to the next owner."""
@@ -111,73 +100,40 @@ class Delivery:
             lane.close()
         await self._giving_up.close()
 
-    async def _run_one(self, lane: Lane) -> None:
-        while not self._ground.must_stop():
-            await lane.run()
-            self._giving_up.check()
-            if not self._giving_up.pending:
-                return
-            await self._ground.until(lambda: self._ground.must_stop() or not self._giving_up.pending or lane.has_work)
-
-    async def _run_all(self) -> None:
-        """A task for each lane that has work, for as long as it has."""
-        tasks: dict[Lane, asyncio.Task[None]] = {}
-        try:
-            while not self._ground.must_stop():
-                self._giving_up.check()
-                self._feed()
-                for lane in self._lanes:
-                    if lane.has_work and lane not in tasks:
-                        task = asyncio.get_running_loop().create_task(lane.run(), name=f"{self._ground.shard_id} lane")
-                        task.add_done_callback(lambda _: self._ground.notify())
-                        tasks[lane] = task
-                if not tasks and not self._giving_up.pending:
-                    return
-                await self._ground.until(lambda: self._is_changed(tasks))
-                for lane, task in tuple(tasks.items()):
-                    if task.done():
-                        task.result()
-                        del tasks[lane]
-            if tasks:
-                await asyncio.wait(tasks.values())
-            for task in tasks.values():
-                task.result()
-        finally:
-            for task in tasks.values():
-                task.cancel()
-            if tasks:  # a second cancellation must not leave user code behind
-                await uninterrupted(asyncio.wait(tasks.values()))
-
-    def _is_changed(self, tasks: dict[Lane, asyncio.Task[None]]) -> bool:
-        if self._ground.must_stop():
-            return True
-        self._feed()
-        ended = any(task.done() for task in tasks.values())
-        begun = any(lane.has_work and lane not in tasks for lane in self._lanes)
-        return ended or begun or not (tasks or self._giving_up.pending)
-
     # -- filter, and share out
+
+    @abstractmethod
+    def _room(self) -> int:
+        """How many records may be taken now at most, where there is room for any (``_has_room``)."""
+
+    @abstractmethod
+    def _share_out(self, run: Run) -> None:
+        """Put ``run``, which is not empty, where it waits."""
+
+    @abstractmethod
+    def _lane_of(self, key: str) -> Lane:
+        """The lane of a key's records."""
 
     def _feed(self) -> None:
         """Take what was read, as far as there is room for it."""
-        while self._wants_more():
-            taken = self._inflow.take(self._most_to_take())
+        while self._has_room() and (most := self._room()):
+            taken = self._inflow.take(most)
             if taken is None:
                 return
-            self._share_out(self._kept(self._books.admit(taken, self._policy.clock.monotonic())))
+            run = self._kept(self._books.admit(taken, self._policy.clock.monotonic()))
+            if run.records:
+                self._gather(run)
+                self._share_out(run)
 
-    def _wants_more(self) -> bool:
-        if not self._books.may_admit() or self._giving_up.pending >= _MOST_LEAVING:
-            return False
-        is_far_ahead = self._books.ledger.ahead >= self._policy.parking.ahead_records
-        if len(self._lanes) == 1:
-            return self._lanes[0].wants_more and not (is_far_ahead and self._giving_up.pending)
-        # Where all that is open waits for user code to say that it is done, it may say so with what comes next.
-        return not is_far_ahead or (self._policy.is_manual and self.is_idle)
+    def _has_room(self) -> bool:
+        return self._books.may_admit() and self._giving_up.pending < _MOST_LEAVING
 
-    def _most_to_take(self) -> int:
-        room = self._policy.parking.ahead_records - self._books.ledger.ahead
-        return room if len(self._lanes) > 1 and room > 0 else self._policy.batch.most_records
+    def _gather(self, run: Run) -> None:
+        """What waits for others does so for as long as many pages take to come: it must not keep its own."""
+        if self._policy.batch.window_seconds > 0:
+            for record in run.records:
+                record.detach()
+            self._books.release_pages(run.indexes)
 
     def _kept(self, run: Run) -> Run:
         """What of ``run`` is to be delivered; the rest is done now, or on its way to the dead letters."""
@@ -188,7 +144,7 @@ class Delivery:
             self._tell_doubtful(run, sifted.doubtful, sifted.unjudged)
         if len(sifted.kept) == len(run):
             return run
-        self._books.take_apart(run)
+        self._books.remember(run)
         self._giving_up.add(
             [
                 Leaving(run.indexes[at], run.records[at], Reason.UNDECODABLE, failure=failure)
@@ -216,22 +172,6 @@ class Delivery:
         )
         self._policy.hooks(RecordsUnjudged(self._ground.shard_id, len(doubtful), kind))
 
-    def _share_out(self, run: Run) -> None:
-        if not run.records:
-            return
-        if self._policy.batch.window_seconds > 0:  # it waits for others, which may come from many pages
-            for record in run.records:
-                record.detach()
-            self._books.let_go(run.indexes)
-        if len(self._lanes) == 1:
-            self._lanes[0].queue.append(run)
-            return
-        shares: dict[int, list[int]] = {}
-        for at, record in enumerate(run.records):
-            shares.setdefault(lane_of(self._policy.key_of(record), len(self._lanes)), []).append(at)
-        for number, positions in shares.items():
-            self._lanes[number].queue.append(run.only(positions))
-
     def _gone(self, leaving: Sequence[Leaving]) -> None:
         """Records have left: they are done, and keys that were parked for them go on."""
         self._books.done(sorted(each.index for each in leaving))
@@ -244,8 +184,5 @@ class Delivery:
         """Records of one key that are to be delivered after all, before whatever else of it waits."""
         records, indexes = [each.record for each in leaving], [each.index for each in leaving]
         lane = self._lane_of(self._policy.key_of(records[0]))
-        lane.queue.appendleft(Run(records, indexes, None, -math.inf))
+        lane.queue.put_first(Run(records, indexes, None, -math.inf))
         self._ground.notify()
-
-    def _lane_of(self, key: str) -> Lane:
-        return self._lanes[lane_of(key, len(self._lanes))]

@@ -89,7 +89,7 @@ class GivingUp:
             task.cancel()
             await asyncio.wait({task})
         while self._queue:
-            self._let_go(self._queue.popleft())
+            self._left(self._queue.popleft())
         self.check()
 
     def check(self) -> None:
@@ -107,7 +107,7 @@ class GivingUp:
                 if letters:
                     await self._insist(partial(self._put, letters))
                 for _ in leaving:
-                    self._let_go(self._queue.popleft())
+                    self._left(self._queue.popleft())
                 self._tell(leaving)
                 self._gone(leaving)
         except Exception as error:
@@ -168,7 +168,7 @@ class GivingUp:
                 held.let_go(self._ground.stream, each.record)
                 self._back(back)
 
-    def _let_go(self, leaving: Leaving) -> None:
+    def _left(self, leaving: Leaving) -> None:
         if self._policy.held is not None and not self._is_dropped(leaving):
             self._policy.held.left(self._ground.stream, leaving.record)
 

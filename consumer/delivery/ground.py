@@ -14,9 +14,9 @@ from consumer.delivery.batching import BatchRules
 from consumer.delivery.breaker import Breaker
 from consumer.delivery.held_keys import HeldKeys
 from consumer.delivery.lane_key import told_key
-from consumer.delivery.outcome import Outcome
 from consumer.delivery.pace import Pace
 from consumer.delivery.parking import ParkingBounds
+from consumer.delivery.reading import Reading
 from consumer.delivery.screen import Screen
 from consumer.hooks import Fact
 from consumer.record import Record
@@ -99,8 +99,11 @@ class Policy:
 class Code(Protocol):
     """One lane's user code, whose processor is initialized."""
 
-    async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Outcome[Any] | None:
-        """Call ``process_records`` once. None: it was not called, for the lease is not trusted, or a stop came."""
+    async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Reading | None:
+        """Call ``process_records`` once, and read what it said.
+
+        None: it was not called, for the lease is not trusted, or a stop came.
+        """
         ...
 
     def returned(self, records: Sequence[Record], seconds: float) -> None:

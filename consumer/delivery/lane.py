@@ -7,22 +7,22 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from consumer.delivery.attempts import Attempts
-from consumer.delivery.batching import Run, cut, seconds_to_ready
+from consumer.delivery.batching import Run, Waiting
 from consumer.delivery.books import Books
 from consumer.delivery.breaker import Unit
+from consumer.delivery.claims import Claims
 from consumer.delivery.giving_up import GivingUp
 from consumer.delivery.ground import Code, Ground, Policy
 from consumer.delivery.lane_keys import LaneKeys, unit_of
-from consumer.delivery.outcome import Outcome
+from consumer.delivery.next_step import Failing, Step, is_searched, next_step, split, told
 from consumer.delivery.pace import Pace
 from consumer.delivery.parking import ParkedKey
-from consumer.delivery.reading import AllDone, Busy, SomeFailed, UnknownFailed, read_outcome
+from consumer.delivery.reading import AllDone, Busy, Reading, SomeFailed
 from consumer.delivery.telling import tell_failed
 from consumer.delivery.turns import Piece, Turn
-from consumer.failures import Failure
 
 __all__ = ["Lane"]
 
@@ -54,29 +54,12 @@ class Lane:
         self._ground = ground
         self._books = books
         self._feed = feed
-        self.queue: deque[Run] = deque()
+        self.queue = Waiting(policy.batch)
+        self.claims = Claims(books, awaited=policy.is_manual and policy.lanes > 1)
         self._pieces: deque[Piece] = deque()
         self._was_parked = False
         self._keys = LaneKeys(policy, ground, books, giving_up)
-        self._in_hand: Run | None = None
         self._told_at = -math.inf
-        self._unclaimed: list[int] = []
-
-    def claimable(self) -> Sequence[int]:
-        """Records that user code was given and may say to be done, ascending: none that it has said to have failed."""
-        run = self._in_hand
-        if run is None:
-            return self._unclaimed
-        given: Sequence[int] = run.indexes
-        if any(record.failure is not None for record in run.records):
-            self._books.take_apart(run)
-            given = [index for index, record in zip(run.indexes, run.records, strict=True) if record.failure is None]
-        return sorted({*self._unclaimed, *given}) if self._unclaimed else given
-
-    def claimed(self, indexes: Sequence[int]) -> None:
-        """User code has said so."""
-        done = set(indexes)
-        self._unclaimed = [index for index in self._unclaimed if index not in done]
 
     @property
     def has_work(self) -> bool:
@@ -88,9 +71,7 @@ class Lane:
         """Whether a lane of a shard with one lane is to be given more."""
         if self._pieces:
             return False
-        return not self.queue or (
-            self._policy.batch.window_seconds > 0 and sum(map(len, self.queue)) < self._policy.batch.most_records
-        )
+        return not self.queue or (self._policy.batch.window_seconds > 0 and not self.queue.is_full)
 
     @property
     def failing_since(self) -> float | None:
@@ -101,7 +82,7 @@ class Lane:
     @property
     def oldest_at(self) -> float | None:
         """When the oldest record of it arose that is not done, parked ones apart (epoch seconds)."""
-        firsts = [each.run.records[0] for each in self._pieces] + [run.records[0] for run in self.queue]
+        firsts = [each.run.records[0] for each in self._pieces] + self.queue.oldest()
         return min((record.timestamp for record in firsts if record.timestamp is not None), default=None)
 
     async def run(self) -> None:
@@ -127,7 +108,7 @@ class Lane:
         """The first record of a parked key came to its end; the key goes on."""
         rest = self._keys.resume(parked)
         if rest is not None:
-            self.queue.appendleft(rest)
+            self.queue.put_first(rest)
 
     # -- whose turn it is
 
@@ -147,7 +128,7 @@ class Lane:
         for parked in self._keys.parked.values():
             if not parked.is_leaving:
                 turn = Turn(parked.first(), parked.attempts, self._unit(parked.first()), parked)
-                if self._is_turn(turn, now, waits):
+                if self._takes_turn(turn, now, waits):
                     return turn
         return None
 
@@ -158,15 +139,15 @@ class Lane:
             return None
         piece = self._pieces[0]
         turn = Turn(piece.run, piece.attempts, self._unit(piece.run), is_apart=piece.is_apart)
-        return turn if self._is_turn(turn, now, waits) else None
+        return turn if self._takes_turn(turn, now, waits) else None
 
-    def _is_turn(self, turn: Turn, now: float, waits: list[float]) -> bool:
+    def _takes_turn(self, turn: Turn, now: float, waits: list[float]) -> bool:
         wait: float | None
         if turn.attempts.due_at > now:
             wait = turn.attempts.due_at - now
             self._policy.breaker.step_aside(turn.unit)
         else:
-            wait = self._policy.breaker.seconds_to_turn(turn.unit, self._ground.notify, turn.parked is not None)
+            wait = self._policy.breaker.take_turn(turn.unit, self._ground.notify, turn.parked is not None)
             if wait == 0:
                 return True
         if wait is not None:
@@ -177,15 +158,15 @@ class Lane:
 
     def _begin_batch(self, now: float, waits: list[float]) -> None:
         """Cut the next batch, of records whose key is not parked, where one is ready."""
-        if sum(map(len, self.queue)) < self._policy.batch.most_records:
+        if not self.queue.is_full:
             self._feed()
-        while (wait := seconds_to_ready(self.queue, self._policy.batch, now)) is not None:
+        while (wait := self.queue.seconds_to_ready(now)) is not None:
             if not self._books.has_room():
                 return
             if wait > 0 and self._books.may_grow:
                 waits.append(wait)
                 return
-            run = self._keys.to_begin(cut(self.queue, self._policy.batch))
+            run = self._keys.to_begin(self.queue.cut())
             if run is not None:
                 self._pieces.append(Piece(run))
                 return
@@ -202,15 +183,15 @@ class Lane:
         if turn.parked is None:  # what waits for its first turn at the pace that was asked for is not stuck
             self._ground.begin_stage(self._stage)
         began_at = self._policy.clock.monotonic()
-        self._in_hand = turn.run
+        self.claims.begin(turn.run)
         try:
-            outcome = await self._code.process(turn.run.records, turn.run.millis_behind_latest)
+            reading = await self._code.process(turn.run.records, turn.run.millis_behind_latest)
         finally:
-            self._in_hand = None
-        if outcome is None:
+            self.claims.end()
+        if reading is None:
             self._policy.breaker.pass_turn(turn.unit)
         else:
-            self._settle(turn, outcome, began_at)
+            self._settle(turn, reading, began_at)
 
     async def _paced(self, pace: Pace, run: Run) -> bool:
         """Wait until ``run`` may be tried, as the worker's pace has it; False where a stop comes first."""
@@ -223,58 +204,47 @@ class Lane:
             waiting.cancel()
             await asyncio.gather(waiting, return_exceptions=True)
 
-    def _settle(self, turn: Turn, outcome: Outcome[Any], began_at: float) -> None:
-        reading = read_outcome(outcome, turn.run.records)
+    def _settle(self, turn: Turn, reading: Reading, began_at: float) -> None:
         if isinstance(reading, AllDone):
-            self._finished(turn.run, began_at)
-            if turn.parked is not None:
-                self.resume(turn.parked)
-            else:
-                self._pieces.popleft()
-                self._end_batch()
-        elif isinstance(reading, Busy):
-            turn.attempts.busy(reading.failure, reading.seconds, self._policy.clock.monotonic())
-            self._policy.breaker.pass_turn(turn.unit)
-            told = f"it asked for a pause of {reading.seconds:.1f} s, nothing is counted"
-            if turn.parked is None and self._is_over(turn):
-                told = self._part(turn)
-            self._tell(turn, None, reading.failure, told)
-        elif isinstance(reading, SomeFailed):
-            self._some_failed(turn, reading.failures, reading.error, began_at)
+            self._all_done(turn, began_at)
+        elif isinstance(reading, SomeFailed) and len(turn.run) > 1:
+            self._some_failed(turn, reading, began_at)
         else:
-            self._unknown_failed(turn, reading)
+            self._none_done(turn, reading)
+
+    def _all_done(self, turn: Turn, began_at: float) -> None:
+        self._finished(turn.run, began_at)
+        if turn.parked is not None:
+            self.resume(turn.parked)
+        else:
+            self._pieces.popleft()
+            self._end_batch()
 
     def _finished(self, run: Run, began_at: float) -> None:
         self._policy.breaker.succeeded(began_at)
         self._code.returned(run.records, self._policy.clock.monotonic() - began_at)
-        if self._policy.is_manual and self._policy.lanes > 1:
-            self._books.let_go(run.indexes)
-            self._unclaimed.extend(run.indexes)
-        else:
-            self._books.done(run.indexes)
+        self.claims.returned(run.indexes)
 
-    def _unknown_failed(self, turn: Turn, reading: UnknownFailed) -> None:
-        failure, error, policy = reading.failure, reading.error, self._policy
-        is_one = len(turn.run) == 1
-        if is_one and (policy.parks or turn.parked is not None or turn.is_apart):
-            self._some_failed(turn, {0: failure}, error, began_at=0.0)
-        elif not is_one and (policy.bisect or turn.is_apart):
-            policy.breaker.failed((turn.unit,), (), failure.kind)
-            self._take_apart(turn)
-            self._tell(turn, error, failure, "the batch is taken apart to find the record whose failure it is")
+    def _none_done(self, turn: Turn, reading: Failing) -> None:
+        """Count the failure of what was tried, which may open the breaker; then see what follows."""
+        policy, now = self._policy, self._policy.clock.monotonic()
+        if isinstance(reading, Busy):
+            turn.attempts.busy(reading.failure, reading.seconds, now)
+            policy.breaker.pass_turn(turn.unit)
+        elif is_searched(turn, reading, bisects=policy.bisect):
+            policy.breaker.failed((turn.unit,), (), reading.failure.kind)
         else:
-            self._failed_again(turn, failure)
-            told = "nothing is skipped, the same call is made again in {pause}"
-            self._tell(turn, error, failure, self._part(turn) if self._is_over(turn) else told)
-
-    def _part(self, turn: Turn) -> str:
-        """A unit's attempts or time are over: a record that is alone parks its key, of several nobody knows which."""
-        if len(turn.run) == 1:
-            turn.attempts.step_aside()
-            self._park(turn, {self._policy.key_of(turn.run.records[0]): [0]}, [turn.attempts])
-            return "its attempts or its time are over: its key is parked, other keys go on"
-        self._take_apart(turn)
-        return "attempts or time are over: the batch is taken apart to find the record whose failure it is"
+            turn.attempts.failed(reading.failure, policy.retry, policy.random, now)
+            policy.breaker.failed((turn.unit,), (turn.attempts,), reading.failure.kind)
+        is_over = self._is_over(turn)
+        step = next_step(turn, reading, bisects=policy.bisect, parks=policy.parks, is_over=is_over)
+        if step is Step.HALVE:
+            self._halve(turn)
+        elif step is Step.PARK:
+            if is_over:
+                turn.attempts.step_aside()
+            self._park(turn.run, {policy.key_of(turn.run.records[0]): [0]}, [turn.attempts])
+        self._tell(turn, reading, told(step, turn, reading, max(0.0, turn.attempts.due_at - now)))
 
     def _is_over(self, turn: Turn) -> bool:
         """Whether a unit that failed again has had all its tries, or holds a record that has become too old."""
@@ -285,51 +255,28 @@ class Lane:
             return False
         return any(rules.is_too_old(record.timestamp, now) for record in turn.run.records)
 
-    def _failed_again(self, turn: Turn, failure: Failure) -> None:
-        policy = self._policy
-        turn.attempts.failed(failure, policy.retry, policy.random, policy.clock.monotonic())
-        policy.breaker.count(turn.unit, turn.attempts)
-        policy.breaker.failed((turn.unit,), (turn.attempts,), failure.kind)
-
-    def _some_failed(
-        self, turn: Turn, failures: Mapping[int, Failure], error: BaseException | None, began_at: float
-    ) -> None:
+    def _some_failed(self, turn: Turn, reading: SomeFailed, began_at: float) -> None:
         """These records failed by themselves: they, and what follows them under their keys, wait; the rest is done."""
-        if turn.parked is not None:
-            self._failed_again(turn, failures[0])
-            self._tell(turn, error, failures[0], "its key stays parked, other keys go on; again in {pause}")
-            return
-        self._books.take_apart(turn.run)
-        held: dict[str, list[int]] = {}
-        done = []
-        for at, record in enumerate(turn.run.records):
-            key = self._policy.key_of(record)
-            if key in held or at in failures:
-                held.setdefault(key, []).append(at)
-            else:
-                done.append(at)
-        one = len(turn.run) == 1
-        attempts = [turn.attempts if one else Attempts() for _ in held]
-        now, policy = self._policy.clock.monotonic(), self._policy
-        for each, positions in zip(attempts, held.values(), strict=True):
-            each.failed(failures[positions[0]], policy.retry, policy.random, now)
-        self._park(turn, held, attempts)
-        first = failures[min(failures)]
-        if done:
-            self._finished(turn.run.only(done), began_at)
+        policy, run, now = self._policy, turn.run, self._policy.clock.monotonic()
+        parts = split(run.records, reading.failures, policy.key_of)
+        firsts = [positions[0] for positions in parts.held.values()]
+        attempts = [Attempts() for _ in firsts]
+        for each, first in zip(attempts, firsts, strict=True):
+            each.failed(reading.failures[first], policy.retry, policy.random, now)
+        self._park(run, parts.held, attempts)
+        if parts.done:
+            self._finished(run.only(parts.done), began_at)
             for each in attempts:
                 each.failed_beside_others()
         else:
-            units = [self._unit(turn.run.part(positions[0], positions[0] + 1)) for positions in held.values()]
-            for unit, each in zip(units, attempts, strict=True):
-                policy.breaker.count(unit, each)
-            policy.breaker.failed(units, attempts, first.kind)
-        told = f"{len(failures)} of {len(turn.run)} records failed; their keys are parked, other keys go on"
-        self._tell(turn, error, first, told)
+            units = [self._unit(run.part(first, first + 1)) for first in firsts]
+            policy.breaker.failed(units, attempts, reading.failure.kind)
+        count = f"{len(reading.failures)} of {len(run)} records failed"
+        self._tell(turn, reading, f"{count}; their keys are parked, other keys go on")
 
-    def _park(self, turn: Turn, held: Mapping[str, Sequence[int]], attempts: Sequence[Attempts]) -> None:
-        run = turn.run
-        self._books.take_apart(run)
+    def _park(self, run: Run, held: Mapping[str, Sequence[int]], attempts: Sequence[Attempts]) -> None:
+        """Of the piece in hand, ``run``, the records at ``held`` wait, key by key."""
+        self._books.remember(run)
         for (key, positions), each in zip(held.items(), attempts, strict=True):
             self._keys.park(key, [(run.indexes[at], run.records[at]) for at in positions], each)
         self._pieces.popleft()
@@ -345,10 +292,10 @@ class Lane:
             if run is not None
         )
 
-    def _take_apart(self, turn: Turn) -> None:
+    def _halve(self, turn: Turn) -> None:
         """Two halves in place of the batch, each of which has failed as often as it."""
         run = turn.run
-        self._books.take_apart(run)
+        self._books.remember(run)
         self._pieces.popleft()
         middle = len(run) // 2
         for part in (run.part(middle, len(run)), run.part(0, middle)):
@@ -370,10 +317,9 @@ class Lane:
         runs = [each.run for each in self._pieces] + [each.first() for each in self._keys.parked.values()]
         return [self._unit(run) for run in runs]
 
-    def _tell(self, turn: Turn, error: BaseException | None, failure: Failure, what_next: str) -> None:
+    def _tell(self, turn: Turn, reading: Failing, what_next: str) -> None:
         first, last = turn.run.records[0], turn.run.records[-1]
         now = self._policy.clock.monotonic()
-        pause = max(0.0, turn.attempts.due_at - now)
         # What is tried again and again, for hours where it must be, is told once a minute; facts tell of each try.
         is_repeated = turn.attempts.made > 1 and now - self._told_at < _TOLD_EVERY_SECONDS
         if not is_repeated:
@@ -385,10 +331,10 @@ class Lane:
             self._ground.shard_id,
             "process_records",
             about=f"records {first.sequence_number} to {last.sequence_number}",
-            error=error,
-            failure=failure,
+            error=reading.error,
+            failure=reading.failure,
             attempt=max(1, turn.attempts.made),
-            pause_seconds=pause,
-            what_next=what_next.replace("{pause}", f"{pause:.1f} s"),
+            pause_seconds=max(0.0, turn.attempts.due_at - now),
+            what_next=what_next,
             level=logging.DEBUG if is_repeated else logging.WARNING,
         )

@@ -84,7 +84,7 @@ class LaneKeys:
         self, run: Run, positions: Sequence[int], reason: Reason, attempts: Attempts | None
     ) -> Run | None:
         """``run`` without the records at ``positions``, which are given up; None where nothing is left."""
-        self._books.take_apart(run)
+        self._books.remember(run)
         self._giving_up.add([Leaving(run.indexes[at], run.records[at], reason, attempts) for at in positions])
         kept = sorted(set(range(len(run))) - set(positions))
         return run.only(kept) if kept else None

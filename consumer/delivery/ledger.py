@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 
 from consumer.record import Record
 from lease_store.checkpoint import Checkpoint
@@ -46,7 +46,7 @@ class Ledger:
     while something stays behind, places are remembered, of the records from there to the head.
     """
 
-    __slots__ = ("_done", "_is_overlapping", "_last", "_places", "head", "place")
+    __slots__ = ("_done", "_is_overlapping", "_last", "_low", "_places", "head", "place")
 
     def __init__(self, place: Checkpoint, *, overlapping: bool) -> None:
         self.place = place
@@ -56,7 +56,8 @@ class Ledger:
         self._done = Prefix()
         self._last = place
         self._is_overlapping = overlapping
-        self._places: deque[tuple[str, int]] | None = deque() if overlapping else None
+        self._places: list[tuple[str, int]] | None = [] if overlapping else None
+        self._low = 0  # the index of the first of them; a list, since places in its middle are looked up
 
     @property
     def ahead(self) -> int:
@@ -77,7 +78,7 @@ class Ledger:
     def remember(self, records: Sequence[Record]) -> None:
         """The run admitted last, whole and with nothing open below it, is not going to be done as one."""
         if self._places is None:
-            self._places = deque()
+            self._places = []
             self._remember(records)
 
     def done(self, indexes: Sequence[int]) -> bool:
@@ -88,23 +89,18 @@ class Ledger:
         if not moved:
             return False
         if self._done.end == self.head:
-            self.place, self._places = self._last, deque() if self._is_overlapping else None
+            self.place, self._places = self._last, [] if self._is_overlapping else None
         elif self._places is not None:
-            for _ in range(moved - 1):
-                self._places.popleft()
-            self.place = Checkpoint(*self._places.popleft())
+            self.place = self._place_of(self._done.end - 1)
+            dead = self._done.end - self._low
+            if dead > len(self._places) // 2:  # not at each step, which would move all the others
+                del self._places[:dead]
+                self._low += dead
         return True
 
     def up_to(self, place: Checkpoint, indexes: Iterable[int]) -> list[int]:
         """Those of ``indexes``, ascending, whose records stand at ``place`` or below it; places are remembered."""
-        low = self._done.end
-        assert self._places is not None
-        found = []
-        for index in indexes:
-            if index >= low and Checkpoint(*self._places[index - low]) > place:
-                break
-            found.append(index)
-        return found
+        return list(takewhile(lambda index: index < self._done.end or self._place_of(index) <= place, indexes))
 
     def limit(self, besides: Sequence[int]) -> Checkpoint | None:
         """What would be ``place`` if ``besides`` were done, too; None: no record that was admitted stands above it."""
@@ -112,14 +108,21 @@ class Ledger:
             return None
         wanted = set(besides)
         limit = self.place
-        for index, place in enumerate(self._places, self._done.end):
+        for index in range(self._done.end, self.head):
             if index not in wanted and index not in self._done:
                 return limit
-            limit = Checkpoint(*place)
+            limit = self._place_of(index)
         return None
+
+    def _place_of(self, index: int) -> Checkpoint:
+        """The place of a record that is remembered."""
+        assert self._places is not None
+        return Checkpoint(*self._places[index - self._low])
 
     def _remember(self, records: Sequence[Record]) -> None:
         assert self._places is not None
+        if not self._places:
+            self._low = self.head - len(records)
         self._places.extend([(record.sequence_number, record.sub_sequence_number) for record in records])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from consumer.delivery.outcome import Outcome, Raised
 from consumer.delivery.telling import failure_of
@@ -20,6 +20,9 @@ __all__ = ["AllDone", "Busy", "Reading", "SomeFailed", "UnknownFailed", "read_ou
 class AllDone:
     """Every record is done."""
 
+    is_through: ClassVar = True
+    """Whether the call came to its end, and what it said is understood: what did not fail of it is done."""
+
 
 @dataclass(frozen=True, slots=True)
 class SomeFailed:
@@ -27,6 +30,12 @@ class SomeFailed:
 
     failures: Mapping[int, Failure]
     error: BaseException | None
+    is_through: ClassVar = True
+
+    @property
+    def failure(self) -> Failure:
+        """That of the first of them."""
+        return self.failures[min(self.failures)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +44,7 @@ class UnknownFailed:
 
     failure: Failure
     error: BaseException
+    is_through: ClassVar = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,9 @@ class Busy:
     """User code asks for a pause."""
 
     failure: Failure
+    error: BaseException
     seconds: float
+    is_through: ClassVar = False
 
 
 Reading = AllDone | SomeFailed | UnknownFailed | Busy
@@ -59,7 +71,7 @@ def read_outcome(outcome: Outcome[Any], batch: Sequence[Record]) -> Reading:
     if isinstance(outcome, Raised):
         raised = outcome.error
         if isinstance(raised, RetryAfter):
-            return Busy(failure_of(raised), raised.seconds)
+            return Busy(failure_of(raised), raised, raised.seconds)
         if not isinstance(raised, BatchFailures):
             return _unknown(raised)
         error: BatchFailures | None = raised

@@ -8,8 +8,10 @@ from typing import Any
 
 from consumer.delivery.delivery import Delivery
 from consumer.delivery.ground import Policy
-from consumer.delivery.outcome import Raised
-from consumer.delivery.telling import failure_of, tell_failed
+from consumer.delivery.many_lanes import ManyLanes
+from consumer.delivery.one_lane import OneLane
+from consumer.delivery.reading import Busy, UnknownFailed
+from consumer.delivery.telling import tell_failed
 from consumer.shards.reader import ShardReader
 from consumer.shards.standing import Part, Standing
 from consumer.shards.user_code import UserCode
@@ -86,7 +88,8 @@ class ShardDelivery(Part):
         if self._delivery is None:
             if not self._knows_held and not await self._learn_held(policy):
                 return
-            self._delivery = Delivery(policy, self, self._reader, self._codes, self._writer.wanted)
+            way = OneLane if self.lanes == 1 else ManyLanes
+            self._delivery = way(policy, self, self._reader, self._codes, self._writer.wanted)
         await self._delivery.run()
         # What user code has not claimed yet is known to the delivery alone.
         if self._delivery.is_idle and (not policy.is_manual or self._delivery.place <= self._writer.wanted):
@@ -104,16 +107,16 @@ class ShardDelivery(Part):
     async def deliver_nothing(self, millis_behind_latest: int | None) -> None:
         """Call every lane's processor with no records; where it raises there is nothing to try again."""
         with self._standing.stage("processing"):
-            outcomes = await self._each(code.process((), millis_behind_latest) for code in self._codes)
-        for outcome in outcomes:
-            if isinstance(outcome, Raised):
+            readings = await self._each(code.process((), millis_behind_latest) for code in self._codes)
+        for reading in readings:
+            if isinstance(reading, UnknownFailed | Busy):
                 tell_failed(
                     self._standing.shared.hooks,
                     self.shard_id,
                     "process_records_empty",
                     about=None,
-                    error=outcome.error,
-                    failure=failure_of(outcome.error),
+                    error=reading.error,
+                    failure=reading.failure,
                     attempt=1,
                     pause_seconds=0.0,
                     what_next="it had no records, and is called again after the next read that finds none",

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 from consumer.delivery.callbacks import Call, Callbacks
-from consumer.delivery.outcome import Outcome, Returned
+from consumer.delivery.outcome import Returned
 from consumer.delivery.policy import refuse_unheard
-from consumer.delivery.reading import AllDone, SomeFailed, read_outcome
+from consumer.delivery.reading import Reading, read_outcome
 from consumer.delivery.time_limit import TimedCall, TimeLimit
 from consumer.errors import ConfigError
 from consumer.hooks import BatchProcessed
@@ -93,7 +93,7 @@ class UserCode(Part):
         self._is_initialized = done is not None
         return self._is_initialized
 
-    async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Outcome[Any] | None:
+    async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Reading | None:
         """See ``delivery.ground.Code``."""
         standing = self._standing
         if not await standing.trusted(standing.must_stop):
@@ -115,8 +115,9 @@ class UserCode(Part):
             limit=self._limit(records),
         )
         outcome = await self._calls.attempt(call)
-        checkpointer.end_batch(returned=outcome is not None and _is_through(outcome, records))
-        return outcome
+        reading = None if outcome is None else read_outcome(outcome, records)
+        checkpointer.end_batch(returned=reading is not None and reading.is_through)
+        return reading
 
     def _limit(self, records: Sequence[Record]) -> TimedCall | None:
         shard_id, shared = self._standing.shard_id, self._standing.shared
@@ -241,13 +242,6 @@ def _checked(made: object) -> RecordProcessor:
             "derive its class from consumer.RecordProcessor."
         )
     return made
-
-
-def _is_through(outcome: Outcome[Any], records: Sequence[Record]) -> bool:
-    """Whether the call came to its end, and said something that is understood: what did not fail of it is done."""
-    if isinstance(outcome, Returned) and outcome.value is None:
-        return True
-    return isinstance(read_outcome(outcome, records), AllDone | SomeFailed)
 
 
 def _about(records: Sequence[Record]) -> str:

@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from consumer.clock import SystemClock
 from consumer.config import InitialPosition, WorkerConfig
-from consumer.delivery.delivery import Delivery
 from consumer.delivery.ground import Taken
-from consumer.delivery.outcome import Outcome, Returned
+from consumer.delivery.one_lane import OneLane
+from consumer.delivery.outcome import Returned
 from consumer.delivery.policy import made_policy
+from consumer.delivery.reading import Reading, read_outcome
 from consumer.processor import RecordProcessor
 from consumer.record import Record, Records
 from consumer.shards.signal import Signal
@@ -98,8 +99,9 @@ class _Code:
     def __init__(self) -> None:
         self._user = _Nothing()
 
-    async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Outcome[Any] | None:
-        return Returned(await self._user.process_records(_batch(records, millis_behind_latest), None))
+    async def process(self, records: Sequence[Record], millis_behind_latest: int | None) -> Reading | None:
+        returned = Returned(await self._user.process_records(_batch(records, millis_behind_latest), None))
+        return read_outcome(returned, records)
 
     def returned(self, records: Sequence[Record], seconds: float) -> None:
         pass
@@ -174,7 +176,7 @@ def _delivered(page: Sequence[Record], size: int) -> Callable[[], Awaitable[None
 
     async def way() -> None:
         pages = _Pages(page, _PAGES)
-        delivery = Delivery(policy, _Ground(clock), pages, [_Code()], Checkpoint("0", 0))
+        delivery = OneLane(policy, _Ground(clock), pages, [_Code()], Checkpoint("0", 0))
         await delivery.run()
         await delivery.close()
         if pages.done != _PAGES * _RECORDS:

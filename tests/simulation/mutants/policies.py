@@ -117,39 +117,39 @@ def pieces_are_not_swept(_: Function) -> Function:
 
 
 @on_policies(
-    "consumer.delivery.lane:Lane._take_apart",
+    "consumer.delivery.lane:Lane._halve",
     rule="A half that succeeded is done, and never runs again.",
     caught_by=("nothing done with comes again",),
     policy=_with(replace(POISON, kinds=("raise",)), bisect=True),
 )
 def a_half_that_succeeded_runs_again(original: Function) -> Function:
-    def _take_apart(self: Any, turn: Any) -> None:
+    def _halve(self: Any, turn: Any) -> None:
         original(self, turn)
         self._pieces.insert(1, self._pieces[0])
 
-    return _take_apart
+    return _halve
 
 
 @on_policies(
-    "consumer.delivery.lane:Lane._take_apart",
+    "consumer.delivery.lane:Lane._halve",
     rule="A batch whose attempts are used up is taken apart: its innocent records are no dead letters.",
     caught_by=(*_FAULT, *_ORDER),
     policy=replace(POISON, kinds=("raise",)),
 )
 def innocents_leave_with_the_poison(original: Function) -> Function:
-    def _take_apart(self: Any, turn: Any) -> None:
+    def _halve(self: Any, turn: Any) -> None:
         if self._policy.bisect or turn.is_apart:
             original(self, turn)
             return
         run = turn.run
-        self._books.take_apart(run)
+        self._books.remember(run)
         self._pieces.popleft()
         leaving = zip(run.indexes, run.records, strict=True)
         self._keys._giving_up.add(
             [Leaving(index, each, Reason.ATTEMPTS_EXHAUSTED, turn.attempts) for index, each in leaving]
         )
 
-    return _take_apart
+    return _halve
 
 
 @on_policies(
@@ -180,38 +180,38 @@ def a_sink_stays_down(_: Function) -> Function:
 
 
 @on_policies(
-    "consumer.delivery.breaker:Breaker.seconds_to_turn",
+    "consumer.delivery.breaker:Breaker.take_turn",
     rule="Nothing but a success closes the breaker.",
     caught_by=("a sink is up once something succeeded",),
     policy=DOWN,
 )
 def a_sink_is_up_by_itself(original: Function) -> Function:
-    def seconds_to_turn(self: Any, unit: Any, wake: Any, is_parked: bool = False) -> Any:
+    def take_turn(self: Any, unit: Any, wake: Any, is_parked: bool = False) -> Any:
         if self.is_open and self._clock.monotonic() >= self._probe_at:
             self._close()
         return original(self, unit, wake, is_parked)
 
-    return seconds_to_turn
+    return take_turn
 
 
 @on_policies(
-    "consumer.delivery.delivery:Delivery._run_all",
+    "consumer.delivery.many_lanes:ManyLanes.run",
     rule="One processor object a lane, and never two calls at once on one.",
     caught_by=("one batch of a shard at a time", "callbacks in order", "one lane a key"),
     policy=_with(POISON, lanes=3),
     code=replace(CALM_CODE, usual_seconds=0.3),
 )
 def lanes_share_a_processor(original: Function) -> Function:
-    def _run_all(self: Any) -> Any:
+    def run(self: Any) -> Any:
         for lane in self._lanes[1:]:
             lane._code = self._lanes[0]._code
         return original(self)
 
-    return _run_all
+    return run
 
 
 @on_policies(
-    "consumer.delivery.delivery:lane_of",
+    "consumer.delivery.many_lanes:lane_of",
     rule="A key's lane follows from the key, and from nothing else.",
     caught_by=("one lane a key", *_ORDER),
     policy=_with(POISON, lanes=3),
@@ -250,7 +250,7 @@ def parked_records_are_forgotten_at_the_end(_: Function) -> Function:
 )
 def filtered_and_never_done(_: Function) -> Function:
     def _kept(self: Any, run: Any) -> Any:
-        self._books.take_apart(run)
+        self._books.remember(run)
         return run.only(list(self._policy.screen.sift(run.records).kept))
 
     return _kept
@@ -272,7 +272,7 @@ def a_retry_overlaps_the_earlier_run(original: Function) -> Function:
 
 
 @on_policies(
-    "consumer.delivery.delivery:Delivery.claim",
+    "consumer.delivery.many_lanes:ManyLanes.claim",
     rule="What one lane says to be done says nothing of the others.",
     caught_by=_BEYOND,
     policy=_with(POISON, lanes=3, batch_size=2),
@@ -287,17 +287,17 @@ def a_lane_claims_for_all(_: Function) -> Function:
 
 
 @on_policies(
-    "consumer.shards.user_code:_is_through",
+    "consumer.shards.checkpointer:ShardCheckpointer.end_batch",
     rule="A batch that returned what has no meaning is covered by no checkpoint.",
     caught_by=LOST,
     policy=replace(POISON, kinds=("wrong",)),
     happenings=("drain", "start", "start"),
 )
-def any_return_value_will_do(_: Function) -> Function:
-    def _is_through(outcome: Any, records: Any) -> bool:
-        return not isinstance(outcome, Raised)
+def any_return_value_will_do(original: Function) -> Function:
+    def end_batch(self: Any, *, returned: bool) -> None:
+        original(self, returned=True)
 
-    return _is_through
+    return end_batch
 
 
 @on_policies(

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.delivery.batching import BatchRules, Run, cut, seconds_to_ready
+from consumer.delivery.batching import BatchRules, Run, Waiting
 from consumer.hooks import BatchProcessed
 from consumer.shards.lifecycle import Event
 from tests.unit.delivery.delivery_stage import Sink, kinesis, pages, play
 from tests.unit.shards.shard_fakes import stored
 
 
-def queue_of(*sizes, came_at=0.0):
-    queue, number = deque(), 0
+def waiting(rules, *sizes, came_at=0.0):
+    made, number = Waiting(rules), 0
     for size in sizes:
         indexes = range(number, number + size)
-        queue.append(Run([kinesis(index, data=b"x" * (index % 7)) for index in indexes], indexes, None, came_at))
+        made.add(Run([kinesis(index, data=b"x" * (index % 7)) for index in indexes], indexes, None, came_at))
         number += size
-    return queue
+    return made
 
 
 @given(
@@ -31,11 +29,11 @@ def queue_of(*sizes, came_at=0.0):
     st.booleans(),
 )
 def test_batches_hold_everything_once_in_order_and_keep_their_bounds(sizes, most, size_bytes, window, joins):
-    queue = queue_of(*sizes)
-    rules = BatchRules(most, size_bytes, window, joins=joins)
+    queue = waiting(BatchRules(most, size_bytes, window, joins=joins), *sizes)
     indexes = []
     while queue:
-        run = cut(queue, rules)
+        assert queue.records == sum(sizes) - len(indexes)
+        run = queue.cut()
         assert 1 <= len(run) <= most
         assert [int(record.sequence_number) for record in run.records] == list(run.indexes)
         if size_bytes is not None and len(run) > 1:
@@ -46,12 +44,13 @@ def test_batches_hold_everything_once_in_order_and_keep_their_bounds(sizes, most
 
 def test_a_batch_waits_for_its_window_unless_it_is_full():
     rules = BatchRules(10, None, 30.0)
-    assert seconds_to_ready(deque(), rules, 0.0) is None
-    assert seconds_to_ready(queue_of(3), rules, 12.0) == 18.0
-    assert seconds_to_ready(queue_of(3), rules, 30.0) == 0.0
-    assert seconds_to_ready(queue_of(3, 7), rules, 1.0) == 0.0
-    assert seconds_to_ready(queue_of(3), BatchRules(10, 1, 30.0), 1.0) == 0.0
-    assert seconds_to_ready(queue_of(3), BatchRules(10), 0.0) == 0.0
+    assert waiting(rules).seconds_to_ready(0.0) is None
+    assert waiting(rules, 3).seconds_to_ready(12.0) == 18.0
+    assert waiting(rules, 3).seconds_to_ready(30.0) == 0.0
+    assert waiting(rules, 3, 7).seconds_to_ready(1.0) == 0.0
+    assert waiting(BatchRules(10, 10, 30.0), 3).seconds_to_ready(1.0) == 29.0
+    assert waiting(BatchRules(10, 1, 30.0), 3).seconds_to_ready(1.0) == 0.0
+    assert waiting(BatchRules(10), 3).seconds_to_ready(0.0) == 0.0
 
 
 def test_a_window_gathers_records_of_many_pages_and_lets_their_pages_go():

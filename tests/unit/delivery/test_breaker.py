@@ -27,7 +27,6 @@ class Case:
         """One more failure of the record of this name."""
         unit = unit_of(name)
         attempts = self.attempts.setdefault(unit, Attempts())
-        self.breaker.count(unit, attempts)
         self.breaker.failed((unit,), (attempts,), "OSError")
         return attempts
 
@@ -35,7 +34,7 @@ class Case:
         return self.breaker.is_own(unit_of(name), self.attempts[unit_of(name)])
 
     def may_probe(self, name: str, is_parked: bool = False) -> bool:
-        return self.breaker.seconds_to_turn(unit_of(name), lambda: None, is_parked) == 0
+        return self.breaker.take_turn(unit_of(name), lambda: None, is_parked) == 0
 
     def succeed(self) -> None:
         """A call that begins and succeeds now."""
@@ -153,6 +152,20 @@ async def test_who_fails_again_after_others_have_succeeded_is_bad_itself(it: Cas
         await asyncio.sleep(1)
     assert it.attempts[unit_of("a")].own == 4
     assert it.is_own("a")
+
+
+@case
+async def test_what_fails_before_others_fail_too_was_not_its_own(it: Case):
+    for _ in range(4):
+        it.fail("a")  # the first to be tried each time that the sink goes down
+        await asyncio.sleep(1)
+        it.fail("b")
+        await asyncio.sleep(1)
+        it.succeed()
+        await asyncio.sleep(1)
+    assert it.attempts[unit_of("a")].own == 1
+    it.fail("a")
+    assert it.attempts[unit_of("a")].own == 2
 
 
 @case

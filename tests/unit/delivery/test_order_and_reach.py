@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 
 import pytest
 
-from consumer.delivery.batching import BatchRules, Run, cut
+from consumer.delivery.batching import BatchRules, Run, Waiting
 from consumer.errors import CheckpointBackwards, DeadLetterError
+from consumer.hooks import Stuck
 from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.processor import RecordProcessor
 from consumer.shards.lifecycle import Event
@@ -92,7 +92,10 @@ def test_a_batch_that_was_joined_is_in_the_order_of_the_stream():
     def run(*indexes):
         return Run([kinesis(index) for index in indexes], list(indexes), None, 0.0)
 
-    batch = cut(deque([run(5, 9), run(3, 7), run(11)]), BatchRules(10, window_seconds=1.0))
+    waiting = Waiting(BatchRules(10, window_seconds=1.0))
+    for each in (run(5, 9), run(3, 7), run(11)):
+        waiting.add(each)
+    batch = waiting.cut()
     assert (list(batch.indexes), numbers(batch.records)) == ([3, 5, 7, 9, 11], [3, 5, 7, 9, 11])
 
 
@@ -108,6 +111,17 @@ def test_manual_code_that_claims_late_is_given_more_than_it_may_be_ahead():
     stage = play(processors(act), script, lanes=3, batch_size=2, max_ahead_records=4, checkpointing="manual")
     assert sorted(seen) == list(range(1, 41))
     assert stage.ended_by is Event.END_STORED
+
+
+@pytest.mark.parametrize(("claims", "shown"), [(False, ["waiting_for_checkpoints"]), (True, [])])
+def test_more_records_without_a_claim_than_a_takeover_may_repeat_are_shown(claims, shown):
+    async def act(records, checkpointer):
+        if claims:
+            await checkpointer.checkpoint()
+
+    script = pages([(number, f"k{number}") for number in range(1, 41)], ends=False)
+    stage = play(processors(act), script, lanes=2, batch_size=5, max_ahead_records=10, checkpointing="manual")
+    assert [fact.stage for fact in stage.of(Stuck)] == shown
 
 
 def test_letters_that_a_hand_off_left_unwritten_are_written_once_it_is_taken_back():

@@ -27,13 +27,18 @@ def at_a_stretch(now: float) -> bool:
     return now < TEN_MINUTES
 
 
-def played(sink: Sink, *, keys: int = 20, shards: int = 1, **settings: object) -> World:
-    """Two hundred records, and two hours for them; idle polls are few, for they are what virtual time costs."""
+def played(sink: Sink, *, keys: int = 20, shards: int = 1, at_once: int = RECORDS, **settings: object) -> World:
+    """Two hundred records, and two hours for them; idle polls are few, for they are what virtual time costs.
+
+    ``at_once`` are there from the beginning; the others come one by one, for longer than ten minutes.
+    """
 
     def make() -> World:
         world = World(sink, shards=shards, idle_wait_seconds=10.0, **settings)
-        for number in range(RECORDS):
+        for number in range(at_once):
             world.put(f"key-{number % keys}")
+        for number in range(at_once, RECORDS):
+            world.put_later((number - at_once + 1) * 1.2 * TEN_MINUTES / (RECORDS - at_once), f"key-{number % keys}")
         return world
 
     world, ended = play(make, 7200.0)
@@ -78,17 +83,16 @@ def test_a_poison_record_in_that_time_is_the_only_dead_letter(how: str, bisect: 
     [
         ((20.0, 10.0), 1, 1, 100, ()),
         ((20.0, 10.0), 3, 4, 100, (77,)),
-        ((5.0, 5.0), 1, 1, 1, (77,)),
         ((5.0, 5.0), 3, 4, 100, (77,)),
-        ((2.0, 1.0), 1, 1, 1, ()),
         ((0.5, 3.0), 3, 4, 1, (77,)),
         ((40.0, 1.0), 3, 1, 100, ()),
     ],
     ids=str,
 )
 def test_down_by_turns(turns: tuple[float, float], shards: int, lanes: int, batch_size: int, bad: tuple[int, ...]):
+    """While others are tried often enough: who is alone each time that the sink is down can't be told from bad."""
     sink = Sink(frozenset(bad), down=by_turns(*turns))
-    world = played(sink, shards=shards, lanes=lanes, batch_size=batch_size)
+    world = played(sink, shards=shards, lanes=lanes, batch_size=batch_size, at_once=80)
     assert set(world.dead) == set(bad)
 
 

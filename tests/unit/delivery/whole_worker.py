@@ -98,6 +98,7 @@ class World:
         self.config = WorkerConfig(app="audit", initial_position=InitialPosition("TRIM_HORIZON"), **settings)
         self._puts = 0
         self._last: dict[str, str] = {}
+        self._later = 0
 
     def put(self, key: str, count: int = 1) -> None:
         """Records of one key, numbered on."""
@@ -106,9 +107,21 @@ class World:
             self._last[shard_id] = str(record.sequence)
             self._puts += 1
 
+    def put_later(self, seconds: float, key: str) -> None:
+        """A record that is written when the worker has run for so long."""
+
+        def now() -> None:
+            self._later -= 1
+            self.put(key)
+
+        self._later += 1
+        asyncio.get_running_loop().call_later(seconds, now)
+
     @property
     def is_done(self) -> bool:
         """Whether the checkpoint of each shard names its last record."""
+        if self._later:
+            return False
         rows = {lease.key: lease.checkpoint.sequence_number for lease in self.table.rows().leases}
         return all(rows.get(shard_id) == last for shard_id, last in self._last.items())
 
