@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from consumer.delivery.attempts import Attempts
+from consumer.delivery.attempts import DEFAULT_ATTEMPTS, Attempts
 from consumer.delivery.batching import Run, Waiting
 from consumer.delivery.books import Books
 from consumer.delivery.breaker import Unit
@@ -247,13 +247,20 @@ class Lane:
         self._tell(turn, reading, told(step, turn, reading, max(0.0, turn.attempts.due_at - now)))
 
     def _is_over(self, turn: Turn) -> bool:
-        """Whether a unit that failed again has had all its tries, or holds a record that has become too old."""
-        rules, now = self._policy.retry, self._policy.clock.wall()
+        """Whether a unit that failed again has had all its tries, or holds a record that has become too old.
+
+        Or one that the stream soon has no more: nothing is given up for that but what fails alone, and by itself.
+        """
+        policy, rules, now = self._policy, self._policy.retry, self._policy.clock.wall()
         if turn.attempts.is_used_up(rules):
             return True
-        if rules.max_age_seconds is None or not rules.gives_up or self._policy.breaker.is_open:
+        if not rules.gives_up or policy.breaker.is_open:
             return False
-        return any(rules.is_too_old(record.timestamp, now) for record in turn.run.records)
+        is_tried = turn.attempts.made >= DEFAULT_ATTEMPTS
+        return any(
+            rules.is_too_old(record.timestamp, now) or (is_tried and policy.is_half_gone(record))
+            for record in turn.run.records
+        )
 
     def _some_failed(self, turn: Turn, reading: SomeFailed, began_at: float) -> None:
         """These records failed by themselves: they, and what follows them under their keys, wait; the rest is done."""

@@ -55,8 +55,8 @@ def _calls(path: Path, *names: str) -> Iterator[ast.Call]:
 # Queues whose bound is not an argument, and what bounds them.
 UNBOUNDED = {
     "consumer/delivery/giving_up.py": "nothing more of a shard is taken while 1,000 records are on their way out",
-    "consumer/delivery/lane.py": "what was taken: a batch, or max_ahead_records with lanes, parked ones included",
-    "consumer/delivery/ledger.py": "from the oldest open record to the head: max_ahead_records and a batch",
+    "consumer/delivery/batching.py": "what was taken: a batch, or max_ahead_records with lanes, parked ones included",
+    "consumer/delivery/lane.py": "pieces of one batch",
     "consumer/delivery/threads.py": "one call a shard is in hand or waits, so it is bounded by the leases held",
     "consumer/leasing/seam.py": "begins and stops of tenures, each delivered on the loop's next turn, in order",
     "consumer/shards/budget.py": "one grant a shard waits, so it is bounded by the leases held",

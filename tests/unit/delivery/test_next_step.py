@@ -33,26 +33,26 @@ def test_a_parked_key_is_tried_again_whatever_it_says_and_given_up_elsewhere(rea
 
 
 @pytest.mark.parametrize(
-    ("records", "apart", "reading", "bisects", "parks", "over", "step"),
+    ("tried", "reading", "rules", "step"),
     [
-        (1, False, NAMED, False, False, False, Step.PARK),
-        (1, False, RAISED, False, False, False, Step.AGAIN),  # one lane, as it has always been: it holds up its shard
-        (1, False, RAISED, False, True, False, Step.PARK),
-        (1, True, RAISED, False, False, False, Step.PARK),
-        (1, False, RAISED, False, False, True, Step.PARK),
-        (9, False, RAISED, False, True, False, Step.AGAIN),
-        (9, False, RAISED, False, False, True, Step.HALVE),
-        (9, False, RAISED, True, True, False, Step.HALVE),
-        (9, True, RAISED, False, False, False, Step.HALVE),
-        (1, False, BUSY, True, True, False, Step.AGAIN),
-        (9, True, BUSY, True, True, False, Step.AGAIN),
-        (1, False, BUSY, False, False, True, Step.PARK),
-        (9, False, BUSY, False, False, True, Step.HALVE),
+        (turn(1), NAMED, [], Step.PARK),
+        (turn(1), RAISED, [], Step.AGAIN),  # one lane, as it has always been: it holds up its shard
+        (turn(1), RAISED, ["parks"], Step.PARK),
+        (turn(1, apart=True), RAISED, [], Step.PARK),
+        (turn(1), RAISED, ["is_over"], Step.PARK),
+        (turn(9), RAISED, ["parks"], Step.AGAIN),
+        (turn(9), RAISED, ["is_over"], Step.HALVE),
+        (turn(9), RAISED, ["bisects", "parks"], Step.HALVE),
+        (turn(9, apart=True), RAISED, [], Step.HALVE),
+        (turn(1), BUSY, ["bisects", "parks"], Step.AGAIN),
+        (turn(9, apart=True), BUSY, ["bisects", "parks"], Step.AGAIN),
+        (turn(1), BUSY, ["is_over"], Step.PARK),
+        (turn(9), BUSY, ["is_over"], Step.HALVE),
     ],
 )
-def test_what_follows_where_nothing_is_done(records, apart, reading, bisects, parks, over, step):
-    tried = turn(records, apart=apart)
-    assert next_step(tried, reading, bisects=bisects, parks=parks, is_over=over) is step
+def test_what_follows_where_nothing_is_done(tried, reading, rules, step):
+    told = {"bisects": False, "parks": False, "is_over": False} | dict.fromkeys(rules, True)
+    assert next_step(tried, reading, **told) is step
 
 
 def test_only_a_batch_of_which_nobody_knows_what_failed_is_searched():

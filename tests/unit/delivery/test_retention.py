@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from consumer.shards.lifecycle import Event
 from consumer.testing import MemoryDeadLetters
 from consumer.testing.virtual_time import VirtualClock, run_virtual
@@ -28,8 +30,9 @@ async def _wall():
     return VirtualClock().wall() - asyncio.get_running_loop().time()
 
 
-def test_a_parked_record_becomes_a_dead_letter_at_half_of_retention_however_many_attempts_are_left():
-    sink, store = Sink(2, how="fail"), MemoryDeadLetters()
+@pytest.mark.parametrize("how", ["fail", "raise"])
+def test_what_fails_becomes_a_dead_letter_at_half_of_retention_however_many_attempts_are_left(how):
+    sink, store = Sink(2, how=how), MemoryDeadLetters()
     born = wall_at_start()
     stage = play(sink, script(born), dead_letters=store, max_attempts=10_000, seconds=12 * HOUR + 120)
     assert letters_of(store) == [(2, "retention_half_gone")]
