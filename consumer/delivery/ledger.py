@@ -38,6 +38,35 @@ class Prefix:
         return self.end - before
 
 
+class _Places:
+    """Where records stand, by index: two lists of plain values, for there may be very many of them."""
+
+    __slots__ = ("_low", "_numbers", "_sub_numbers")
+
+    def __init__(self) -> None:
+        self._low = 0
+        self._numbers: list[str] = []
+        self._sub_numbers: list[int] = []
+
+    def add(self, index: int, records: Sequence[Record]) -> None:
+        """``records`` follow all that are there, the first of them at ``index``."""
+        if not self._numbers:
+            self._low = index
+        self._numbers += [record.sequence_number for record in records]
+        self._sub_numbers += [record.sub_sequence_number for record in records]
+
+    def at(self, index: int) -> Checkpoint:
+        """The place of one that is there."""
+        return Checkpoint(self._numbers[index - self._low], self._sub_numbers[index - self._low])
+
+    def forget(self, end: int) -> None:
+        """Nobody asks for those before ``end`` any more; they go together, since each time all others have to move."""
+        dead = end - self._low
+        if dead > len(self._numbers) // 2:
+            del self._numbers[:dead], self._sub_numbers[:dead]
+            self._low = end
+
+
 class Ledger:
     """The records of one tenure, numbered as they come; every one at ``place`` or below it is done.
 
@@ -46,7 +75,7 @@ class Ledger:
     while something stays behind, places are remembered, of the records from there to the head.
     """
 
-    __slots__ = ("_done", "_is_overlapping", "_last", "_low", "_places", "head", "place")
+    __slots__ = ("_done", "_is_overlapping", "_last", "_places", "head", "place")
 
     def __init__(self, place: Checkpoint, *, overlapping: bool) -> None:
         self.place = place
@@ -56,8 +85,7 @@ class Ledger:
         self._done = Prefix()
         self._last = place
         self._is_overlapping = overlapping
-        self._places: list[tuple[str, int]] | None = [] if overlapping else None
-        self._low = 0  # the index of the first of them; a list, since places in its middle are looked up
+        self._places: _Places | None = _Places() if overlapping else None
 
     @property
     def ahead(self) -> int:
@@ -78,7 +106,7 @@ class Ledger:
     def remember(self, records: Sequence[Record]) -> None:
         """The run admitted last, whole and with nothing open below it, is not going to be done as one."""
         if self._places is None:
-            self._places = []
+            self._places = _Places()
             self._remember(records)
 
     def done(self, indexes: Sequence[int]) -> bool:
@@ -89,18 +117,17 @@ class Ledger:
         if not moved:
             return False
         if self._done.end == self.head:
-            self.place, self._places = self._last, [] if self._is_overlapping else None
+            self.place, self._places = self._last, _Places() if self._is_overlapping else None
         elif self._places is not None:
-            self.place = self._place_of(self._done.end - 1)
-            dead = self._done.end - self._low
-            if dead > len(self._places) // 2:  # not at each step, which would move all the others
-                del self._places[:dead]
-                self._low += dead
+            self.place = self._places.at(self._done.end - 1)
+            self._places.forget(self._done.end)
         return True
 
     def up_to(self, place: Checkpoint, indexes: Iterable[int]) -> list[int]:
         """Those of ``indexes``, ascending, whose records stand at ``place`` or below it; places are remembered."""
-        return list(takewhile(lambda index: index < self._done.end or self._place_of(index) <= place, indexes))
+        places = self._places
+        assert places is not None
+        return list(takewhile(lambda index: index < self._done.end or places.at(index) <= place, indexes))
 
     def limit(self, besides: Sequence[int]) -> Checkpoint | None:
         """What would be ``place`` if ``besides`` were done, too; None: no record that was admitted stands above it."""
@@ -111,19 +138,12 @@ class Ledger:
         for index in range(self._done.end, self.head):
             if index not in wanted and index not in self._done:
                 return limit
-            limit = self._place_of(index)
+            limit = self._places.at(index)
         return None
-
-    def _place_of(self, index: int) -> Checkpoint:
-        """The place of a record that is remembered."""
-        assert self._places is not None
-        return Checkpoint(*self._places[index - self._low])
 
     def _remember(self, records: Sequence[Record]) -> None:
         assert self._places is not None
-        if not self._places:
-            self._low = self.head - len(records)
-        self._places.extend([(record.sequence_number, record.sub_sequence_number) for record in records])
+        self._places.add(self.head - len(records), records)
 
 
 def _place(record: Record) -> Checkpoint:
