@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from consumer.errors import ConfigError
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from consumer.dead_letters.letter import Identity
     from consumer.dead_letters.store import DeadLetterStore
     from consumer.processor import ProcessorFactory
+    from consumer.redrive.redrive import RedriveRules
 
 __all__ = ["add_arguments", "run"]
 
 _VARIABLE: Final = "LEASEHOLD_DEAD_LETTERS"
 _CALLS: Final = 5  # a call is made, by botocore, before a command ends for its failure
-_MOST_BATCH: Final = 10_000
+# Settings of `leasehold run` that mean the same here; flags, or its variables.
+_SHARED: Final = ("batch_size", "max_attempts", "batch_timeout_seconds")
 _EXIT_CODES: Final = (
     "exit codes: 0 done, 1 something is left that was to be redriven or dropped (or the store failed, or it was "
-    "interrupted), 3 bad flags."
+    "interrupted), 3 bad flags, 5 a call did not end in --batch-timeout-seconds."
 )
 _SQS_NOTE: Final = (
     "A queue can't be looked into without taking: letters of sqs: are kept from others while the command runs, and "
@@ -48,8 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     redrive = commands.add_parser("redrive", help="run letters through a processor again")
     redrive.description = (
         "Run letters through a RecordProcessor, key by key, those of one key in the order of the stream, and remove "
-        "each once process_records has returned. record.redriven is True. What fails stays, and with it what follows "
-        "under its key. The stream is not asked: it may have lost the records since."
+        "each once process_records has returned. record.redriven is True. What fails is tried again as `leasehold run` "
+        "would, by the processor's retries, and then stays, and with it what follows under its key. Ten keys failing "
+        "in a row end the command. The stream is not asked: it may have lost the records since."
     )
     redrive.add_argument(
         "processor", metavar="MODULE:CLASS", nargs="?", help="the processor, as `leasehold run` has it"
@@ -62,7 +65,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also letters of keys that were not held (after_dead_letter=continue): later records of such a key may "
         "have been delivered since, and an older one would come after them",
     )
-    redrive.add_argument("--batch-size", metavar="N", default="100", help="letters of one key in a call (default: 100)")
+    redrive.add_argument("--batch-size", metavar="N", help="most letters of one key in a call (default: 1000)")
+    redrive.add_argument("--max-attempts", metavar="N", help="tries before a letter that fails stays (default: 5)")
+    redrive.add_argument(
+        "--batch-timeout-seconds",
+        metavar="SECONDS",
+        help="cancel an `async def` process_records that takes longer, which counts as a failed try; after a `def` one "
+        "the command ends (default: no limit)",
+    )
     drop = commands.add_parser("drop", help="delete letters for good")
     drop.description = "Delete letters: those named, or those that the filters select, or --all."
     drop.add_argument("letters", metavar="LETTER", nargs="*", help="names, as `leasehold dlq list --each` prints them")
@@ -101,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _checked(arguments: argparse.Namespace) -> tuple[Chosen, Callable[[], Coroutine[Any, Any, int]]]:
     """What the flags mean, and the work to do. Raises ConfigError with everything that is wrong."""
-    from consumer.cli.dlq_redrive import RedriveFlags, redrive, to_stdout
+    from consumer.cli.dlq_redrive import redrive, to_stdout
     from consumer.cli.dlq_work import Chosen, drop, list_letters, show
     from consumer.dead_letters.store import Selection
 
@@ -110,9 +120,7 @@ def _checked(arguments: argparse.Namespace) -> tuple[Chosen, Callable[[], Corout
     store = _store(given["dead_letters"] or os.environ.get(_VARIABLE), problems)
     names = _names([given["letter"]] if "letter" in given else given.get("letters", []), problems)
     factory = _processor(given.get("processor"), problems)
-    size = given.get("batch_size", "1")
-    if not (size.isascii() and size.isdigit() and len(size) < 6 and 1 <= int(size) <= _MOST_BATCH):
-        problems.append(f"--batch-size {size}: is a whole number from 1 to {_MOST_BATCH:,}.")
+    rules = _rules(given, problems)
     if problems or store is None:
         raise ConfigError(problems)
     selection = Selection(given.get("stream"), given.get("shard"), _key(given.get("key")))
@@ -128,21 +136,38 @@ def _checked(arguments: argparse.Namespace) -> tuple[Chosen, Callable[[], Corout
         case _ if factory is None:
             return chosen, lambda: to_stdout(chosen)
         case _:
-            flags = RedriveFlags(given["dry_run"], given["even_if_newer"], int(size))
-            return chosen, lambda: redrive(chosen, factory, flags)
+            return chosen, lambda: redrive(chosen, factory, rules, dry_run=given["dry_run"])
 
 
 def _store(address: str | None, problems: list[str]) -> DeadLetterStore | None:
     from consumer.dead_letters.opening import open_store
+    from consumer.store_address import parse_store
 
     if address is None:
         problems.append(f"--dead-letters is missing: which store? It may also be given as {_VARIABLE}.")
         return None
     try:
-        return open_store(address, attempts=_CALLS)
+        store, named = open_store(address, attempts=_CALLS), parse_store(address)
+        if named.kind == "file" and not os.path.exists(named.place):
+            where = "" if os.path.isabs(named.place) else f" in {os.getcwd()}"
+            problems.append(f"--dead-letters: {store.name} is not there{where}; workers make it when they start.")
+        return store
     except ConfigError as error:
         problems += [f"--dead-letters: {problem}" for problem in error.problems]
         return None
+
+
+def _rules(given: Mapping[str, Any], problems: list[str]) -> RedriveRules:
+    """How letters are redriven; the defaults, with what is wrong added to ``problems``, where flags make no sense."""
+    from consumer.cli.settings import resolve
+    from consumer.redrive.redrive import RedriveRules
+
+    if given["dlq_command"] != "redrive":
+        return RedriveRules()
+    settings = resolve(given, os.environ, only=_SHARED)
+    problems += settings.problems
+    told = {name: value for name in _SHARED if (value := settings.get(name)) is not None}
+    return RedriveRules(even_if_newer=given["even_if_newer"], **told)
 
 
 def _names(texts: Sequence[str], problems: list[str]) -> list[Identity]:
@@ -159,9 +184,12 @@ def _names(texts: Sequence[str], problems: list[str]) -> list[Identity]:
 
 def _processor(path: str | None, problems: list[str]) -> ProcessorFactory | None:
     from consumer.cli.processor_path import load_processor
+    from consumer.delivery.policy import retries_of
 
     try:
-        return None if path is None else load_processor(path)
+        factory = None if path is None else load_processor(path)
+        retries_of(factory)
+        return factory
     except ConfigError as error:
         problems += error.problems
         return None

@@ -2,68 +2,107 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sys
 import uuid
 from collections import Counter
-from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Coroutine, Iterator
+from contextlib import aclosing, contextmanager
+from random import Random
+from typing import Any, Final
 
+from consumer.cli.dlq_report import counted
 from consumer.cli.dlq_work import Chosen, Progress
 from consumer.clock import SystemClock
 from consumer.dead_letters.envelope import encode
 from consumer.dead_letters.letter import DeadLetter
-from consumer.delivery.redrive import MOVED_ON, Kept, Redrive, Tally
 from consumer.delivery.threads import DaemonThreads
-from consumer.exit_codes import CLEAN, ERROR
+from consumer.delivery.time_limit import Overdue
+from consumer.exit_codes import BATCH_TIMED_OUT, CLEAN, ERROR
 from consumer.processor import ProcessorFactory
+from consumer.redrive.redrive import MOVED_ON, Kept, Redrive, RedriveRules, Tally
 
-__all__ = ["RedriveFlags", "redrive", "to_stdout"]
+__all__ = ["redrive", "to_stdout"]
 
 _KEPT_TOLD: Final = 20
 _KEYS_NAMED: Final = 20
 
 
-@dataclass(frozen=True, slots=True)
-class RedriveFlags:
-    """How to redrive."""
+async def redrive(chosen: Chosen, factory: ProcessorFactory, rules: RedriveRules, *, dry_run: bool) -> int:
+    """Through a processor; the exit code says whether anything is left.
 
-    dry_run: bool = False
-    even_if_newer: bool = False
-    batch_size: int = 100
-
-
-async def redrive(chosen: Chosen, factory: ProcessorFactory, flags: RedriveFlags) -> int:
-    """Through a processor; the exit code says whether anything is left."""
-    if flags.dry_run:
-        return await _dry_run(chosen, flags)
+    BATCH_TIMED_OUT: a call runs on that nothing but the end of the process can end.
+    """
+    if dry_run:
+        return await _dry_run(chosen, rules)
     kept = _KeptReport()
     progress = Progress(SystemClock())
     threads = DaemonThreads(1)
+    hangs = asyncio.Event()
     run = Redrive(
         chosen.store,
         factory,
         threads,
         clock=SystemClock(),
+        random=Random(),
         worker_id=f"redrive-{uuid.uuid4().hex[:12]}",
-        batch_size=flags.batch_size,
-        even_if_newer=flags.even_if_newer,
+        rules=rules,
+        overdue=Overdue(hangs.set),
         on_kept=kept.note,
         progress=lambda tally: progress.tell(_so_far(tally)),
     )
     try:
-        async with aclosing(chosen.letters()) as letters:
-            tally = await run.run(letters)
+        with _quiet_delivery():
+            tally = await _unless(hangs, _redriven(run, chosen))
     finally:
         threads.close()
         print(f"{_so_far(run.tally)} ({chosen.store.name})")
         kept.tell()
+    if tally is None:
+        print(
+            "leasehold: a call of process_records has not ended in --batch-timeout-seconds and can't be interrupted: "
+            "the command ends with it, its letters stay, and nobody knows how far it came.",
+            file=sys.stderr,
+        )
+        return BATCH_TIMED_OUT
     if tally.given_up:
         print(
             "leasehold: ten keys in a row failed: what they need is not there, most likely. The rest was not tried.",
             file=sys.stderr,
         )
     return CLEAN if tally.is_complete else ERROR
+
+
+@contextmanager
+def _quiet_delivery() -> Iterator[None]:
+    """Delivery warns of keys that are parked and shards that go on; what stays here, and why, the report tells."""
+    log = logging.getLogger("leasehold.delivery")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+async def _redriven(run: Redrive, chosen: Chosen) -> Tally:
+    async with aclosing(chosen.letters()) as letters:
+        return await run.run(letters)
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Tally]) -> Tally | None:
+    """What ``work`` comes to; None once ``event`` is set, whatever work makes of being cancelled."""
+    working, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() else None
+    except asyncio.CancelledError:
+        working.cancel()
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        raise
+    finally:
+        waiting.cancel()
 
 
 async def to_stdout(chosen: Chosen) -> int:
@@ -78,17 +117,17 @@ async def to_stdout(chosen: Chosen) -> int:
     return ERROR if left else CLEAN
 
 
-async def _dry_run(chosen: Chosen, flags: RedriveFlags) -> int:
+async def _dry_run(chosen: Chosen, rules: RedriveRules) -> int:
     would, skipped, unreadable = 0, _KeptReport(), 0
     async with aclosing(chosen.letters()) as letters:
         async for letter in letters:
             if not isinstance(letter, DeadLetter):
                 unreadable += 1
-            elif letter.key_is_held or flags.even_if_newer:
+            elif letter.key_is_held or rules.even_if_newer:
                 would += 1
             else:
                 skipped.note(Kept(letter, MOVED_ON))
-    print(f"{would:,} letters of {chosen.store.name} would be redriven; nothing was done")
+    print(f"{counted(would, 'letter')} of {chosen.store.name} would be redriven; nothing was done")
     skipped.tell()
     return ERROR if unreadable or skipped.moved_on else CLEAN
 
@@ -124,7 +163,7 @@ class _KeptReport:
         if not self.moved_on:
             return
         print(
-            f"leasehold: {self.moved_on.total():,} letters were left alone: their keys were not held "
+            f"leasehold: left alone: {counted(self.moved_on.total(), 'letter')}, since their keys were not held "
             "(after_dead_letter=continue), so later records of these may have been delivered since, and a redrive "
             "would bring an older one after them. If your processor can tell (record.redriven is set), say "
             "--even-if-newer. The keys:",
@@ -136,4 +175,4 @@ class _KeptReport:
 
 def _so_far(tally: Tally) -> str:
     kept = "; ".join(f"{count:,} kept: {why}" for why, count in tally.kept.items())
-    return f"{tally.redriven:,} letters redriven{f'; {kept}' if kept else ''}"
+    return f"{counted(tally.redriven, 'letter')} redriven{f'; {kept}' if kept else ''}"

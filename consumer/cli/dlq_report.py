@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, NamedTuple
 
-from consumer.dead_letters.letter import DeadLetter
+from consumer.dead_letters.letter import DeadLetter, Reason
 
-__all__ = ["Summary", "instant", "letter_line"]
+__all__ = ["Summary", "counted", "instant", "letter_line"]
 
 # A line each; beyond, a table is nothing to read, and memory has an end.
 _MOST_GROUPS: Final = 10_000
@@ -51,17 +53,20 @@ class Summary:
         self.letters += 1
 
     def table(self) -> Iterable[str]:
-        """Columns, under their names; nothing where there are no letters."""
-        if not self.groups:
-            return
-        names = ["LETTERS", "REASON", "OLDEST", "NEWEST", "SHARD", "STREAM", *(["KEY"] if self.by_key else [])]
+        """For each stream its name, and columns under their names; nothing where there are no letters."""
+        names = ["LETTERS", "REASON", "OLDEST", "NEWEST", "SHARD", *(["KEY"] if self.by_key else [])]
         rows = [names]
+        streams = [""]
         for group, found in sorted(self.groups.items()):
             row = [f"{found.letters:,}", group.reason, instant(found.oldest), instant(found.newest), group.shard]
-            rows.append([*row, group.stream, *([_printable(group.key)] if self.by_key else [])])
+            rows.append([*row, *([_printable(group.key)] if self.by_key else [])])
+            streams.append(group.stream)
         widths = [max(len(row[column]) for row in rows) for column in range(len(names))]
-        for row in rows:
-            yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
+        lines = [
+            "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+        for stream, same in groupby(zip(streams[1:], lines[1:], strict=True), key=itemgetter(0)):
+            yield from (stream, lines[0], *(line for _, line in same), "")
 
     def as_json(self) -> Iterable[str]:
         """The same, an object a group."""
@@ -76,8 +81,7 @@ class Summary:
             return "no dead letters"
         oldest = min(found.oldest for found in self.groups.values())
         newest = max(found.newest for found in self.groups.values())
-        count = f"{self.letters:,} dead letter{'s' * (self.letters != 1)}"
-        return f"{count}, given up from {instant(oldest)} to {instant(newest)},"
+        return f"{counted(self.letters, 'dead letter')}, given up from {instant(oldest)} to {instant(newest)},"
 
 
 def letter_line(letter: DeadLetter, *, as_json: bool) -> str:
@@ -93,8 +97,16 @@ def letter_line(letter: DeadLetter, *, as_json: bool) -> str:
     }
     if as_json:
         return json.dumps(told)
+    told_as = f"{told['letter']}  {told['given_up_at']}  {told['reason']}"
+    if letter.reason is Reason.KEY_HELD:
+        return f"{told_as}  not tried: a letter of its key came before it"
     failed = f"{letter.failure.kind} at {letter.failure.where or 'an unknown place'}"
-    return f"{told['letter']}  {told['given_up_at']}  {told['reason']}  {letter.attempts} attempts  {failed}"
+    return f"{told_as}  {counted(letter.attempts, 'attempt')}  {failed}"
+
+
+def counted(number: int, what: str) -> str:
+    """``1 letter``, ``2 letters``."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def instant(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
@@ -12,12 +13,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from consumer.cli.dlq_report import Summary, letter_line
+from consumer.cli.dlq_report import Summary, counted, letter_line
 from consumer.clock import Clock, SystemClock
 from consumer.dead_letters.envelope import encode
 from consumer.dead_letters.letter import DeadLetter, Identity
 from consumer.dead_letters.store import DeadLetterStore, Selection, Unreadable
-from consumer.exit_codes import CLEAN, ERROR
+from consumer.exit_codes import BATCH_TIMED_OUT, CLEAN, ERROR
 
 __all__ = ["Chosen", "Progress", "drop", "list_letters", "show", "within"]
 
@@ -43,22 +44,40 @@ class Chosen:
                     yield letter
 
 
-def within(store: DeadLetterStore, work: Callable[[], Coroutine[Any, Any, int]]) -> int:
+def within(
+    store: DeadLetterStore, work: Callable[[], Coroutine[Any, Any, int]], end: Callable[[int], Any] = os._exit
+) -> int:
     """Run ``work`` with the store open; its exit code. Raises KeyboardInterrupt after Ctrl-C and SIGTERM.
 
-    Both let the store be left in order, which gives back what it had taken from a queue.
+    Both let the store be left in order, which gives back what it had taken from a queue. The first waits for user code
+    that runs; a second does not, nor does BATCH_TIMED_OUT: ``end`` ends the process, whatever runs in its threads.
     """
+    stops = 0
 
     async def opened() -> int:
         task = asyncio.current_task()
         assert task is not None
+
+        def stop() -> None:
+            nonlocal stops
+            stops += 1
+            task.cancel()
+            if stops == 1:
+                print("leasehold: stopping once what runs has ended; a second signal does not wait.", file=sys.stderr)
+
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
+            loop.add_signal_handler(number, stop)
+        code = ERROR
         try:
             async with store.open():
-                return await work()
+                code = await work()
+            return code
         finally:
+            if stops > 1 or code == BATCH_TIMED_OUT:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                end(code)
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
 
@@ -91,7 +110,7 @@ async def list_letters(chosen: Chosen, *, kind: str | None, as_json: bool) -> in
         async for letter in letters:
             if isinstance(letter, DeadLetter):
                 summary.count(letter)
-                progress.tell(f"{summary.letters:,} letters so far")
+                progress.tell(f"{counted(summary.letters, 'letter')} so far")
                 if kind == "each":
                     print(letter_line(letter, as_json=as_json))
     if kind != "each":
@@ -122,12 +141,12 @@ async def drop(chosen: Chosen, names: Sequence[Identity], *, ask: bool) -> int:
     clock = SystemClock()
     asked_at = clock.wall() if ask else math.inf
     if ask:
-        count = len(names) or await _count(chosen)
-        if not await asyncio.to_thread(_is_sure, f"Delete {count:,} letters of {chosen.store.name} for good? [y/N] "):
+        meant = counted(len(names) or await _count(chosen), "letter")
+        if not await asyncio.to_thread(_is_sure, f"Delete {meant} of {chosen.store.name} for good? [y/N] "):
             print("leasehold: nothing was deleted.", file=sys.stderr)
             return ERROR
     dropped, left = await (_drop_named(chosen, names) if names else _drop_selected(chosen, asked_at, clock))
-    print(f"{dropped:,} letters deleted from {chosen.store.name}")
+    print(f"{counted(dropped, 'letter')} deleted from {chosen.store.name}")
     return ERROR if left else CLEAN
 
 
@@ -156,9 +175,9 @@ async def _drop_selected(chosen: Chosen, asked_at: float, clock: Clock) -> tuple
             else:
                 await chosen.store.remove(letter.identity)
                 dropped += 1
-                progress.tell(f"{dropped:,} letters deleted so far")
+                progress.tell(f"{counted(dropped, 'letter')} deleted so far")
     if newer:
-        print(f"leasehold: {newer:,} letters came after the question and are kept.", file=sys.stderr)
+        print(f"leasehold: kept: {counted(newer, 'letter')} that came after the question.", file=sys.stderr)
     return dropped, unreadable + newer
 
 

@@ -6,7 +6,7 @@ Parsed here, and not by argparse, so that all problems are told at once, each wi
 from __future__ import annotations
 
 from argparse import ArgumentParser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, Final, Literal
 
@@ -188,11 +188,18 @@ class Settings:
         return WorkerConfig(**{name: setting.value for name, setting in self.values.items() if name not in own})
 
 
-def resolve(flags: Mapping[str, str | None], environment: Mapping[str, str]) -> Settings:
-    """Every setting from ``flags`` (by field name), then ``environment``, then its default; every problem at once."""
+def resolve(
+    flags: Mapping[str, str | None], environment: Mapping[str, str], only: Collection[str] | None = None
+) -> Settings:
+    """Every setting from ``flags`` (by field name), then ``environment``, then its default; every problem at once.
+
+    ``only``: these names and no others, for a command that shares some settings with ``run``.
+    """
     values: dict[str, Setting] = {}
     problems: list[str] = []
     for each in described():
+        if only is not None and each["name"] not in only:
+            continue
         name, variable = each["name"], each["variable"]
         text, origin = environment.get(variable), variable
         if (said := flags.get(name)) is not None:

@@ -12,7 +12,7 @@ from tests.unit.delivery.whole_worker import Sink, World, play
 
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
-def test_one_poison_record_in_a_thousand_costs_what_the_table_says(policy: Policy):
+def test_c19_one_poison_record_in_a_thousand_costs_what_the_table_says(policy: Policy):
     found = tried(policy)
     assert found.ended == policy.ends
     assert len(found.letters) == policy.letters

@@ -15,7 +15,7 @@ from consumer.clock import SystemClock
 from consumer.dead_letters.file import FileDeadLetters
 from consumer.dead_letters.letter import DeadLetter, Reason
 from consumer.dead_letters.store import Unreadable
-from tests.dead_letters import DYNAMODB_ARN, change, put
+from tests.dead_letters import DYNAMODB_ARN, KINESIS_ARN, change, put
 
 THREE_DAYS_AGO = SystemClock().wall() - 3 * 86_400
 PROCESSOR = """
@@ -29,6 +29,9 @@ class Orders(RecordProcessor):
 class Fails(RecordProcessor):
     def process_records(self, records, checkpointer):
         raise KeyError("s3cret")
+
+class WrongRetries(Orders):
+    retries = {KeyError: 3}
 
 class Interrupted(RecordProcessor):
     def process_records(self, records, checkpointer):
@@ -78,13 +81,16 @@ def test_letters_are_counted_by_shard_and_reason(folder: Path, capsys: pytest.Ca
     store(folder, aged(1), aged(2, "b"), aged(3, shard="shardId-2", reason=Reason.KEY_HELD), put(4))
     assert dlq("list") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["LETTERS", "REASON", "OLDEST", "NEWEST", "SHARD", "STREAM"]
-    counts = [(line.split()[0], line.split()[1], line.split()[4]) for line in lines[1:-1]]
+    assert [line for line in lines if line.startswith("arn:")] == [DYNAMODB_ARN, f"{KINESIS_ARN}@1573691800.5"]
+    assert lines[1].split() == ["LETTERS", "REASON", "OLDEST", "NEWEST", "SHARD"]
+    assert lines.count(lines[1]) == 2
+    counts = [(line.split()[0], line.split()[1], line.split()[4]) for line in lines[:-1] if line[:1].isdigit()]
     assert sorted(counts) == [
         ("1", "attempts_exhausted", "shardId-1"),
         ("1", "key_held", "shardId-2"),
         ("2", "attempts_exhausted", "shardId-1"),
     ]
+    assert max(map(len, lines)) < 100, "a stream's name is long, and stands by itself"
     assert lines[-1].startswith("4 dead letters, given up from 2019-11-14T00:38:06Z to ")
     assert lines[-1].endswith(" in file:letters")
 
@@ -102,7 +108,14 @@ def test_keys_are_shown_only_where_they_are_asked_for(folder: Path, capsys: pyte
     assert "2 dead letters" in capsys.readouterr().out
 
 
+def test_a_file_that_is_not_there_is_no_empty_store(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["list"], ["redrive", "dlq_test_orders:Orders"], ["drop", "--all", "--yes"]):
+        assert dlq(*command) == 3
+        assert f"file:letters is not there in {folder}" in capsys.readouterr().err
+
+
 def test_an_empty_store_says_so(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store(folder)
     assert dlq("list") == 0
     assert capsys.readouterr().out == "no dead letters in file:letters\n"
 
@@ -119,7 +132,7 @@ def test_a_letter_is_shown_whole_by_the_name_that_list_gives(folder: Path, capsy
     assert "there is no letter" in capsys.readouterr().err
 
 
-def test_a_redrive_after_three_days_empties_the_store(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_c98_a_redrive_after_three_days_empties_the_store(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(folder, aged(3), aged(1, "b"), aged(2))
     assert dlq("redrive", "dlq_test_orders:Orders") == 0
     said = capsys.readouterr().out.splitlines()
@@ -131,7 +144,7 @@ def test_a_redrive_after_three_days_empties_the_store(folder: Path, capsys: pyte
 
 def test_what_fails_is_told_without_its_message_and_kept(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(folder, aged(1), aged(2))
-    assert dlq("redrive", "dlq_test_orders:Fails") == 1
+    assert dlq("redrive", "dlq_test_orders:Fails", "--max-attempts", "1") == 1
     told = capsys.readouterr()
     assert "s3cret" not in told.out + told.err
     assert "KeyError at dlq_test_orders.py:11 in process_records" in told.err
@@ -146,7 +159,7 @@ def test_keys_that_may_have_moved_on_are_named(folder: Path, capsys: pytest.Capt
     for arguments in (("--dry-run",), ()):
         assert dlq("redrive", "dlq_test_orders:Orders", *arguments) == 1
         told = capsys.readouterr()
-        assert "2 letters were left alone" in told.err
+        assert "left alone: 2 letters" in told.err
         assert '2 of \'{"pk":{"S":"alice"}}\'' in told.err
         assert len(kept(folder)) == (3 if arguments else 2)
     assert dlq("redrive", "dlq_test_orders:Orders", "--even-if-newer") == 0
@@ -202,7 +215,7 @@ def test_dropping_what_is_not_there_is_told(folder: Path, capsys: pytest.Capture
     assert dlq("drop", str(aged(7).identity), str(aged(1).identity), "--yes") == 1
     told = capsys.readouterr()
     assert "there is no letter" in told.err
-    assert told.out == "1 letters deleted from file:letters\n"
+    assert told.out == "1 letter deleted from file:letters\n"
 
 
 class Terminal(io.StringIO):
@@ -228,7 +241,7 @@ def test_what_comes_after_the_question_was_not_asked_about(
     store(folder, aged(1), aged(2, given_up_at=SystemClock().wall() + 3600))
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     assert dlq("drop", "--all") == 1
-    assert "1 letters came after the question and are kept" in capsys.readouterr().err
+    assert "kept: 1 letter that came after the question" in capsys.readouterr().err
     assert len(kept(folder)) == 1
     assert dlq("drop", "--all", "--yes") == 0
     assert kept(folder) == []
@@ -242,7 +255,10 @@ def test_what_comes_after_the_question_was_not_asked_about(
         (["redrive"], "the processor is missing"),
         (["redrive", "nowhere:Orders"], "there is no module 'nowhere'"),
         (["redrive", "dlq_test_orders:Orders", "--to", "stdout"], "--to stdout calls nothing"),
-        (["redrive", "dlq_test_orders:Orders", "--batch-size", "0"], "--batch-size 0: is a whole number from 1"),
+        (["redrive", "dlq_test_orders:Orders", "--batch-size", "0"], "--batch-size 0: must lie between 1 and 10,000"),
+        (["redrive", "dlq_test_orders:Orders", "--max-attempts", "0"], "--max-attempts 0: must lie between 1 and"),
+        (["redrive", "dlq_test_orders:Orders", "--batch-timeout-seconds", "-1"], "must lie between 0.001 and"),
+        (["redrive", "dlq_test_orders:WrongRetries"], "an exception class and a Retry"),
         (["drop", "--yes"], "say which letters to drop"),
         (["drop", "--all", "--key", "k", "--yes"], "one of these"),
         (["drop", "--all"], "nobody is there to be asked"),
@@ -262,7 +278,12 @@ def test_all_that_is_wrong_is_told_at_once(
     monkeypatch.setenv("LEASEHOLD_DEAD_LETTERS", "ftp://x")
     assert main(["dlq", "redrive", "--reason", "bored", "--batch-size", "x"]) == 3
     told = capsys.readouterr().err
-    for each in ("--dead-letters: 'ftp://x' is no store", "--reason bored", "--batch-size x", "processor is missing"):
+    for each in (
+        "--dead-letters: 'ftp://x' is no store",
+        "--reason bored",
+        "--batch-size: 'x'",
+        "processor is missing",
+    ):
         assert each in told
     monkeypatch.delenv("LEASEHOLD_DEAD_LETTERS")
     assert main(["dlq", "list"]) == 3

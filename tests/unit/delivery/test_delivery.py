@@ -48,7 +48,7 @@ def test_without_a_store_a_plain_raise_is_tried_for_ever_and_nothing_passes_it()
     assert stored(stage) == []
 
 
-def test_with_a_store_the_poison_alone_becomes_a_dead_letter_and_all_else_is_done():
+def test_c01_with_a_store_the_poison_alone_becomes_a_dead_letter_and_all_else_is_done():
     sink, store = Sink(37), MemoryDeadLetters()
     stage = play(sink, pages(ALL), dead_letters=store, max_attempts=3)
     assert stage.ended_by is Event.END_STORED

@@ -31,7 +31,7 @@ def tried(bad, *, seconds=600.0, bad_for=None, call_seconds=0.0, **settings):
     ],
     ids=str,
 )
-def test_others_go_on_within_bounds_and_beyond_them_the_shard_waits(bad, settings, last):
+def test_c20_others_go_on_within_bounds_and_beyond_them_the_shard_waits(bad, settings, last):
     seen, stage = tried(bad, **settings)
     assert seen == list(range(1, last + 1))
     assert stage.ended_by is None

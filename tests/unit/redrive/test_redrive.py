@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consumer.dead_letters.letter import DeadLetter
-from consumer.delivery.redrive import MOVED_ON, Kept, Redrive, Tally
 from consumer.delivery.threads import InlineThreads
+from consumer.delivery.time_limit import Overdue
 from consumer.errors import CheckpointError
 from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.processor import RecordProcessor, ShardContext
 from consumer.record import Records
+from consumer.redrive.redrive import MOVED_ON, Kept, Redrive, RedriveRules, Tally
 from consumer.testing.memory_dead_letters import MemoryDeadLetters
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from tests.dead_letters import change, put
@@ -59,22 +61,33 @@ class Sink(RecordProcessor):
 
 
 def run(
-    sink: RecordProcessor, letters: list[DeadLetter], clock: VirtualClock | None = None, **how: Any
+    sink: RecordProcessor,
+    letters: list[DeadLetter],
+    clock: VirtualClock | None = None,
+    overdue: Overdue | None = None,
+    **rules: Any,
 ) -> tuple[Tally, list[Kept], MemoryDeadLetters]:
     """Redrive a store with these; what came of it."""
     store = MemoryDeadLetters()
     kept: list[Kept] = []
 
+    def factory() -> RecordProcessor:
+        return sink
+
+    factory.retries = sink.retries  # type: ignore[attr-defined]
+
     async def redrive() -> Tally:
         await store.put(letters)
         redriving = Redrive(
             store,
-            lambda: sink,
+            factory,
             InlineThreads(),
             clock=clock or VirtualClock(),
+            random=Random(7),
             worker_id="w",
+            rules=RedriveRules(**rules),
+            overdue=overdue,
             on_kept=kept.append,
-            **how,
         )
         return await redriving.run(store.letters())
 
@@ -109,7 +122,7 @@ def test_what_fails_is_kept_with_what_follows_under_its_key_and_nothing_else(how
 def test_a_failure_over_several_is_taken_apart_in_order() -> None:
     sink = Sink({"3"})
     run(sink, [change(n, "a", **HELD) for n in (1, 2, 3, 4)])
-    assert sink.calls == [["1", "2", "3", "4"], ["1"], ["2"], ["3"]]
+    assert sink.calls == [["1", "2", "3", "4"], ["1", "2"], ["3", "4"], *[["3"]] * 5]
 
 
 def test_a_batch_is_of_one_key_and_no_larger_than_asked() -> None:
@@ -135,7 +148,7 @@ def test_ten_keys_in_a_row_that_fail_are_enough() -> None:
     sink = Sink({str(n) for n in range(30)})
     tally, _, store = run(sink, letters)
     assert tally.given_up
-    assert len(sink.calls) == 10
+    assert len({call[0] for call in sink.calls}) == 10
     assert len(store.envelopes) == 30
 
 
@@ -190,7 +203,7 @@ async def test_checkpoints_are_nothing_here_in_plain_code_and_in_async_code() ->
 
     store = MemoryDeadLetters()
     await store.put([change(1, **HELD)])
-    redriving = Redrive(store, Manual, InlineThreads(), clock=VirtualClock(), worker_id="w")
+    redriving = Redrive(store, Manual, InlineThreads(), clock=VirtualClock(), random=Random(7), worker_id="w")
     assert (await redriving.run(store.letters())).redriven == 1
 
 
