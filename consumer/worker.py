@@ -16,6 +16,7 @@ from consumer.clock import Clock, SystemClock
 from consumer.config import WorkerConfig
 from consumer.dead_letters.opening import checked, named_store
 from consumer.dead_letters.store import DeadLetterStore
+from consumer.delivery.loop_watch import LoopWatch
 from consumer.delivery.policy import made_policy
 from consumer.delivery.threads import DaemonThreads, UserThreads
 from consumer.delivery.time_limit import Overdue
@@ -102,9 +103,12 @@ class Worker:
         self._hooks = Hooks((self._coordination, *hooks))
         self._seam = seam or LeasesInThread()
         self._stack = AsyncExitStack()
+        self._loop_watch: LoopWatch | None = None  # where user code has threads, and time is real
         if threads is None:
             threads = pool = DaemonThreads(config.processor_threads)
             self._stack.callback(pool.close)
+            if config.batch_timeout_seconds is not None:
+                self._loop_watch = LoopWatch(config.batch_timeout_seconds, self._clock)
         self._threads = threads
         self._budget = ByteBudget(config.prefetch_bytes)
         self.worker_id = made_name(worker_name(config.worker_id), self._random)
@@ -134,6 +138,8 @@ class Worker:
 
     async def _start(self) -> None:
         self._start_by = self._clock.monotonic() + _START_WITHIN_SECONDS
+        if self._loop_watch is not None:
+            self._stack.enter_context(self._loop_watch)
         await self._stack.enter_async_context(self._source.open(self._config.data_path))
         stream = await self._soon(self._source.resolve)
         check_images(getattr(self._factory, "requires", ()), stream)
