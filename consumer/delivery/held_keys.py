@@ -21,8 +21,9 @@ from consumer.retry import Trouble
 __all__ = ["HeldKeys"]
 
 _log = logging.getLogger("leasehold.delivery")
-_LISTED_EVERY_SECONDS: Final = 10.0
+_LISTED_EVERY_SECONDS: Final = 60.0
 _RETRY_FIRST_SECONDS: Final = 0.5
+_RETRY_LIMIT_SECONDS: Final = 10.0
 _PAUSE_PER_LISTING: Final = 20
 _MOST_KEYS: Final = 10_000
 
@@ -87,7 +88,7 @@ class HeldKeys:
 
     async def listed_since(self, stream: str, instant: float) -> None:
         """Return once a listing of ``stream`` that began at ``instant`` (monotonic) or later has been seen."""
-        trouble = Trouble(self._random, _RETRY_FIRST_SECONDS, _LISTED_EVERY_SECONDS)
+        trouble = Trouble(self._random, _RETRY_FIRST_SECONDS, _RETRY_LIMIT_SECONDS)
         while self._is_due(stream, instant):
             try:
                 await self._list(stream, instant)

@@ -173,6 +173,17 @@ async def test_keys_that_have_letters_are_told_where_the_store_can(bench: Letter
         assert not await store.holds("s", b)
 
 
+async def test_keys_are_found_among_many_letters_of_few_and_few_of_many(bench: LetterBench) -> None:
+    store = bench.store()
+    if not store.tells_keys:
+        return
+    letters = [change(number, f"key-{number // count}-{count}") for count in (1, 12) for number in range(60)]
+    await stored(bench, letters)
+    async with store.open():
+        assert await store.held_keys(DYNAMODB_ARN) == {letter.identity.digest for letter in letters}
+        assert len({letter.identity.digest for letter in letters}) == 65
+
+
 async def test_many_letters_are_listed_page_by_page(bench: LetterBench) -> None:
     letters = [change(number, f"key-{number % 7}", bytes_of_body=30_000) for number in range(60)]
     await stored(bench, letters)
