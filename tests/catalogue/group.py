@@ -21,8 +21,8 @@ from lease_store.lease import Lease, TableScan
 from lease_store.store import WriteResult
 from lease_store.verbs import Write
 from tests.catalogue.recorder import Call, Given, Recorder, Work
-from tests.simulation.fleet.accounts import Written
 from tests.simulation.fleet.judge import StreamJudge
+from tests.simulation.fleet.written import Written
 from tests.simulation.loop import SimClock, spawn_as
 from tests.simulation.network import Calm, Network
 from tests.simulation.store import SimStore

@@ -20,8 +20,8 @@ from consumer.testing.stream_log import StreamLog
 from consumer.testing.stream_rules import StreamOptions
 from consumer.testing.virtual_time import VirtualClock
 from tests.catalogue.group import CALM, LONG, Group, Member, TableWrite
-from tests.simulation.fleet.accounts import Written
 from tests.simulation.fleet.loop import FleetLoop
+from tests.simulation.fleet.written import Written
 
 __all__ = ["CALM", "LONG", "Group", "Member", "Stage", "TableWrite", "staged"]
 

@@ -2,58 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Final
 
-from consumer.dead_letters.event import record_in
-from consumer.dead_letters.letter import DeadLetter, Reason
+from consumer.dead_letters.letter import Reason
 from consumer.hooks import BatchProcessed, Fact, RecordsGivenUp, SinkDown, SinkUp
-from tests.simulation.fleet.policy import PolicyDraw, pk_of, serial_of
+from tests.simulation.fleet.letter_rules import LetterRules
+from tests.simulation.fleet.policy import PolicyDraw
+from tests.simulation.fleet.written import CLOCKS_DRIFT, CLOCKS_SECONDS, Place, Tenure, Written
 
-__all__ = ["Accounts", "Place", "Tenure", "Written"]
+__all__ = ["Accounts"]
 
-Place = tuple[str, str]
-"""Incarnation (a row's ``stream``) and shard id."""
-
-_CLOCKS_SECONDS = 5.0  # by which workers' clocks and the service's differ at first, and by how much a second then
-_CLOCKS_DRIFT = 0.006
+_HALF_A_DAY_SECONDS: Final = 43_200.0
 _sequence = attrgetter("sequence")
-
-
-@dataclass(eq=False, slots=True)
-class Tenure:
-    """One worker's tenure of a shard; a stored checkpoint covered ``done_before`` of its records when it began.
-
-    ``tries`` counts calls that failed with a record among them, ``blamed`` those in which it was named or alone.
-    """
-
-    place: Place
-    done_before: int
-    tries: Counter[int] = field(default_factory=Counter)
-    blamed: Counter[int] = field(default_factory=Counter)
-
-
-@dataclass(slots=True)
-class Written:
-    """One record as the writer knows it. ``is_done``: user code is through with it, as it told its checkpointer.
-
-    ``returned_in``: the tenure in which ``process_records`` last returned for it. ``has_letter``: the store for dead
-    letters has acknowledged it.
-    """
-
-    serial: int
-    key: str
-    place: Place
-    sequence: int
-    arrived_at: float
-    delivered: int = 0
-    is_done: bool = False
-    returned_in: Tenure | None = None
-    has_letter: bool = False
 
 
 class Accounts:
@@ -75,10 +41,13 @@ class Accounts:
         self.fails_by_chance = True
         self._now = now
         self._began_at: float | None = None
-        self._breach = breach
+        self.breach = breach
         self._is_lost = is_lost
-        self._is_poison = is_poison
+        self.is_poison = is_poison
+        self.letters = LetterRules(self)
         self._by_key: dict[tuple[Place, str], list[Written]] = {}
+        self.newest_done: dict[tuple[str, str], int] = {}
+        """Of each stream and key, the newest record that user code of the stream is through with."""
         self._settled_of_key: dict[tuple[Place, str], int] = {}
         self._unsettled: dict[int, Written] = {}
         self._lane_of: dict[str, int] = {}
@@ -86,7 +55,6 @@ class Accounts:
         self._passed: Counter[Place] = Counter()
         self._down_since: dict[str, float] = {}
         self._success_at: dict[str, float] = {}
-        self._held: set[str] = set()
         self._returned: dict[tuple[str, str, int], tuple[Written, ...]] = {}
 
     def wrote(self, record: Written) -> None:
@@ -114,23 +82,29 @@ class Accounts:
         """Whether the policy says by name that it is lost."""
         if self.policy.setting("on_give_up") != "drop":
             return False
-        return self.fails_by_chance or self._is_poison(record.serial) or self.is_old(record)
+        return self.fails_by_chance or self.is_poison(record.serial) or self.is_old(record) or self.is_half_gone(record)
 
     def is_old(self, record: Written) -> bool:
         """Whether it is given up for its age, or about to be."""
         age = self.policy.setting("max_record_age_seconds")
         if not self.policy.gives_up or age is None:
             return False
+        return self._is_past(age, record)
+
+    def is_half_gone(self, record: Written) -> bool:
+        """Whether half of its retention is over, or about to be."""
+        return self.policy.retention is not None and self._is_past(self.policy.retention / 2, record)
+
+    def _is_past(self, age: float, record: Written) -> bool:
         now = self._now()
-        return now - record.arrived_at > age - _CLOCKS_SECONDS - _CLOCKS_DRIFT * (now - (self._began_at or now))
+        return now - record.arrived_at > age - CLOCKS_SECONDS - CLOCKS_DRIFT * (now - (self._began_at or now))
 
     def _leaves_unseen(self, record: Written) -> bool:
         """Whether user code may never see it."""
         unjudged = self.policy.is_unjudged(record.serial) and self.policy.setting("on_undecodable") == "dead_letter"
-        holds = self.policy.setting("after_dead_letter") == "hold_key"
         return (
             unjudged
-            or (holds and record.key in self._held)
+            or (self.policy.holds_keys and record.key in self.letters.ever_held)
             or self.is_left_out(record)
             or self.is_old(record)
             or record.has_letter
@@ -144,6 +118,22 @@ class Accounts:
             else:
                 yield record
 
+    # -- poison that stays so
+
+    def stuck(self) -> Iterator[Written]:
+        """Records that fail for good, and can't be given up."""
+        for record in self._unsettled.values():
+            if self.policy.stays(record.serial) and record.delivered and not record.is_done:
+                yield record
+
+    def waits_behind(self, record: Written, stuck: Written) -> bool:
+        """Whether a record of the same shard may wait for as long as another one fails."""
+        policy = self.policy
+        parks = policy.parks_alone or policy.names(stuck.serial)
+        if not (parks and policy.is_roomy) or self._is_past(_HALF_A_DAY_SECONDS, stuck):
+            return True
+        return policy.lane_key(record.key) == policy.lane_key(stuck.key) and record.sequence >= stuck.sequence
+
     # -- user code
 
     def delivering(self, worker: str, lane: int, record: Written) -> None:
@@ -151,15 +141,18 @@ class Accounts:
         if self.policy.is_plain:
             return
         if self.is_left_out(record):
-            self._breach(f"{worker} got record {record.serial}, which the filter leaves out")
+            self.breach(f"{worker} got record {record.serial}, which the filter leaves out")
+        if self.policy.is_unjudged(record.serial) and self.policy.setting("on_undecodable") == "dead_letter":
+            self.breach(f"{worker} got record {record.serial}, which the filter can't judge")
+        self.letters.delivering(worker, record)
         key = self.policy.lane_key(record.key)
         if self._lane_of.setdefault(key, lane) != lane:
-            self._breach(f"{worker} got record {record.serial} of {key} in lane {lane}, others in {self._lane_of[key]}")
+            self.breach(f"{worker} got record {record.serial} of {key} in lane {lane}, others in {self._lane_of[key]}")
         if record.delivered:
             return
         before = self._before(record)
         if before is not None and not (before.delivered or self._leaves_unseen(before) or self._is_lost(before)):
-            self._breach(f"{worker} got record {record.serial} before record {before.serial} of {key}")
+            self.breach(f"{worker} got record {record.serial} before record {before.serial} of {key}")
 
     def _before(self, record: Written) -> Written | None:
         """The one before it under its key."""
@@ -169,25 +162,45 @@ class Accounts:
 
     def succeeding(self, worker: str, record: Written) -> None:
         """User code is about to be through with a record: with all before it under its key something has become."""
-        if record.is_done or self.policy.is_plain:
+        if self.policy.is_plain:
             return
-        name = (record.place, self.policy.lane_key(record.key))
-        of_key, at = self._by_key[name], self._settled_of_key.get(name, 0)
+        name = (record.place[0], record.key)
+        self.newest_done[name] = max(record.serial, self.newest_done.get(name, -1))
+        if record.is_done:
+            return
+        group = (record.place, self.policy.lane_key(record.key))
+        of_key, at = self._by_key[group], self._settled_of_key.get(group, 0)
         while at < len(of_key) and of_key[at].sequence < record.sequence:
             before = of_key[at]
             if not (self.is_settled(before) or self._leaves_unseen(before) or self._is_lost(before)):
-                self._breach(
-                    f"{worker} is through with record {record.serial} of {name[1]} before record {before.serial}"
+                self.breach(
+                    f"{worker} is through with record {record.serial} of {group[1]} before record {before.serial}"
                 )
                 return
             at += 1
-        self._settled_of_key[name] = at
+        self._settled_of_key[group] = at
 
-    def failed(self, tenure: Tenure | None, records: Sequence[Written], blamed: Iterable[Written]) -> None:
-        """A call over ``records`` failed, and of these it is known whose fault it is."""
+    def failed(
+        self,
+        tenure: Tenure | None,
+        records: Sequence[tuple[Written, type[BaseException]]],
+        blamed: Iterable[Written],
+    ) -> None:
+        """A call over ``records`` failed, each by an error of a kind; ``blamed`` are known to be at fault."""
+        if tenure is None:
+            return
+        for each, kind in records:
+            tenure.first_failed.setdefault(each.serial, asyncio.get_running_loop().time())
+            tenure.tries[each.serial] += 1
+            tenure.kinds[each.serial] = kind
+        for each in blamed:
+            tenure.blamed[each.serial] += 1
+            tenure.failing[each.serial] = each
+
+    def asked_for_pause(self, tenure: Tenure | None, records: Sequence[Written]) -> None:
+        """User code wants to be asked again later."""
         if tenure is not None:
-            tenure.tries.update(each.serial for each in records)
-            tenure.blamed.update(each.serial for each in blamed)
+            tenure.pauses.update(each.serial for each in records)
 
     def returned(self, worker: str, shard_id: str, lane: int, good: tuple[Written, ...]) -> None:
         """A call came to its end, and is through with ``good``."""
@@ -204,15 +217,15 @@ class Accounts:
         elif isinstance(fact, RecordsGivenUp):
             fate = "dropped" if self.policy.setting("on_give_up") == "drop" else "dead_letter"
             if not self.policy.gives_up or (fact.fate != fate and fact.reason != Reason.UNDECODABLE):
-                self._breach(f"{worker} gives up {fact.count} records of {fact.shard_id}: {fact.fate}, {fact.reason}")
+                self.breach(f"{worker} gives up {fact.count} records of {fact.shard_id}: {fact.fate}, {fact.reason}")
             if tenure is not None and fact.fate == "dropped":
                 self._dropped[tenure.place] += fact.count
         elif isinstance(fact, SinkDown):
             self._down_since[worker] = self._now()
             if not self.policy.setting("breaker_batches", 3):
-                self._breach(f"{worker} counts its sink as down, although its breaker is off")
+                self.breach(f"{worker} counts its sink as down, although its breaker is off")
         elif isinstance(fact, SinkUp) and self._success_at.get(worker, -math.inf) < self._down_since[worker]:
-            self._breach(f"{worker} counts its sink as up, although nothing has succeeded")
+            self.breach(f"{worker} counts its sink as up, although nothing has succeeded")
 
     def _processed(self, worker: str, tenure: Tenure, batch: BatchProcessed) -> None:
         for lane in range(self.policy.lanes):
@@ -226,49 +239,7 @@ class Accounts:
                     record.returned_in = tenure
                 del self._returned[worker, batch.shard_id, lane]
                 return
-        self._breach(f"{worker} counts records of {batch.shard_id} as done with which no call is through: {batch}")
-
-    # -- the store for dead letters
-
-    def begins_letters(self, letters: Iterable[DeadLetter]) -> None:
-        """They may be in the store from now on, acknowledged or not."""
-        for each in letters:
-            if each.payload is not None and each.reason is not Reason.KEY_HELD:
-                self._held.add(pk_of(record_in(each.payload, each.kind, each.sub_sequence_number)))
-
-    def has_letter(self, worker: str, tenure: Tenure | None, record: Written | None, letter: DeadLetter) -> None:
-        """The store has acknowledged a letter."""
-        if record is None or letter.payload is None:
-            self._breach(f"{worker} wrote a letter of {letter.identity}, which is no record")
-            return
-        if serial_of(record_in(letter.payload, letter.kind, letter.sub_sequence_number)) != record.serial:
-            self._breach(f"{worker} wrote a letter of record {record.serial} with another's body")
-        if tenure is not None:
-            why = self._why_not(tenure, record, letter)
-            if why:
-                self._breach(f"{worker} made record {record.serial} a dead letter, {letter.reason}, {why}")
-        record.has_letter = True
-
-    def _why_not(self, tenure: Tenure, record: Written, letter: DeadLetter) -> str | None:
-        """Why it should not have been given up."""
-        if record.returned_in is tenure:
-            return "although it is done with"
-        if self.is_left_out(record):
-            return "although the filter leaves it out"
-        if letter.reason == Reason.UNDECODABLE:
-            return None if self.policy.is_unjudged(record.serial) else "although the filter understands it"
-        if letter.reason == Reason.KEY_HELD:
-            return None if record.key in self._held else "although no record of its key is one"
-        if letter.reason == Reason.RECORD_AGE_EXCEEDED:
-            return None if self.is_old(record) else "although it is young"
-        tries, most = tenure.tries[record.serial], self.policy.setting("max_attempts") or 5
-        if not tenure.blamed[record.serial]:
-            return "although it never failed by itself"
-        if tries < most:
-            return f"after {tries} tries of {most}"
-        if not self._is_poison(record.serial) and not self.fails_by_chance:
-            return "although nothing is wrong with it"
-        return None
+        self.breach(f"{worker} counts records of {batch.shard_id} as done with which no call is through: {batch}")
 
     # -- the table
 

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from consumer.errors import CheckpointError, LeaseLost
+from consumer.errors import CheckpointError, ConfigError, LeaseLost
 from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.processor import Checkpointer, RecordProcessor, ShardContext
 from consumer.record import Record, Records
@@ -61,16 +61,16 @@ class _Code(RecordProcessor):
     def lease_lost(self) -> None:
         self._ends("lease_lost")
 
-    def _begins(self) -> None:
+    def _begins(self, records: Sequence[Record]) -> None:
         if self._is_busy or self._is_over or not self._shard_id:
             self._judge.breach(f"{self._worker}: process_records of {self._shard_id!r} out of turn ({self._is_over})")
         self._is_busy = True
-        self._judge.begins(self._worker, self._shard_id, self._lane)
+        self._judge.begins(self._worker, self._shard_id, self._lane, records)
         self._tell_begins(self._shard_id)
 
     def _through(self) -> None:
         self._is_busy = False
-        self._judge.ends(self._worker, self._shard_id, self._lane)
+        self._judge.calls.ends(self._worker, self._shard_id, self._lane)
 
     @property
     def is_initialized(self) -> bool:
@@ -121,16 +121,20 @@ class _Code(RecordProcessor):
         self._judge.returned(self._worker, self._shard_id, self._lane, map(serial_of, good))
         if verdict.failed:
             named = sorted(verdict.failed) if verdict.value is not True or len(records) == 1 else ()
-            self._failed(records, [records[at] for at in named], "as it says")
+            is_understood = isinstance(verdict.value or verdict.error, BatchFailures | None)
+            self._failed(records, [records[at] for at in named], BatchFailures if is_understood else ConfigError)
 
     def _raised(self, records: Sequence[Record], error: BaseException) -> None:
         """The call raised."""
-        if not isinstance(error, RetryAfter):
-            self._failed(records, records if len(records) == 1 else (), repr(error))
+        if isinstance(error, RetryAfter):
+            serials = [*map(serial_of, records)]
+            self._judge.asked_for_pause(self._worker, self._shard_id, serials, error.seconds)
+        elif records:  # nobody is to blame for a batch without records
+            self._failed(records, records if len(records) == 1 else (), type(error))
 
-    def _failed(self, records: Sequence[Record], blamed: Sequence[Record], why: str) -> None:
-        serials, culprits = [*map(serial_of, records)], [*map(serial_of, blamed)]
-        self._judge.failed(self._worker, self._shard_id, serials, culprits, why)
+    def _failed(self, records: Sequence[Record], blamed: Sequence[Record], kind: type[BaseException]) -> None:
+        kinds = {serial_of(each): (each.failure and each.failure.raised) or kind for each in records}
+        self._judge.failed(self._worker, self._shard_id, kinds, [*map(serial_of, blamed)])
 
     def _seconds(self) -> float:
         code = self._code()
@@ -146,7 +150,7 @@ class PlainCode(_Code):
         self._at_return = at_return
 
     def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> Any:
-        self._begins()
+        self._begins(records)
         self._at_return(self._through)
         verdict = self._trouble.verdict(records)
         try:
@@ -165,7 +169,7 @@ class PlainCode(_Code):
         self._see(records[: middle + 1])
         self._maybe_raise()
         self._blow(verdict, middle + 1)
-        if self._manual and not verdict.failed and self._draw.random() < self._code().mid_batch:
+        if records and self._manual and not verdict.failed and self._draw.random() < self._code().mid_batch:
             self._finish(records[: middle + 1])
             checkpointer.checkpoint(records[middle])
         self._see(records[middle + 1 :])
@@ -197,7 +201,7 @@ class AsyncCode(_Code):
         self._sleep = sleep
 
     async def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> Any:
-        self._begins()
+        self._begins(records)
         verdict = self._trouble.verdict(records)
         try:
             await self._play(records, checkpointer, verdict)
@@ -221,7 +225,7 @@ class AsyncCode(_Code):
         await self._work(self._seconds() / 2)
         self._maybe_raise()
         self._blow(verdict, middle + 1)
-        if self._manual and not verdict.failed and self._draw.random() < self._code().mid_batch:
+        if records and self._manual and not verdict.failed and self._draw.random() < self._code().mid_batch:
             self._finish(records[: middle + 1])
             await self._store(checkpointer, records[middle])
         self._see(records[middle + 1 :])

@@ -9,7 +9,8 @@ from typing import Literal
 from consumer.config import InitialPosition
 from consumer.testing.faults import Fault, FaultPlan, Mangling
 from consumer.testing.stream_rules import Staleness, StreamOptions
-from tests.simulation.fleet.policy import PLAIN_POLICY, PolicyDraw, drawn_policy
+from tests.simulation.fleet.policy import PLAIN_POLICY, PolicyDraw
+from tests.simulation.fleet.policy_draw import drawn_policy
 from tests.simulation.network import Calm, Network
 
 __all__ = ["CALM_CODE", "Code", "Draw", "drawn", "drawn_with_policy"]
@@ -251,4 +252,12 @@ def drawn_with_policy(seed: int) -> Draw:
     found = drawn(seed)
     policy = drawn_policy(seed, writes_per_second=found.writes_per_second, code_raises=found.code.raises)
     raises = found.code.raises if policy.raises is None else policy.raises
-    return replace(found, policy=policy, code=replace(found.code, raises=raises))
+    code = replace(found.code, raises=raises)
+    if policy.hangs:
+        code = replace(code, plain=False, stubborn=True, long=0.03, long_seconds=60.0)
+    happenings = found.happenings
+    if policy.operator is not None:
+        happenings = (*happenings, "operate", "operate", "operate")
+    if policy.stays_from is not None:  # what is never done must not be lost, and keeps what comes after its stream
+        happenings = tuple(each for each in happenings if each not in ("recreate", "blackout"))
+    return replace(found, policy=policy, code=code, happenings=happenings)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from consumer.dead_letters.letter import DeadLetter
+from consumer.dead_letters.letter import Identity
 from consumer.hooks import (
     BatchProcessed,
     Fact,
@@ -24,8 +24,11 @@ from consumer.record import Record
 from consumer.testing.stream_log import StreamLog
 from lease_store.lease import Lease
 from lease_store.verbs import Write
-from tests.simulation.fleet.accounts import Accounts, Place, Tenure, Written
-from tests.simulation.fleet.policy import PLAIN_POLICY, PolicyDraw
+from tests.simulation.fleet.accounts import Accounts
+from tests.simulation.fleet.calls import Call, Calls
+from tests.simulation.fleet.policy import PLAIN_POLICY, PolicyDraw, serial_of
+from tests.simulation.fleet.stuck import Stuck
+from tests.simulation.fleet.written import Place, Tenure, Written
 from tests.simulation.store import SimTable
 from tests.simulation.trace import Trace, shown
 
@@ -38,7 +41,8 @@ class StreamJudge(Trace):
     ``now`` is the service's wall clock. ``pin_seconds`` is how far a start may lie behind the moment that it stands
     for, ``strict_start`` whether nothing from before it may come (a listing that leaves children out lets it).
     ``awake_since`` tells of workers that thawed, ``ids`` how rows name them. A record counts as lost for good when it
-    was trimmed or its stream deleted. ``accounts`` judge by ``policy`` what becomes of each.
+    was trimmed or its stream deleted. By ``policy``, ``accounts`` judge what becomes of each, ``calls`` when user code
+    is called, ``stuck`` what has to wait behind poison that stays so.
     """
 
     def __init__(
@@ -53,6 +57,8 @@ class StreamJudge(Trace):
         super().__init__()
         self.policy = policy
         self.accounts = Accounts(policy, now=now, breach=self.breach, is_lost=self.is_excused, is_poison=is_poison)
+        self.calls = Calls(policy, now=lambda: asyncio.get_running_loop().time(), wall=now, breach=self.breach)
+        self.stuck = Stuck(self.accounts, self._parents_in)
         self.table = SimTable(self.wrote_row)
         self.moved_at = 0.0
         self.logs: dict[str, StreamLog] = {}
@@ -78,7 +84,6 @@ class StreamJudge(Trace):
         self._tenures: dict[tuple[str, str], Tenure] = {}
         self._tenure_ended: dict[tuple[str, str], float] = {}
         self._owner_since: dict[str, float] = {}
-        self._busy: set[tuple[str, str, int]] = set()
         self._forgotten = (0, 0, 0)
 
     # -- the writer
@@ -158,36 +163,46 @@ class StreamJudge(Trace):
         self.accounts.succeeding(worker, record)
         record.is_done = True
 
-    def begins(self, worker: str, shard_id: str, lane: int) -> None:
+    def begins(self, worker: str, shard_id: str, lane: int, records: Sequence[Record]) -> None:
         """A batch is given to user code."""
-        if (worker, shard_id, lane) in self._busy:
-            self.breach(f"{worker}: user code runs twice at once for {shard_id}")
-        self._busy.add((worker, shard_id, lane))
+        written = [self._journal[serial_of(each)] for each in records]
+        size_bytes = sum(each.size_bytes for each in records)
+        self.calls.begins(Call(worker, shard_id, lane, written, size_bytes), self._tenures.get((worker, shard_id)))
 
-    def ends(self, worker: str, shard_id: str, lane: int) -> None:
-        """User code of that batch runs no more."""
-        self._busy.discard((worker, shard_id, lane))
-
-    def failed(self, worker: str, shard_id: str, serials: Sequence[int], blamed: Sequence[int], why: str) -> None:
-        """A call failed, through the fault of ``blamed`` as far as is known."""
+    def failed(
+        self, worker: str, shard_id: str, kinds: Mapping[int, type[BaseException]], blamed: Sequence[int]
+    ) -> None:
+        """A call over these records failed, each by an error of a kind, and through the fault of ``blamed``."""
         if not self.policy.is_plain:
-            self.note(f"{worker} fails on {serials} of {shard_id}, {why}, to blame: {blamed}")
-        tenure = self._tenures.get((worker, shard_id))
-        of = self._journal
-        self.accounts.failed(tenure, [of[each] for each in serials], [of[each] for each in blamed])
+            names = {kind.__name__ for kind in kinds.values()}
+            self.note(f"{worker} fails on {[*kinds]} of {shard_id}, {sorted(names)}, to blame: {blamed}")
+        tenure, of = self._tenures.get((worker, shard_id)), self._journal
+        failed = [(of[serial], kind) for serial, kind in kinds.items()]
+        self.accounts.failed(tenure, failed, [of[each] for each in blamed])
+
+    def asked_for_pause(self, worker: str, shard_id: str, serials: Sequence[int], seconds: float) -> None:
+        """A call raised RetryAfter."""
+        tenure, records = self._tenures.get((worker, shard_id)), [self._journal[each] for each in serials]
+        self.accounts.asked_for_pause(tenure, records)
+        self.calls.asked_for_pause(tenure, records, seconds)
 
     def returned(self, worker: str, shard_id: str, lane: int, good: Iterable[int]) -> None:
         """A call came to its end, and is through with ``good``."""
         self.accounts.returned(worker, shard_id, lane, tuple(self._journal[each] for each in good))
 
-    def has_letters(self, worker: str, letters: Sequence[DeadLetter], *, is_read: bool) -> None:
-        """The store for dead letters has acknowledged these, or shown that it has them."""
-        for letter in letters:
-            records = self._by_place.get((letter.stream, letter.shard_id), [])
-            at = bisect_left(records, int(letter.sequence_number), key=lambda each: each.sequence)
-            found = records[at] if at < len(records) and str(records[at].sequence) == letter.sequence_number else None
-            tenure = None if is_read else self._tenures.get((worker, letter.shard_id))
-            self.accounts.has_letter(worker, tenure, found, letter)
+    def record_of(self, identity: Identity) -> Written | None:
+        """What a letter is about."""
+        records = self._by_place.get((identity.stream, identity.shard_id), [])
+        at = bisect_left(records, int(identity.sequence_number), key=lambda each: each.sequence)
+        return records[at] if at < len(records) and str(records[at].sequence) == identity.sequence_number else None
+
+    def written(self, serial: int) -> Written | None:
+        """The record of that number."""
+        return self._journal.get(serial)
+
+    def tenure_of(self, worker: str, shard_id: str) -> Tenure | None:
+        """The tenure that a worker has of a shard."""
+        return self._tenures.get((worker, shard_id))
 
     def reading(self, worker: str, shard_id: str, within_seconds: float) -> None:
         """The worker asks for records: none of a shard whose tenure has been over for ``within_seconds``."""
@@ -213,6 +228,10 @@ class StreamJudge(Trace):
                 if not record.delivered and not self.is_excused(record):
                     self.breach(f"{worker} delivers from {place[1]} before record {record.serial} of parent {parent}")
                     break
+
+    def _parents_in(self, stream: str) -> dict[str, tuple[str, ...]]:
+        self.look()
+        return self._lineage.get(stream, {})
 
     # -- facts
 
@@ -326,18 +345,22 @@ class StreamJudge(Trace):
     def missing(self, older_than: float = 0.0) -> Iterator[Written]:
         """Records that neither came nor are excused, written more than ``older_than`` seconds ago."""
         latest = self._now() - older_than
+        held_back = self.stuck.held_back()
         wanting = self._undelivered.values() if self.policy.is_plain else self.accounts.unsettled()
         for record in wanting:
-            if record.arrived_at <= latest and not self.is_excused(record):
+            if record.arrived_at <= latest and not self.is_excused(record) and not held_back(record):
                 yield record
 
     def behind(self) -> Iterator[str]:
-        """Rows whose checkpoint has not come to the last record of their shard."""
+        """Rows whose checkpoint has not come to the last record of their shard, or to the first that is held back."""
+        held_back = self.stuck.held_back()
         for row in self.table.rows().leases:
             records = self._by_place.get((str(row.stream), row.key), ())
+            done = next((at for at, each in enumerate(records) if held_back(each)), len(records))
             reached = int(row.checkpoint.sequence_number) if row.checkpoint.is_number else -1
-            if records and not row.is_finished and reached < records[-1].sequence and not self.is_excused(records[-1]):
-                yield f"{row.key} stands at {row.checkpoint}, below record {records[-1].serial}, which is done"
+            last = records[done - 1] if done else None
+            if last and not row.is_finished and reached < last.sequence and not self.is_excused(last):
+                yield f"{row.key} stands at {row.checkpoint}, below record {last.serial}, which is done"
 
     @property
     def counts(self) -> tuple[int, int, int]:

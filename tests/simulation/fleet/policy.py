@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-__all__ = ["PLAIN_POLICY", "PolicyDraw", "drawn_policy", "pk_of", "serial_of"]
+from consumer.delivery.attempts import Retry
+
+__all__ = ["PLAIN_POLICY", "PolicyDraw", "pk_of", "serial_of"]
 
 PoisonKind = Literal["raise", "named", "returned", "fail", "wrong", "busy"]
+_NAMED: Final[tuple[PoisonKind, ...]] = ("named", "returned", "fail")
+_STAYING: Final = 2  # poison records that stay so: with a third one without traffic the sink would count as down
 _LATE: Final = 5  # of as many lane keys, where they are coarser than keys
 _FILTERED_ONE_IN: Final = 4
 _UNJUDGED_ONE_IN: Final = 23
@@ -28,6 +31,9 @@ class PolicyDraw:
     meaning, or it says which record failed; ``busy`` asks for pauses. It is so until it has failed for
     ``heals_after`` (None: for good, where records may be given up). ``sink_down``: from when on, in the phase, and for
     how long every call fails. ``refused`` and ``lost_reply`` are odds of a call of the store for dead letters.
+    ``stays_from``: from which poison record on two of them stay so, and are never given up. ``retries`` is what the
+    processor's class says, ``retention`` how long the stream says to keep records. ``hangs``: calls outlast their time
+    and their cancellation. ``operator``: what somebody does with letters while the fleet runs, ``even_if_newer`` too.
     """
 
     settings: Mapping[str, Any]
@@ -42,6 +48,12 @@ class PolicyDraw:
     lost_reply: float = 0.0
     raises: float | None = None
     """Odds of a call that fails by chance, in place of those of the draw."""
+    stays_from: int | None = None
+    retries: Mapping[type[BaseException], Retry] = field(default_factory=dict)
+    retention: float | None = None
+    hangs: bool = False
+    operator: Literal["redrive", "drop"] | None = None
+    even_if_newer: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -82,6 +94,37 @@ class PolicyDraw:
             return None
         return self.kinds[serial // every % len(self.kinds)]
 
+    def stays(self, serial: int) -> bool:
+        """Whether the record is poison for good, and can't be given up."""
+        every, first, kind = self.poison_every, self.stays_from, self.kind_of(serial)
+        if every is None or first is None or kind in (None, "busy"):
+            return False
+        return first <= serial // every < first + _STAYING
+
+    def names(self, serial: int) -> bool:
+        """Whether user code says itself that it is this record that failed."""
+        return self.kind_of(serial) in _NAMED
+
+    @property
+    def holds_keys(self) -> bool:
+        """Whether what follows a dead letter under its key follows it into the store."""
+        return self.setting("after_dead_letter") == "hold_key"
+
+    @property
+    def parks_alone(self) -> bool:
+        """Whether a record that nobody has named is found, and parked, by trying it alone."""
+        return bool(self.setting("bisect")) or (self.lanes > 1 and self.setting("batch_size", 1000) == 1)
+
+    @property
+    def is_roomy(self) -> bool:
+        """Whether whatever waits parked holds up nobody else."""
+        return (
+            self.setting("max_parked_keys", 100) >= _STAYING
+            and self.setting("max_parked_bytes", 2**24) >= 2**24
+            and self.setting("max_ahead_records", 10_000) >= 10_000
+            and self.setting("max_ahead_seconds", 300.0) > 3600.0
+        )
+
     def predicate(self) -> Any:
         """What the processor's class says as ``filter``."""
         if self.filter is None:
@@ -109,62 +152,3 @@ def pk_of(record: Any) -> str:
 
 
 PLAIN_POLICY: Final = PolicyDraw({})
-
-_KINDS: Final[tuple[tuple[PoisonKind, ...], ...]] = (
-    ("raise",),
-    ("raise",),
-    ("named", "fail", "returned"),
-    ("wrong",),
-    ("raise", "named", "fail", "busy"),
-)
-
-
-def drawn_policy(seed: int, *, writes_per_second: float, code_raises: float) -> PolicyDraw:
-    """The policy of ``seed`` in the world of policies."""
-    draw = random.Random(f"{seed}:policy")
-    holds = False
-    outcome = draw.choice(("store", "store", "store", "drop", "never"))
-    settings: dict[str, Any] = {
-        "lanes": draw.choice((1, 1, 2, 5)),
-        "batch_size": draw.choice((1, 7, 30, 1000)),
-        "batch_bytes": draw.choice((None, None, 500)),
-        "batch_window_seconds": draw.choice((0.0, 0.0, 0.0, 0.7, 2.0)),
-        "bisect": draw.random() < 0.4,
-        "breaker_batches": draw.choice((0, 3, 3)),
-        "lone_failure_seconds": draw.choice((20.0, 40.0)),
-        "max_parked_keys": draw.choice((0, 1, 100, 100)),
-        "max_parked_bytes": draw.choice((3_000, 16 * 1024 * 1024, 16 * 1024 * 1024)),
-        "max_ahead_records": draw.choice((20, 200, 10_000)),
-        "max_ahead_seconds": draw.choice((2.0, 300.0, 300.0)),
-        "max_records_per_second": draw.choice((None, None, None, 80.0)),
-        "batch_timeout_seconds": draw.choice((None, None, 3.0)),
-    }
-    attempts = draw.choice((None, 1, 2, 3))
-    age = draw.choice((None, None, None, 60.0, 3600.0))
-    if outcome == "store":
-        settings |= {"dead_letters": "file:in memory", "max_attempts": attempts, "max_record_age_seconds": age}
-        holds = draw.random() < 0.3
-    elif outcome == "drop":
-        settings |= {"on_give_up": "drop", "max_attempts": attempts or 5, "max_record_age_seconds": age}
-    filter: Any = draw.choice((None, None, "predicate", "broken", "pattern"))
-    if filter == "broken" and outcome == "store" and draw.random() < 0.5:
-        settings["on_undecodable"] = "dead_letter"
-    coarse_lanes = draw.random() < 0.2
-    if outcome == "store" and holds and not coarse_lanes:  # a held key is the item's
-        settings["after_dead_letter"] = "hold_key"
-    # A poison record costs its key some seconds: more of them than one in half a minute would never be worked off.
-    every = max(12, round(writes_per_second * draw.choice((30.0, 60.0))))
-    length = draw.choice((3.0, 8.0, 15.0))
-    return PolicyDraw(
-        settings=settings,
-        store=outcome == "store",
-        filter=filter,
-        coarse_lanes=coarse_lanes,
-        poison_every=every if draw.random() < 0.8 else None,
-        kinds=draw.choice(_KINDS),
-        heals_after=draw.choice((2.0, 10.0)) if outcome == "never" else draw.choice((None, None, 1.0)),
-        sink_down=(draw.uniform(2.0, 30.0), length) if draw.random() < 0.4 else None,
-        refused=draw.choice((0.0, 0.0, 0.3)),
-        lost_reply=draw.choice((0.0, 0.2)),
-        raises=draw.choice((0.0, 0.0, code_raises)),
-    )

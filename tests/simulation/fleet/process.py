@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 from typing import Any
 
 from consumer.config import InitialPosition, WorkerConfig
@@ -14,6 +14,7 @@ from consumer.errors import LeaseholdError
 from consumer.leasing.seam import LeasesInline
 from consumer.processor import RecordProcessor
 from consumer.retry import is_transient
+from consumer.shards.shard_consumer import ShardConsumer
 from consumer.streams.source import Page, StreamIdentity
 from consumer.testing.faults import FaultPlan
 from consumer.testing.memory_source import MemoryRecordSource
@@ -35,6 +36,7 @@ __all__ = ["Process", "Surroundings"]
 
 _TASKS = 60
 _TASKS_A_SHARD = 5
+_LEFT_WITHIN_SECONDS = 5.0
 
 
 class Surroundings:
@@ -54,7 +56,7 @@ class Surroundings:
         self.stream_born_at = 0.0
         self.processes: list[Process] = []
         self.long_batches = 0
-        self.letters = Letters(draw.policy)
+        self.letters = Letters(draw.policy, judge)
         self.trouble = trouble
 
 
@@ -66,13 +68,14 @@ class Factory:
         predicate = policy.predicate()
         self.filter = predicate[service == "dynamodb"] if isinstance(predicate, tuple) else predicate
         self.lane_key = policy.lane_key_of()
+        self.retries = policy.retries
 
     def __call__(self) -> RecordProcessor:
         return self._make()
 
 
 class WatchedSource(MemoryRecordSource):
-    """Tells of each read before it is made."""
+    """Tells of each read before it is made, and what it found; the stream keeps records for as long as drawn."""
 
     def __init__(self, name: str, around: Surroundings, clock: SimClock) -> None:
         super().__init__(
@@ -83,7 +86,13 @@ class WatchedSource(MemoryRecordSource):
 
     async def read(self, stream: StreamIdentity, shard_id: str, iterator: str, limit: int) -> Page:
         self._around.judge.reading(self._worker, shard_id, self._around.draw.failover / 3)
-        return await super().read(stream, shard_id, iterator, limit)
+        page = await super().read(stream, shard_id, iterator, limit)
+        self._around.judge.calls.read(self._worker, shard_id, len(page.records))
+        return page
+
+    async def resolve(self) -> StreamIdentity:
+        stream, retention = await super().resolve(), self._around.draw.policy.retention
+        return stream if retention is None else replace(stream, retention_seconds=retention)
 
 
 class Process:
@@ -143,18 +152,11 @@ class Process:
         )
 
     def _letters(self) -> DoorToLetters:
-        around = self._around
-        return DoorToLetters(
-            around.letters,
-            self.clock,
-            random.Random(f"{self.name}:letters"),
-            begins=self._begins_letters,
-            acknowledged=partial(around.judge.has_letters, self.name),
-        )
+        around, draw = self._around, random.Random(f"{self.name}:letters")
+        return DoorToLetters(around.letters, self.name, clock=self.clock, draw=draw, may_begin=self._begins_letters)
 
     def _begins_letters(self, letters: Sequence[DeadLetter]) -> None:
         judge = self._around.judge
-        judge.accounts.begins_letters(letters)
         for shard_id in {letter.shard_id for letter in letters}:
             if self.trusted(shard_id) is None and judge.awake_since.get(self.name) != self._loop.time():
                 judge.breach(f"{self.name} writes a dead letter of {shard_id} without trust in its lease")
@@ -205,7 +207,8 @@ class Process:
 
     def check_bounds(self) -> None:
         """Pages, bytes and tasks stay within what the configuration and the number of shards allow."""
-        consumers = tuple(self.worker._shards or ())
+        self._check_restart()
+        consumers = self.consumers
         held = [ahead for consumer in consumers if (ahead := consumer._reader._ahead) is not None]
         pages = max((len(ahead._pages) for ahead in held), default=0)
         largest = max((page.grant.size_bytes for ahead in held for page in ahead._pages if page.grant), default=0)
@@ -225,6 +228,13 @@ class Process:
             )
             self._around.judge.breach(f"{self.name} holds {too_much}")
 
+    def _check_restart(self) -> None:
+        """A call that does not end ends the worker: in the time of a drain, and of the last words of its shards."""
+        judge = self._around.judge
+        if not self.frozen:
+            within = self._around.draw.drain_timeout + _LEFT_WITHIN_SECONDS
+            judge.calls.check_restart(self.name, judge.awake_since.get(self.name, 0.0), within)
+
     def _check_shard(self, shard_id: str, parked: int, ahead: int) -> None:
         """Each lane begins a batch where there is room, and all keys in it may fail at once."""
         policy = self._around.draw.policy
@@ -241,6 +251,11 @@ class Process:
     @property
     def is_up(self) -> bool:
         return self.state in ("starting", "running", "draining")
+
+    @property
+    def consumers(self) -> tuple[ShardConsumer, ...]:
+        """Of the shards that it has."""
+        return tuple(self.worker._shards or ())
 
     @property
     def leases(self) -> set[str]:
@@ -275,6 +290,10 @@ class Process:
                 judge.breach(f"{self.name} ended with {type(error).__name__}: {error}")
         except Exception as error:
             judge.breach(f"{self.name} ended by a defect: {error!r}")
+        if self.outcome is Outcome.BATCH_TIMED_OUT:
+            if self._around.draw.policy.setting("on_timeout") != "restart" or not judge.calls.has_overdue(self.name):
+                judge.breach(f"{self.name} ended for a call that does not end, and there was none")
+            self._loop.freeze(self.name)  # the process has ended, and with it what runs in it
         self.state = "gone"
         judge.note(f"{self.name} is gone ({self.outcome})")
         self._check_end(judge)

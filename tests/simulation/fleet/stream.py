@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from consumer.testing.service_error import ServiceError
 from consumer.testing.stream_log import StreamLog
-from tests.simulation.fleet.accounts import Written
 from tests.simulation.fleet.process import Surroundings
+from tests.simulation.fleet.written import Written
 
 __all__ = ["NAME", "StreamSide"]
 

@@ -26,7 +26,10 @@ class Verdict:
 
 
 class Trouble:
-    """One world's. ``now`` is virtual time; nothing new goes wrong once it ``ends``."""
+    """One world's. ``now`` is virtual time; nothing new goes wrong once it ``ends``.
+
+    ``is_mended``: whatever was poison is good from now on, that which stays so apart.
+    """
 
     def __init__(self, policy: PolicyDraw, now: Callable[[], float]) -> None:
         self.policy = policy
@@ -34,17 +37,17 @@ class Trouble:
         self._first_seen: dict[int, float] = {}
         self._last_poison: float = float("inf")
         self._sink_is_mended = False
-        self._all_heals = False
+        self.is_mended = False
 
     def end(self, serial: int) -> None:
         """Records from ``serial`` on are good, and the sink is up; what may not be given up is good from now on."""
         self._last_poison = serial
         self._sink_is_mended = True
-        self._all_heals = not self.policy.gives_up
+        self.is_mended = not self.policy.gives_up
 
     def is_poison(self, serial: int) -> bool:
         """Whether the record is ever poison."""
-        return serial < self._last_poison and self.policy.kind_of(serial) is not None
+        return (serial < self._last_poison or self.policy.stays(serial)) and self.policy.kind_of(serial) is not None
 
     def is_down(self) -> bool:
         """Whether every call fails now."""
@@ -78,9 +81,11 @@ class Trouble:
         return Verdict(value=failures, failed=failed)
 
     def _kind_now(self, serial: int) -> str | None:
-        if not self.is_poison(serial) or self._all_heals:
-            return None
         kind = self.policy.kind_of(serial)
+        if self.policy.stays(serial):
+            return kind
+        if not self.is_poison(serial) or self.is_mended:
+            return None
         seen_for = self._now() - self._first_seen.setdefault(serial, self._now())
         heals_after = _BUSY_FOR_SECONDS if kind == "busy" else self.policy.heals_after
         return None if heals_after is not None and seen_for >= heals_after else kind

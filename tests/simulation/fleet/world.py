@@ -16,9 +16,11 @@ from consumer.testing.faults import FaultPlan
 from consumer.testing.shard_log import ShardLog
 from consumer.testing.virtual_time import Stalled, VirtualClock
 from consumer.worker import Outcome
+from tests.simulation.fleet.calm import oddities
 from tests.simulation.fleet.draw import CALM_CODE, Draw, drawn
 from tests.simulation.fleet.judge import StreamJudge
 from tests.simulation.fleet.loop import FleetLoop
+from tests.simulation.fleet.operator import Operator
 from tests.simulation.fleet.process import Process, Surroundings
 from tests.simulation.fleet.stream import NAME, StreamSide
 from tests.simulation.fleet.trouble import Trouble
@@ -73,6 +75,7 @@ class FleetWorld:
         self.processes = self.around.processes
         self.calm_since = 0.0
         self.side = StreamSide(seed, self.around, self.chance)
+        self.operator = Operator(seed, self.around)
         self._position = draw.start(0.0)
         self._writing = True
         self._started = 0
@@ -129,6 +132,8 @@ class FleetWorld:
                 self.freeze(chance.choice(live), chance.uniform(0.1, 2.5) * self.draw.failover)
             case "recreate" if len(self.judge.logs) < 3:
                 await self.side.recreate()
+            case "operate":
+                self.operator.begin()
             case "blackout":
                 for each in self.processes:
                     if each.is_up:
@@ -177,6 +182,8 @@ class FleetWorld:
         self._calm_down()
         await self._three_leave()
         settled = await self._rest("the faults stopped")
+        if self.draw.policy.operator is not None and not self.judge.violations:
+            await self.operator.finish()
         await self._one_more_rotation()
         self._writing = False
         writer.cancel()
@@ -189,6 +196,7 @@ class FleetWorld:
         rough: object = {"crash", "freeze", "blackout", "recreate"} & set(draw.happenings)
         policy = draw.policy
         rough = rough or policy.lanes > 1 or policy.poison_every is not None or policy.sink_down is not None
+        rough = rough or policy.hangs
         if again and not (draw.faults or draw.manual or rough):
             self.judge.breach(f"{again} records came again, although nothing had gone wrong")
 
@@ -260,7 +268,7 @@ class FleetWorld:
             return "the stream is gone"
         stream = self.side.stream
         expected = {(stream.incarnation, shard.id) for shard in stream.open_shards()}
-        if odd := expected ^ {(each.stream, each.key) for each in rows}:
+        if odd := (expected ^ {(each.stream, each.key) for each in rows}) - self.judge.stuck.unfinished():
             return f"open shards and unfinished rows differ: {sorted(odd)}"
         leaving = [each.name for each in self.processes if each.state == "draining"]
         return f"{leaving} still leave" if leaving else None
@@ -285,6 +293,9 @@ class FleetWorld:
         missing = list(self.judge.missing())
         if missing:
             self.judge.breach(f"{len(missing)} records never came, the first: {missing[0]}")
+        open_shards = {shard.id for shard in self.side.stream.open_shards()}
+        for oddity in oddities(self.judge, self.live(), open_shards, self.operator.mended_at):
+            self.judge.breach(oddity)
         leaving = [each for each in self.processes if each.is_up]
         for each in leaving:
             each.drain()
