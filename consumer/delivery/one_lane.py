@@ -33,8 +33,10 @@ class OneLane(Delivery):
             await self._ground.until(lambda: self._ground.must_stop() or not letters.pending or lane.has_work)
 
     def _room(self) -> int:
-        is_leaving_far_behind = self._books.is_far_ahead and self._giving_up.pending
-        return self._policy.batch.most_records if self._lane.wants_more and not is_leaving_far_behind else 0
+        # Beside what waits here, only what was filtered or leaves: else a window might be as long as the stream.
+        beside = self._books.ledger.ahead - self._lane.queue.records
+        is_far = beside >= self._policy.parking.ahead_records
+        return self._policy.batch.most_records if self._lane.wants_more and not is_far else 0
 
     def _share_out(self, run: Run) -> None:
         self._lane.queue.add(run)

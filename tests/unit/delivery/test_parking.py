@@ -71,3 +71,22 @@ def test_the_end_of_a_shard_waits_for_its_parked_keys():
     assert sorted(sink.effects) == [number for number in range(1, 21) if number != 7]
     assert stored(stage)[-1] == "6"
     assert (stages[0].stage, stages[0].parked_keys) == ("parked_at_end", 1)
+
+
+def test_what_is_filtered_out_above_records_that_wait_for_their_window_is_bounded_too():
+    """All of it is read again after a takeover, and its places are remembered: the batch rather goes early."""
+    sink, judged = Sink(), []
+
+    def is_wanted(record):
+        judged.append(int(record.sequence_number))
+        return judged[-1] == 1
+
+    seen_at_call = []
+    sink.down = lambda: seen_at_call.append(len(judged))
+    sink.processor.filter = is_wanted
+    script = pages([(number, f"k{number}") for number in range(1, 501)])
+    stage = play(sink, script, batch_size=10, batch_window_seconds=60.0, max_ahead_records=20)
+    assert [numbers for _, numbers in sink.calls] == [[1]]
+    assert sink.calls[0][0] < 1.0
+    assert seen_at_call[0] <= 20 + 10
+    assert stage.ended_by is Event.END_STORED
