@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from consumer.errors import CheckpointError, ConfigError, LeaseLost
+from consumer.errors import BatchTimedOut, CheckpointError, ConfigError, LeaseLost
 from consumer.outcomes import BatchFailures, RetryAfter
 from consumer.processor import Checkpointer, RecordProcessor, ShardContext
 from consumer.record import Record, Records
@@ -199,14 +199,18 @@ class AsyncCode(_Code):
     def __init__(self, *rest: Any, sleep: Callable[[float], Any], **named: Any) -> None:
         super().__init__(*rest, **named)
         self._sleep = sleep
+        self._went_on = False
 
     async def process_records(self, records: Records[Any], checkpointer: Checkpointer) -> Any:
         self._begins(records)
+        self._went_on = False
         verdict = self._trouble.verdict(records)
         try:
             await self._play(records, checkpointer, verdict)
-            good = self._good(records, verdict)
-            self._comes_to(records, good, verdict)
+            if self._went_on and not isinstance(verdict.value, BatchFailures):
+                self._timed_out(records)
+            else:
+                self._comes_to(records, self._good(records, verdict), verdict)
             return verdict.value
         except BatchFailures:
             good = self._good(records, verdict)
@@ -214,10 +218,20 @@ class AsyncCode(_Code):
             self._comes_to(records, good, verdict)
             raise
         except BaseException as error:
-            self._raised(records, error)
+            if self._went_on and not isinstance(error, RetryAfter):
+                self._timed_out(records)
+            else:
+                self._raised(records, error)
             raise
         finally:
             self._through()
+
+    def _timed_out(self, records: Sequence[Record]) -> None:
+        """It went on although it was cancelled: whatever it came to, its time was up, unless it names what failed."""
+        serials = [*map(serial_of, records)]
+        if serials:
+            kinds = dict.fromkeys(serials, BatchTimedOut)
+            self._judge.failed(self._worker, self._shard_id, kinds, serials if len(serials) == 1 else ())
 
     async def _play(self, records: Records[Any], checkpointer: Checkpointer, verdict: Verdict) -> None:
         middle = len(records) // 2
@@ -245,6 +259,7 @@ class AsyncCode(_Code):
                 if not self._code().stubborn:
                     work.cancel()
                     raise
+                self._went_on = True
 
     async def _store(self, checkpointer: Checkpointer, record: Record | None) -> None:
         storing = checkpointer.checkpoint(record)

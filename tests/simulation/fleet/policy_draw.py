@@ -53,8 +53,10 @@ def _first(draw: random.Random, writes_per_second: float, code_raises: float) ->
             settings["after_dead_letter"] = "hold_key"
     elif outcome == "drop":
         settings |= {"on_give_up": "drop", "max_attempts": attempts or 5, "max_record_age_seconds": age}
-    # A poison record costs its key some seconds: more of them than one in half a minute would never be worked off.
-    every = max(12, round(writes_per_second * draw.choice((30.0, 60.0))))
+    # A poison record costs its key some seconds, or, where nothing else is tried, as long as a lone failure waits: more
+    # of them than one in half a minute, or in that time, would never be worked off.
+    apart = max(draw.choice((30.0, 60.0)), settings["lone_failure_seconds"] + 10.0)
+    every = max(12, round(writes_per_second * apart))
     return PolicyDraw(
         settings=settings,
         store=outcome == "store",
