@@ -196,7 +196,7 @@ class FleetWorld:
         rough: object = {"crash", "freeze", "blackout", "recreate"} & set(draw.happenings)
         policy = draw.policy
         rough = rough or policy.lanes > 1 or policy.poison_every is not None or policy.sink_down is not None
-        rough = rough or policy.hangs
+        rough = rough or policy.setting("batch_timeout_seconds") is not None
         if again and not (draw.faults or draw.manual or rough):
             self.judge.breach(f"{again} records came again, although nothing had gone wrong")
 
@@ -214,8 +214,7 @@ class FleetWorld:
         self.judge.note("the faults stop")
         self.plan.clear()
         self.draw.arm_for_good(self.plan)
-        # Where scans lie further back than a failover time, some lease looks free at every look: nobody can balance.
-        self.around.network = Calm(min(self.around.network.stale_seconds, self.draw.failover))
+        self.around.network = Calm(self.around.network.stale_seconds)
         self.around.code = CALM_CODE
         self.around.letters.is_calm = True
         self.trouble.end(self.side.serial)

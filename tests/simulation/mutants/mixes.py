@@ -9,21 +9,26 @@ from typing import Any, Final
 from consumer.testing.stream_rules import Staleness, StreamOptions
 from lease_store.verbs import Is, Write
 from tests.simulation.fleet.draw import CALM_CODE
+from tests.simulation.fleet.policy import PolicyDraw
 from tests.simulation.leases.draw import CALM_WORK
 from tests.simulation.mixed.draw import QUICK_TIMES
 from tests.simulation.mutants.mutant import Function, Mutant
 from tests.simulation.network import Calm
 
 __all__ = [
+    "DOWN",
     "KINESIS",
     "LOSSY",
     "LOST",
     "NO_RENEWALS",
+    "POISON",
     "ROUGH",
     "on_fleet",
     "on_leases",
     "on_mixed",
+    "on_policies",
     "whatever_the_counter",
+    "with_settings",
 ]
 
 LOSSY: Final = replace(Calm(), lost_request=0.1, lost_reply=0.15, late=0.1, late_seconds=2.0)
@@ -42,6 +47,17 @@ LOST: Final = (
     "at rest in time",
 )
 """By which a record that user code never saw is noticed, whichever comes first."""
+
+_STORE: Final = {
+    "dead_letters": "file:in memory",
+    "max_attempts": 2,
+    "lone_failure_seconds": 60.0,
+    "batch_size": 7,
+}
+POISON: Final = PolicyDraw(_STORE, store=True, poison_every=15, kinds=("raise", "fail", "named"))
+"""A store, and a record in fifteen that fails."""
+DOWN: Final = PolicyDraw(_STORE, store=True, sink_down=(6.0, 12.0))
+"""A store, and a sink that is down for a while."""
 
 # Three workers and five leases, for a minute in which workers come and go.
 _LEASES: Final[Mapping[str, Any]] = {
@@ -144,6 +160,19 @@ def on_fleet(
         return Mutant(_name(without), rule, target, without, "fleet", caught_by, {**_FLEET, **mix})
 
     return made
+
+
+def with_settings(policy: PolicyDraw, **settings: Any) -> PolicyDraw:
+    """``policy`` under other settings."""
+    return replace(policy, settings={**policy.settings, **settings})
+
+
+def on_policies(
+    target: str, *, rule: str, caught_by: tuple[str, ...], policy: PolicyDraw = POISON, **mix: Any
+) -> Callable[[Callable[[Function], Function]], Mutant]:
+    """Make a mutant of the fleet's world under ``policy``."""
+    mix = {"writes_per_second": 15.0, **mix}
+    return on_fleet(target, rule=rule, caught_by=caught_by, policy=policy, **mix)
 
 
 def on_mixed(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,9 +10,8 @@ from consumer.dead_letters.letter import Reason
 from consumer.delivery.giving_up import Leaving
 from consumer.delivery.outcome import Raised
 from tests.simulation.fleet.draw import CALM_CODE
-from tests.simulation.fleet.policy import PolicyDraw
-from tests.simulation.mutants.mixes import LOST, NO_RENEWALS, on_fleet
-from tests.simulation.mutants.mutant import Function, Mutant
+from tests.simulation.mutants.mixes import DOWN, LOST, NO_RENEWALS, POISON, on_policies, with_settings
+from tests.simulation.mutants.mutant import Function
 
 __all__ = [
     "a_checkpoint_passes_what_is_parked",
@@ -34,28 +32,6 @@ __all__ = [
     "parked_records_are_forgotten_at_the_end",
     "pieces_are_not_swept",
 ]
-
-_STORE: Final = {
-    "dead_letters": "file:in memory",
-    "max_attempts": 2,
-    "lone_failure_seconds": 60.0,
-    "batch_size": 7,
-}
-POISON: Final = PolicyDraw(_STORE, store=True, poison_every=15, kinds=("raise", "fail", "named"))
-DOWN: Final = PolicyDraw(_STORE, store=True, sink_down=(6.0, 12.0))
-
-
-def _with(policy: PolicyDraw, **settings: Any) -> PolicyDraw:
-    return replace(policy, settings={**policy.settings, **settings})
-
-
-def on_policies(
-    target: str, *, rule: str, caught_by: tuple[str, ...], policy: PolicyDraw = POISON, **mix: Any
-) -> Callable[[Callable[[Function], Function]], Mutant]:
-    """Make a mutant of the fleet's world under ``policy``."""
-    mix = {"writes_per_second": 15.0, **mix}
-    return on_fleet(target, rule=rule, caught_by=caught_by, policy=policy, **mix)
-
 
 _BEYOND: Final = ("no checkpoint beyond an unfinished record",)
 _FAULT: Final = ("dead letters by their own fault",)
@@ -106,7 +82,7 @@ def a_follower_overtakes(_: Function) -> Function:
     "consumer.delivery.lane:Lane._sweep",
     rule="A batch's later pieces lose what belongs to a key that an earlier one has parked.",
     caught_by=_ORDER,
-    policy=_with(POISON, bisect=True),
+    policy=with_settings(POISON, bisect=True),
     keys=2,
 )
 def pieces_are_not_swept(_: Function) -> Function:
@@ -120,7 +96,7 @@ def pieces_are_not_swept(_: Function) -> Function:
     "consumer.delivery.lane:Lane._halve",
     rule="A half that succeeded is done, and never runs again.",
     caught_by=("nothing done with comes again",),
-    policy=_with(replace(POISON, kinds=("raise",)), bisect=True),
+    policy=with_settings(replace(POISON, kinds=("raise",)), bisect=True),
 )
 def a_half_that_succeeded_runs_again(original: Function) -> Function:
     def _halve(self: Any, turn: Any) -> None:
@@ -156,7 +132,7 @@ def innocents_leave_with_the_poison(original: Function) -> Function:
     "consumer.delivery.breaker:Breaker.is_own",
     rule="A failure is a record's own only where the sink is known to have been up: in an outage no attempt counts.",
     caught_by=_FAULT,
-    policy=_with(DOWN, max_attempts=1),
+    policy=with_settings(DOWN, max_attempts=1),
 )
 def attempts_count_while_the_sink_is_down(_: Function) -> Function:
     def is_own(self: Any, unit: Any, attempts: Any) -> bool:
@@ -198,7 +174,7 @@ def a_sink_is_up_by_itself(original: Function) -> Function:
     "consumer.delivery.many_lanes:ManyLanes.run",
     rule="One processor object a lane, and never two calls at once on one.",
     caught_by=("one batch of a shard at a time", "callbacks in order", "one lane a key"),
-    policy=_with(POISON, lanes=3),
+    policy=with_settings(POISON, lanes=3),
     code=replace(CALM_CODE, usual_seconds=0.3),
 )
 def lanes_share_a_processor(original: Function) -> Function:
@@ -214,7 +190,7 @@ def lanes_share_a_processor(original: Function) -> Function:
     "consumer.delivery.many_lanes:lane_of",
     rule="A key's lane follows from the key, and from nothing else.",
     caught_by=("one lane a key", *_ORDER),
-    policy=_with(POISON, lanes=3),
+    policy=with_settings(POISON, lanes=3),
 )
 def lanes_by_turns(_: Function) -> Function:
     given = 0
@@ -275,7 +251,7 @@ def a_retry_overlaps_the_earlier_run(original: Function) -> Function:
     "consumer.delivery.many_lanes:ManyLanes.claim",
     rule="What one lane says to be done says nothing of the others.",
     caught_by=_BEYOND,
-    policy=_with(POISON, lanes=3, batch_size=2),
+    policy=with_settings(POISON, lanes=3, batch_size=2),
     manual=True,
     code=replace(CALM_CODE, usual_seconds=0.5, mid_batch=0.3),
 )
