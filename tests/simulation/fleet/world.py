@@ -214,7 +214,8 @@ class FleetWorld:
         self.judge.note("the faults stop")
         self.plan.clear()
         self.draw.arm_for_good(self.plan)
-        self.around.network = Calm(self.around.network.stale_seconds)
+        # Where scans lie further back than a failover time, some lease looks free at every look: nobody can balance.
+        self.around.network = Calm(min(self.around.network.stale_seconds, self.draw.failover))
         self.around.code = CALM_CODE
         self.around.letters.is_calm = True
         self.trouble.end(self.side.serial)
