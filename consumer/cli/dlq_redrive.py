@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import sys
 import uuid
 from collections import Counter
@@ -46,7 +47,7 @@ async def redrive(chosen: Chosen, factory: ProcessorFactory, rules: RedriveRules
         threads,
         clock=SystemClock(),
         random=Random(),
-        worker_id=f"redrive-{uuid.uuid4().hex[:12]}",
+        worker_id=f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}",
         rules=rules,
         overdue=Overdue(hangs.set),
         on_kept=kept.note,

@@ -21,6 +21,7 @@ from consumer.errors import DeadLetterError, DeadLetterUnreadable
 __all__ = ["DynamoDBDeadLetters"]
 
 _STREAMS: Final = "#streams"
+_NOTE: Final = "#note"
 _KEYS_AT_ONCE: Final = 100
 # An item has 400 KB at most, names of attributes included; what is not the envelope is the key, twice 1 KB at most.
 _MOST_BYTES: Final = 400 * 1024 - 4096
@@ -118,6 +119,25 @@ class DynamoDBDeadLetters:
         """One query."""
         reply = await self._query(stream, "begins_with(place, :start)", f"{digest}/", Limit=1)
         return bool(reply["Items"])
+
+    async def note(self, seen: str, text: str) -> str:
+        """An item beside those of the streams."""
+        key = {"stream": {"S": _NOTE}, "place": {"S": _NOTE}}
+        try:
+            await self._call(
+                "PutItem",
+                Item={**key, "text": {"S": text}},
+                ConditionExpression="#t = :seen" + ("" if seen else " OR attribute_not_exists(#t)"),
+                ExpressionAttributeNames={"#t": "text"},
+                ExpressionAttributeValues={":seen": {"S": seen}},
+            )
+            return text
+        except DeadLetterError as error:
+            if code_of(error.__cause__) != "ConditionalCheckFailedException":
+                raise
+        found = await self._call("GetItem", Key=key, ConsistentRead=True)
+        noted: str = found.get("Item", {}).get("text", {}).get("S", "")
+        return noted
 
     async def _put(self, letter: DeadLetter) -> None:
         envelope = await self._bodies.fitted(letter, _MOST_BYTES, self.name)

@@ -112,6 +112,10 @@ class FileDeadLetters:
         """As ``held_keys``."""
         return digest in await self.held_keys(stream)
 
+    async def note(self, seen: str, text: str) -> str:
+        """In a small file beside it, which stays there, empty, once there was one."""
+        return await self._in_thread(partial(self._noted, seen, text))
+
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """One piece of work at a time, in a thread that holds up no process that ends.
 
@@ -149,6 +153,17 @@ class FileDeadLetters:
             raise self._translated(error) from error
         finally:
             given_up.set()
+
+    def _noted(self, seen: str, text: str) -> str:
+        beside = self._path.with_name(f"{self._path.name}.note")
+        with open(os.open(beside, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+            self._lock(file, math.inf)
+            found = file.read().decode(errors="replace")
+            if found == seen:
+                file.seek(0)
+                file.truncate()
+                _write(file, text.encode())
+            return text if found == seen else found
 
     def _append(self, lines: Sequence[bytes]) -> None:
         with self._locked() as file:

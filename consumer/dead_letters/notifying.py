@@ -109,6 +109,9 @@ class NotifyingStore:
     async def holds(self, stream: str, digest: str) -> bool:
         return await self.store.holds(stream, digest)
 
+    async def note(self, seen: str, text: str) -> str:
+        return await self.store.note(seen, text)
+
     async def _tell(self) -> None:
         while True:
             await self._more.wait()

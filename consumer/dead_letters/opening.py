@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from consumer.config import WorkerConfig
-from consumer.dead_letters.letter import digest_of
+from consumer.dead_letters.letter import Identity, digest_of
 from consumer.dead_letters.store import DeadLetterStore, Findings
 from consumer.errors import ConfigError, DeadLetterError
 from consumer.store_address import StoreAddress, parse_bucket, parse_store, parse_topic
@@ -55,8 +55,11 @@ async def checked(
 
 
 async def _asked_for_keys(store: DeadLetterStore) -> Findings:
+    """A worker asks for keys, and whether a letter is there already before another takes its place."""
+    nobodys = Identity("leasehold-check", "leasehold-check", "0", 0, digest_of(""))
     try:
-        await store.holds("leasehold-check", digest_of(""))
+        await store.holds(nobodys.stream, nobodys.digest)
+        await store.find(nobodys)
     except DeadLetterError as error:
         return Findings.of(error)
     return Findings()

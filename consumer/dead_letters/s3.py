@@ -8,6 +8,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from consumer.dead_letters.aws import AwsStores, at_once
+from consumer.dead_letters.aws_errors import code_of
 from consumer.dead_letters.bodies import BODIES, PROBE, quoted
 from consumer.dead_letters.envelope import decode, encode
 from consumer.dead_letters.letter import DeadLetter, Identity, digest_of
@@ -17,6 +18,8 @@ from consumer.errors import DeadLetterError, DeadLetterStoreMissing, DeadLetterU
 __all__ = ["PAGE", "S3DeadLetters"]
 
 _SUFFIX: Final = ".json"
+_NOTE: Final = "leasehold-note"
+_OVERTAKEN: Final = ("PreconditionFailed", "ConditionalRequestConflict")
 PAGE = 1000  # the most that a listing gives
 _READ_AT_ONCE: Final = 8
 
@@ -89,6 +92,25 @@ class S3DeadLetters:
         """By one name."""
         reply = await self._call("ListObjectsV2", Prefix=f"{self._folder(stream)}{digest}/", MaxKeys=1)
         return bool(reply.get("Contents"))
+
+    async def note(self, seen: str, text: str) -> str:
+        """An object called ``leasehold-note``, empty where there is none; it is replaced by its ETag."""
+        found, condition = "", {"IfNoneMatch": "*"}
+        try:
+            reply = await self._call("GetObject", Key=f"{self._base}{_NOTE}")
+            found, condition = reply["Body"].decode(), {"IfMatch": reply["ETag"]}
+        except DeadLetterStoreMissing as error:
+            if code_of(error.__cause__) == "NoSuchBucket":
+                raise
+        if found != seen:
+            return found
+        try:
+            await self._call("PutObject", Key=f"{self._base}{_NOTE}", Body=text.encode(), **condition)
+        except DeadLetterError as error:
+            if code_of(error.__cause__) not in _OVERTAKEN:
+                raise
+            return str((await self._call("GetObject", Key=f"{self._base}{_NOTE}"))["Body"], "utf-8")
+        return text
 
     async def _put(self, letter: DeadLetter) -> None:
         key, body = self._key(letter.identity), encode(letter)

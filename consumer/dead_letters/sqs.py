@@ -163,6 +163,10 @@ class SqsDeadLetters:
         """A queue can't be asked."""
         return digest in await self.held_keys(stream)
 
+    async def note(self, seen: str, text: str) -> str:
+        """A queue needs none: what one has taken, nobody else gets."""
+        return text
+
     async def _send(self, queue: _Queue, batch: list[dict[str, Any]]) -> None:
         reply = await self._call("SendMessageBatch", QueueUrl=queue.url, Entries=batch)
         if failed := reply.get("Failed"):

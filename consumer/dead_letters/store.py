@@ -130,3 +130,11 @@ class DeadLetterStore(Protocol):
     async def holds(self, stream: str, digest: str) -> bool:
         """Whether a key of ``stream`` has a letter. Raises as ``held_keys`` does."""
         ...
+
+    async def note(self, seen: str, text: str) -> str:
+        """The store's one note, by which those who work on its letters know of one another; "" is none.
+
+        Writes ``text`` where the note is ``seen``, in one step, and returns what the note is then: ``text``, or what
+        somebody else has written. A store that keeps what one has taken from all others needs none, and keeps none.
+        """
+        ...

@@ -26,6 +26,7 @@ from consumer.delivery.time_limit import Overdue
 from consumer.errors import DeadLetterUnreadable
 from consumer.failures import Failure
 from consumer.processor import ProcessorFactory
+from consumer.redrive.claim import Claim
 from consumer.redrive.in_hand import Calls, InHand, unheard
 from consumer.redrive.processors import Processors
 from lease_store.uninterrupted import uninterrupted
@@ -109,6 +110,7 @@ class Redrive:
         self._rules = rules
         self._on_kept = on_kept
         self._progress = progress
+        self._claim = Claim(store, clock, worker_id)
         self._processors = Processors(factory, threads, worker_id)
         self._calls = Calls(self._processors, threads, clock, rules.batch_timeout_seconds, overdue)
         self._policy = _policy(rules, factory, clock, random, worker_id)
@@ -119,8 +121,13 @@ class Redrive:
     async def run(self, letters: AsyncIterable[DeadLetter | Unreadable]) -> Tally:
         """Until ``letters`` end, or ten keys in a row have failed: then whatever they need is not there.
 
-        Raises DeadLetterError where the store fails; what was done until then is gone from it.
+        Raises DeadLetterError where the store fails, or another redrive has its letters (``Claim``); what was done
+        until then is gone from it.
         """
+        async with self._claim.held():
+            return await self._run(letters)
+
+    async def _run(self, letters: AsyncIterable[DeadLetter | Unreadable]) -> Tally:
         batch: list[DeadLetter] = []
         try:
             async for letter in letters:
@@ -147,6 +154,7 @@ class Redrive:
         return same and len(batch) < self._rules.batch_size and size <= _MOST_BYTES
 
     async def _deliver(self, letters: list[DeadLetter]) -> None:
+        self._claim.check()
         key = _key_of(letters[0])
         if key == self._failed_key:
             self._keep(letters, _BEHIND)

@@ -32,6 +32,7 @@ class MemoryDeadLetters:
     ) -> None:
         self.envelopes: dict[Identity, bytes] = {}
         self.puts = 0
+        self.noted = ""
         self.before_put = before_put
         self.after_put = after_put
 
@@ -88,3 +89,9 @@ class MemoryDeadLetters:
     async def holds(self, stream: str, digest: str) -> bool:
         """Whether the key has a letter."""
         return digest in await self.held_keys(stream)
+
+    async def note(self, seen: str, text: str) -> str:
+        """In ``noted``."""
+        if self.noted == seen:
+            self.noted = text
+        return self.noted

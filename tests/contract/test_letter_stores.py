@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -171,6 +172,25 @@ async def test_keys_that_have_letters_are_told_where_the_store_can(bench: Letter
         assert not await store.holds(DYNAMODB_ARN, b)
         assert await store.held_keys(DYNAMODB_ARN) == {a}
         assert not await store.holds("s", b)
+
+
+async def test_a_note_is_replaced_by_who_has_seen_it_and_by_nobody_else(bench: LetterBench) -> None:
+    await stored(bench, LETTERS)
+    store = bench.store()
+    async with store.open():
+        assert await store.note("", "ada") == "ada"
+        if store.name.startswith("sqs:"):
+            return  # it keeps what one has taken from others, and no note
+        assert await store.note("", "bob") == "ada"
+        assert await store.note("nobody", "bob") == "ada"
+        assert await store.note("ada", "bob") == "bob"
+        assert await store.note("ada", "") == "bob"
+        assert await store.note("bob", "") == ""
+        assert await store.note("ada", "eve") == ""
+        both = await asyncio.gather(store.note("", "one"), store.note("", "two"))
+        assert both[0] == both[1]
+        assert both[0] in ("one", "two")
+        assert len([each async for each in store.letters()]) == len(LETTERS), "it is none of the letters"
 
 
 async def test_keys_are_found_among_many_letters_of_few_and_few_of_many(bench: LetterBench) -> None:

@@ -117,16 +117,19 @@ async def soon(call: Callable[[], Awaitable[Findings]]) -> Findings:
 
 
 async def test_a_worker_that_holds_keys_asks_whether_it_may_see_them(bench: LetterBench, proxy: Proxy) -> None:
-    reads = {"s3": "ListObjectsV2", "dynamodb": "Query"}
+    reads = {"s3": ("ListObjectsV2", "GetObject"), "dynamodb": ("Query", "GetItem")}
     if bench.kind not in reads:
         async with checked(bench.store(), soon, holds_keys=False):
             return  # the settings refuse it: a queue can't be asked
-    proxy.faults.arm(Fault.error("AccessDenied", reads[bench.kind], status=403, times=None))
-    async with checked(bench.store(endpoint_url=proxy.endpoint_url), soon, holds_keys=False):
-        await put(bench)
-    with pytest.raises(ConfigError, match=r"Allow (s3:ListBucket|dynamodb:Query) in their IAM policy"):
-        async with checked(bench.store(endpoint_url=proxy.endpoint_url), soon, holds_keys=True):
-            raise AssertionError("it began")
+    for operation in reads[bench.kind]:
+        proxy.faults.arm(Fault.error("AccessDenied", operation, status=403, times=None))
+        async with checked(bench.store(endpoint_url=proxy.endpoint_url), soon, holds_keys=False):
+            await put(bench)
+        action = operation.replace("ListObjectsV2", "ListBucket")
+        with pytest.raises(ConfigError, match=rf"Allow (s3|dynamodb):{action} in their IAM policy"):
+            async with checked(bench.store(endpoint_url=proxy.endpoint_url), soon, holds_keys=True):
+                raise AssertionError("it began")
+        proxy.faults.clear()
 
 
 @pytest.mark.parametrize("fault", [Fault.error("InternalError", status=500, times=3), Fault.drop(times=3)])
@@ -271,9 +274,13 @@ async def test_messages_of_somebody_else_are_named_and_left(ministack: Ministack
 
 RIGHTS = {"SendMessageBatch": "SendMessage", "ChangeMessageVisibilityBatch": "ChangeMessageVisibility"}
 SIDS = {
-    "s3": ("PutDeadLettersIntoABucket", ("SeeDeadLettersInABucket", "RedriveDeadLettersInABucket")),
-    "dynamodb": ("PutDeadLettersIntoATable", ("SeeDeadLettersInATable", "RedriveDeadLettersInATable")),
-    "sqs": ("SendDeadLettersToAQueue", ("RedriveDeadLettersInAQueue",)),
+    "s3": (
+        "PutDeadLettersIntoABucket",
+        ("SeeDeadLettersInABucket", "ReadDeadLettersInABucket"),
+        "RedriveDeadLettersInABucket",
+    ),
+    "dynamodb": ("PutDeadLettersIntoATable", ("SeeDeadLettersInATable",), "RedriveDeadLettersInATable"),
+    "sqs": ("SendDeadLettersToAQueue", (), "RedriveDeadLettersInAQueue"),
 }
 
 
@@ -291,13 +298,19 @@ def used(proxy: Proxy) -> set[str]:
 
 
 async def test_a_worker_and_the_command_need_what_the_policy_has_and_no_more(bench: LetterBench, proxy: Proxy) -> None:
-    to_write, to_redrive = SIDS[bench.kind.removesuffix("-fifo")]
+    to_write, to_see, to_redrive = SIDS[bench.kind.removesuffix("-fifo")]
     bodies = set() if bench.kind == "s3" else rights("PutDeadLettersIntoABucket")
     store = bench.store(endpoint_url=proxy.endpoint_url)
     async with store.open():
         await store.check()
         await store.put([LETTER, change(8, bytes_of_body=1_200_000)])
     assert used(proxy) == rights(to_write) | bodies
+    if to_see:  # what a worker that holds keys asks beside
+        async with store.open():
+            await store.held_keys(LETTER.stream)
+            await store.holds(LETTER.stream, LETTER.identity.digest)
+            await store.find(LETTER.identity)
+        assert used(proxy) == rights(*to_see)
     store = bench.store(endpoint_url=proxy.endpoint_url)
     async with store.open():
         assert len([each async for each in store.letters()]) == 2
@@ -307,4 +320,6 @@ async def test_a_worker_and_the_command_need_what_the_policy_has_and_no_more(ben
             assert isinstance(letter, DeadLetter)
             assert await store.find((await store.whole(letter)).identity) is not None
             await store.remove(letter.identity)
-    assert used(proxy) == rights(*to_redrive) | (rights("RedriveDeadLettersInABucket") if bodies else set())
+        await store.note("", "")
+    in_bucket = rights("ReadDeadLettersInABucket") | {"s3:DeleteObject"} if bodies else set()
+    assert used(proxy) == rights(*to_see, to_redrive) | in_bucket
