@@ -22,12 +22,20 @@ pytestmark = pytest.mark.integration
 
 PROCESSOR = """
 import time
-from consumer import RecordProcessor
+from consumer import RecordProcessor, Retry
 
 class Orders(RecordProcessor):
     def process_records(self, records, checkpointer):
         for record in records:
             print("got", record.keys["pk"], flush=True)
+
+class Says(Orders):
+    filter = {"dynamodb": {"Keys": {"pk": {"S": [{"anything-but": ["b"]}]}}}}
+    retries = {RuntimeError: Retry(max_attempts=2)}
+
+    @staticmethod
+    def lane_key(record):
+        return print("asked for", record.keys["pk"], flush=True) or "all"
 
 class Collects(RecordProcessor):
     def process_records(self, records, checkpointer):
@@ -112,6 +120,13 @@ def test_it_reads_and_a_signal_drains_it_cleanly(fleet: Fleet, number: signal.Si
     assert "Traceback" not in worker.said()
 
 
+def test_what_its_class_says_of_records_is_heard(fleet: Fleet):
+    for key in "abc":
+        fleet.put(key)
+    worker = fleet.start("Says", "--batch-window-seconds", "1")
+    assert {worker.line() for _ in range(4)} == {"asked for a", "asked for c", "got a", "got c"}
+
+
 def test_a_handler_that_always_raises_keeps_its_shard_and_ends_cleanly_on_sigterm(fleet: Fleet):
     fleet.put("a")
     worker = fleet.start("Raises")
@@ -140,7 +155,8 @@ def test_garbage_collection_is_python_s_own_unless_asked_for(fleet: Fleet):
 @pytest.mark.parametrize("processor", ["Sleeps", "Awaits", "BlocksTheLoop", "IgnoresItsEnd"])
 def test_a_handler_that_sleeps_for_ever_is_left_behind_at_the_deadline(fleet: Fleet, processor: str):
     fleet.put("a")
-    worker = fleet.start(processor, "--drain-timeout-seconds", "2")
+    limits = ("--batch-timeout-seconds", "0.3") if processor == "BlocksTheLoop" else ()
+    worker = fleet.start(processor, "--drain-timeout-seconds", "2", *limits)
     assert worker.line() == "asleep"
     clock = SystemClock()
     before = clock.monotonic()
@@ -149,6 +165,8 @@ def test_a_handler_that_sleeps_for_ever_is_left_behind_at_the_deadline(fleet: Fl
     assert 2.0 <= clock.monotonic() - before < 6.0
     assert "shardId-" in worker.said()
     assert re.search("expire (with)?in", worker.said()), worker.said()
+    blocked = re.search(r"loop has stood still.*It is at: user_orders\.py:\d+ in process_records$", worker.said(), re.M)
+    assert bool(blocked) == bool(limits), worker.said()
 
 
 @pytest.mark.parametrize(
