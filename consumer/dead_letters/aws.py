@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from aiobotocore.config import AioConfig
 from botocore import xform_name
 
 from consumer.clock import Clock, SystemClock
+from consumer.dead_letters.at_once import CALLS_AT_ONCE
 from consumer.dead_letters.aws_errors import Call, translate
 from consumer.errors import ConfigError
 from consumer.streams.aws_clients import SessionSource
 from lease_store.aws_session import own_session
 
-__all__ = ["AwsStores", "at_once"]
+__all__ = ["AwsStores"]
 
 _CONNECT_TIMEOUT_SECONDS: Final = 3.0
 _READ_TIMEOUT_SECONDS: Final = 30.0
 # A letter of several megabytes over a slow line; the read time-out starts anew with every byte, this one does not.
 _CALL_TIMEOUT_SECONDS: Final = 60.0
-_CALLS_AT_ONCE: Final = 8
-
-ArgT = TypeVar("ArgT")
-ResultT = TypeVar("ResultT")
 
 # IAM's names where they are not ``service:Operation``.
 _ACTIONS: Final = {
@@ -59,7 +56,7 @@ class AwsStores:
             connect_timeout=_CONNECT_TIMEOUT_SECONDS,
             read_timeout=_READ_TIMEOUT_SECONDS,
             retries={"total_max_attempts": attempts, "mode": "standard"},
-            max_pool_connections=2 * _CALLS_AT_ONCE,
+            max_pool_connections=2 * CALLS_AT_ONCE,
         )
         self._clients: dict[str, Any] = {}
         self._connecting = asyncio.Lock()
@@ -113,18 +110,3 @@ class AwsStores:
                 except Exception as error:
                     raise translate(error, Call(service, "open", store, "")) from error
             return self._clients[service]
-
-
-async def at_once(these: Iterable[ArgT], ask: Callable[[ArgT], Awaitable[ResultT]]) -> list[ResultT]:
-    """What each call gives, in their order, eight at a time; the first error, once all have ended."""
-    places = asyncio.Semaphore(_CALLS_AT_ONCE)
-
-    async def one(this: ArgT) -> ResultT:
-        async with places:
-            return await ask(this)
-
-    results = await asyncio.gather(*map(one, these), return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return [result for result in results if not isinstance(result, BaseException)]

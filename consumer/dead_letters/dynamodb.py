@@ -10,7 +10,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 
-from consumer.dead_letters.aws import AwsStores, at_once
+from consumer.dead_letters.at_once import at_once
+from consumer.dead_letters.aws import AwsStores
 from consumer.dead_letters.aws_errors import code_of
 from consumer.dead_letters.bodies import Bodies
 from consumer.dead_letters.envelope import decode

@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
 from urllib.parse import unquote
 
-from consumer.dead_letters.aws import AwsStores, at_once
+from consumer.dead_letters.at_once import at_once
+from consumer.dead_letters.aws import AwsStores
 from consumer.dead_letters.aws_errors import code_of
 from consumer.dead_letters.bodies import BODIES, PROBE, quoted
 from consumer.dead_letters.envelope import decode, encode

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from consumer.dead_letters.aws import AwsStores, at_once
+from consumer.dead_letters.at_once import at_once
+from consumer.dead_letters.aws import AwsStores
 from consumer.dead_letters.aws_errors import code_of
 from consumer.dead_letters.envelope import decode, encode
 from consumer.dead_letters.letter import DeadLetter, Identity

@@ -11,6 +11,7 @@ from functools import partial
 from itertools import groupby, islice
 from typing import Final
 
+from consumer.dead_letters.at_once import at_once
 from consumer.dead_letters.letter import DeadLetter, GivenUp, Reason, digest_of
 from consumer.dead_letters.store import DeadLetterStore
 from consumer.delivery.attempts import Attempts
@@ -142,11 +143,8 @@ class GivingUp:
 
         The owner before us may have stored it with its error, which "its key is held" must not replace.
         """
-        known = {
-            letter.identity
-            for letter in letters
-            if letter.reason is Reason.KEY_HELD and await store.find(letter.identity) is not None
-        }
+        followers = [letter.identity for letter in letters if letter.reason is Reason.KEY_HELD]
+        known = {found.identity for found in await at_once(followers, store.find) if found is not None}
         await store.put([letter for letter in letters if letter.identity not in known])
 
     async def _bring_back(self, held: HeldKeys, store: DeadLetterStore) -> None:

@@ -57,6 +57,22 @@ def test_a_shard_begins_no_batch_before_the_store_has_said_which_keys_it_holds()
     assert sorted(sink.effects) == list(range(1, 51))
 
 
+def test_what_follows_is_looked_for_eight_letters_at_a_time():
+    class Slow(MemoryDeadLetters):
+        async def find(self, identity):
+            await asyncio.sleep(1)
+            return await super().find(identity)
+
+    store = Slow()
+    settings = {"dead_letters": store, "max_attempts": 1, "after_dead_letter": "hold_key", "breaker_batches": 0}
+    play(Sink(1, how="fail"), pages([(1, "k")]), **settings)
+    stored_in = []
+    store.after_put = lambda letters: stored_in.append((asyncio.get_running_loop().time(), len(letters)))
+    play(Sink(), pages([(number, "k") for number in range(2, 82)]), **settings)
+    assert [count for _, count in stored_in] == [80]
+    assert stored_in[0][0] < 12, "80 round trips one after another would take 80 s"
+
+
 class Desk:
     """One worker's held keys beside a store, in virtual time."""
 
