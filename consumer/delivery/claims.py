@@ -42,7 +42,7 @@ class Claims:
         """These have been processed."""
         if self._awaited:
             self._books.release_pages(indexes)
-            self._returned.extend(indexes)
+            self._returned += [index for index in indexes if index not in self._books.ledger]  # claimed in the call
         else:
             self._books.done(indexes)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from consumer.clock import Clock
 from consumer.dead_letters.store import DeadLetterStore
-from consumer.delivery.attempts import RetryRules
+from consumer.delivery.attempts import Attempts, RetryRules
 from consumer.delivery.batching import BatchRules
 from consumer.delivery.breaker import Breaker
 from consumer.delivery.held_keys import HeldKeys
@@ -80,6 +80,17 @@ class Policy:
     is_manual: bool = False
     pace: Pace | None = None
     retention_seconds: float = 86_400.0
+
+    def must_be_saved(self, record: Record, attempts: Attempts) -> bool:
+        """Whether ``record`` has failed for as long as the stream will still keep it: half of retention, if it was new.
+
+        What was old already when it failed first has half of the time that was left: a worker that lags, and whose sink
+        is down for a while, has nothing but old records.
+        """
+        if record.timestamp is None or attempts.first_failed_at is None:
+            return False
+        failing_seconds = self.clock.monotonic() - attempts.first_failed_at
+        return self.clock.wall() - record.timestamp + failing_seconds > self.retention_seconds
 
     def is_half_gone(self, record: Record) -> bool:
         """Whether half of the time is over for which the stream keeps ``record``."""

@@ -175,9 +175,6 @@ class Lane:
     # -- one try, and what comes of it
 
     async def _try(self, turn: Turn) -> None:
-        if turn.attempts.made:
-            for record in turn.run.records:
-                record.clear_failure()
         if self._policy.pace is not None and not await self._paced(self._policy.pace, turn.run):
             return
         if turn.parked is None:  # what waits for its first turn at the pace that was asked for is not stuck
@@ -228,6 +225,8 @@ class Lane:
     def _none_done(self, turn: Turn, reading: Failing) -> None:
         """Count the failure of what was tried, which may open the breaker; then see what follows."""
         policy, now = self._policy, self._policy.clock.monotonic()
+        for record in turn.run.records:  # what was noted before a raise says nothing of the next call
+            record.clear_failure()
         if isinstance(reading, Busy):
             turn.attempts.busy(reading.failure, reading.seconds, now)
             policy.breaker.pass_turn(turn.unit)
@@ -258,7 +257,7 @@ class Lane:
             return False
         is_tried = turn.attempts.made >= DEFAULT_ATTEMPTS
         return any(
-            rules.is_too_old(record.timestamp, now) or (is_tried and policy.is_half_gone(record))
+            rules.is_too_old(record.timestamp, now) or (is_tried and policy.must_be_saved(record, turn.attempts))
             for record in turn.run.records
         )
 

@@ -62,6 +62,7 @@ class LaneKeys:
         for parked in self.parked.values():
             if not parked.is_leaving and (reason := self._reason_to_give_up(parked)) is not None:
                 parked.is_leaving = True
+                self._policy.breaker.forget(unit_of(self._ground.shard_id, parked.first()))
                 index, record = parked.items[0]
                 self._giving_up.add([Leaving(index, record, reason, parked.attempts)])
 
@@ -98,7 +99,7 @@ class LaneKeys:
             return None
         now = policy.clock.monotonic()
         has_waited = now - (attempts.first_failed_at or 0.0) >= policy.lone_failure_seconds
-        if has_waited and attempts.made >= DEFAULT_ATTEMPTS and policy.is_half_gone(record):
+        if has_waited and attempts.made >= DEFAULT_ATTEMPTS and policy.must_be_saved(record, attempts):
             return Reason.RETENTION_HALF_GONE  # whoever's fault it is: soon the stream has it no more
         if policy.breaker.is_open:
             return None

@@ -92,6 +92,10 @@ class Ledger:
         """Records from the first that is not done to the head."""
         return self.head - self._done.end
 
+    def __contains__(self, index: int) -> bool:
+        """Whether a record is done."""
+        return index in self._done
+
     def admit(self, records: Sequence[Record]) -> range:
         """The indexes of ``records``, which follow all that were admitted before; there is at least one."""
         indexes = range(self.head, self.head + len(records))

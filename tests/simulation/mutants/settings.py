@@ -78,16 +78,16 @@ def a_class_rule_counts_for_nothing(_: Function) -> Function:
 
 
 @on_policies(
-    "consumer.delivery.ground:Policy.is_half_gone",
+    "consumer.delivery.ground:Policy.must_be_saved",
     rule="What has failed becomes a dead letter for its retention only once half of that is over.",
     caught_by=_FAULT,
     policy=with_settings(replace(POISON, retention=600.0), max_attempts=1_000, lone_failure_seconds=1.0),
 )
 def a_young_record_is_half_gone(_: Function) -> Function:
-    def is_half_gone(self: Any, record: Any) -> bool:
+    def must_be_saved(self: Any, record: Any, attempts: Any) -> bool:
         return True
 
-    return is_half_gone
+    return must_be_saved
 
 
 @on_policies(

@@ -113,6 +113,23 @@ def test_manual_code_that_claims_late_is_given_more_than_it_may_be_ahead():
     assert stage.ended_by is Event.END_STORED
 
 
+def test_what_was_noted_before_a_raise_says_nothing_of_the_next_call():
+    calls, effects = [], []
+
+    async def act(records, checkpointer):
+        calls.append(numbers(records))
+        if len(calls) == 1:
+            records[0].fail(ConnectionError())
+            raise ConnectionError
+        effects.extend(numbers(records))
+
+    store = MemoryDeadLetters()
+    script = pages([(number, f"k{number}") for number in (1, 2, 3, 4)])
+    play(processors(act), script, dead_letters=store, bisect=True, max_attempts=1)
+    assert effects == [1, 2, 3, 4]
+    assert letters_of(store) == []
+
+
 @pytest.mark.parametrize(("claims", "shown"), [(False, ["waiting_for_checkpoints"]), (True, [])])
 def test_more_records_without_a_claim_than_a_takeover_may_repeat_are_shown(claims, shown):
     async def act(records, checkpointer):

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from consumer.errors import DeadLetterError
 from consumer.shards.lifecycle import Event
 from consumer.testing import MemoryDeadLetters
 from consumer.testing.virtual_time import VirtualClock, run_virtual
@@ -44,6 +45,45 @@ def test_a_record_that_was_old_when_it_first_failed_has_its_tries_all_the_same()
     born = wall_at_start() - 20 * HOUR
     play(sink, script(born), dead_letters=store, max_attempts=10_000, seconds=800)
     assert letters_of(store) == []
+
+
+def test_an_outage_where_a_worker_lags_makes_no_letters_of_what_was_old_before():
+    sink, store = Sink(down=lambda: asyncio.get_running_loop().time() < 2 * HOUR), MemoryDeadLetters()
+    stage = play(sink, script(wall_at_start() - 13 * HOUR), dead_letters=store, max_attempts=10_000, seconds=4 * HOUR)
+    assert letters_of(store) == []
+    assert sorted(sink.effects) == [1, 2, 3, 4, 5]
+    assert stage.ended_by is Event.END_STORED
+
+
+def test_what_was_old_when_it_failed_first_is_saved_at_half_of_what_was_left():
+    sink, store = Sink(2, how="raise"), MemoryDeadLetters()
+    born = wall_at_start() - 20 * HOUR
+    play(sink, script(born), dead_letters=store, max_attempts=10_000, seconds=2 * HOUR - 60)
+    assert letters_of(store) == []
+    play(sink, script(born), dead_letters=store, max_attempts=10_000, seconds=2 * HOUR + 120)
+    assert letters_of(store) == [(2, "retention_half_gone")]
+
+
+def test_what_leaves_does_not_keep_others_from_finding_the_sink_up():
+    """Its letter is refused for as long as one looks; it had its place among those that probe."""
+
+    def refuse(_):
+        raise DeadLetterError
+
+    now = asyncio.get_running_loop
+    sink = Sink(down=lambda: now().time() < 0.4 * HOUR)
+    start = wall_at_start()
+    old = [kinesis(number, f"k{number}", timestamp=start - 23.5 * HOUR) for number in (1, 2, 3)]
+    young = [kinesis(number, f"k{number}", timestamp=start) for number in range(4, 41)]
+    play(
+        sink,
+        [page([*old, *young])],
+        dead_letters=MemoryDeadLetters(before_put=refuse),
+        lanes=4,
+        batch_size=1,
+        seconds=0.5 * HOUR,
+    )
+    assert sink.effects, "nobody probes"
 
 
 def test_without_a_store_the_shard_waits_and_says_so(caplog):
