@@ -91,9 +91,16 @@ class Accounts:
             return False
         return self._is_past(age, record)
 
-    def is_half_gone(self, record: Written) -> bool:
-        """Whether half of its retention is over, or about to be."""
-        return self.policy.retention is not None and self._is_past(self.policy.retention / 2, record)
+    def is_half_gone(self, record: Written, failing_for: float = math.inf) -> bool:
+        """Whether half is over, or about to be, of what was left of its retention when it first failed.
+
+        ``failing_for`` seconds ago that was; infinite: by what is known nothing of it had gone by.
+        """
+        retention = self.policy.retention
+        if retention is None:
+            return False
+        before = max(0.0, self._now() - failing_for - record.arrived_at)
+        return self._is_past((retention + before) / 2, record)
 
     def _is_past(self, age: float, record: Written) -> bool:
         now = self._now()
@@ -200,6 +207,8 @@ class Accounts:
     def asked_for_pause(self, tenure: Tenure | None, records: Sequence[Written]) -> None:
         """User code wants to be asked again later."""
         if tenure is not None:
+            for each in records:
+                tenure.first_failed.setdefault(each.serial, asyncio.get_running_loop().time())
             tenure.pauses.update(each.serial for each in records)
 
     def returned(self, worker: str, shard_id: str, lane: int, good: tuple[Written, ...]) -> None:

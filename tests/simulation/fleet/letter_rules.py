@@ -97,13 +97,14 @@ class LetterRules:
         return self._why_not_exhausted(tenure, record)
 
     def _why_not_half_gone(self, tenure: Tenure, record: Written) -> str | None:
+        """By half of what was left of its retention when it first failed, and then by tries and time."""
         made = tenure.tries[record.serial] + tenure.pauses[record.serial]
-        if not self._accounts.is_half_gone(record):
+        waited = asyncio.get_running_loop().time() - tenure.first_failed.get(record.serial, 0.0)
+        least = self._policy.setting("lone_failure_seconds", 900.0)
+        if not self._accounts.is_half_gone(record, failing_for=waited):
             return "although the stream will keep it"
         if made < DEFAULT_ATTEMPTS:
             return f"after {made} tries of {DEFAULT_ATTEMPTS}"
-        waited = asyncio.get_running_loop().time() - tenure.first_failed.get(record.serial, 0.0)
-        least = self._policy.setting("lone_failure_seconds", 900.0)
         return None if waited >= _TIME_FRAME * least else f"after {waited:.0f} s of {least:.0f}"
 
     def _why_not_exhausted(self, tenure: Tenure, record: Written) -> str | None:
