@@ -52,6 +52,22 @@ def test_each_letter_runs_once_where_a_second_one_is_begun_meanwhile() -> None:
     assert sorted(Slow.calls) == ["0", "1", "2"]
 
 
+def test_one_that_has_lost_the_letters_runs_no_further_key() -> None:
+    Slow.calls = []
+
+    async def main() -> None:
+        store = MemoryDeadLetters()
+        await store.put([change(n, f"key-{n}", key_is_held=True) for n in range(3)])
+        frozen = asyncio.create_task(redriving(store, "ada").run(store.letters()))
+        await asyncio.sleep(100)
+        store.noted = '{"redrive": "bob", "until": 9e12}'
+        with pytest.raises(DeadLetterError, match="by bob"):
+            await frozen
+        assert (len(store.envelopes), len(Slow.calls)) == (2, 1), "what ran is done, nothing else was begun"
+
+    run_virtual(main())
+
+
 def test_who_is_killed_has_the_letters_for_a_minute_more() -> None:
     async def main() -> None:
         store = MemoryDeadLetters()
