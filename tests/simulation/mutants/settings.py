@@ -23,6 +23,7 @@ __all__ = [
     "a_young_record_is_half_gone",
     "an_empty_read_is_told_again_and_again",
     "as_fast_as_it_comes",
+    "cancelled_code_that_returns_is_done",
     "dropped_as_lambda_does",
     "half_of_retention_stops_nobody",
     "keys_that_were_passed_are_redriven",
@@ -62,6 +63,20 @@ def a_call_that_does_not_end_is_waited_for(_: Function) -> Function:
         pass
 
     return _overdue_changed
+
+
+@on_policies(
+    "consumer.delivery.time_limit:TimedCall.judged",
+    rule="Code that swallows the cancellation of its time limit and returns has not said that its records are done.",
+    caught_by=("done is what user code is through with",),
+    policy=PolicyDraw({"batch_timeout_seconds": 1.0}),
+    code=replace(CALM_CODE, stubborn=True, long=0.1, long_seconds=5.0),
+)
+def cancelled_code_that_returns_is_done(_: Function) -> Function:
+    def judged(self: Any, outcome: Any) -> Any:
+        return outcome
+
+    return judged
 
 
 @on_policies(
