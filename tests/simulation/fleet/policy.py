@@ -106,6 +106,12 @@ class PolicyDraw:
         return self.kind_of(serial) in _NAMED
 
     @property
+    def patience_seconds(self) -> float:
+        """How long records may wait for others that fail: where nothing else is tried, each for its own time."""
+        lone = self.setting("lone_failure_seconds", 900.0) if self.poison_every and self.gives_up else 0.0
+        return float(3 * lone + (self.retention or 0.0))
+
+    @property
     def holds_keys(self) -> bool:
         """Whether what follows a dead letter under its key follows it into the store."""
         return self.setting("after_dead_letter") == "hold_key"

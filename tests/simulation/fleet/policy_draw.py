@@ -27,7 +27,7 @@ def drawn_policy(seed: int, *, writes_per_second: float, code_raises: float) -> 
 
 
 def _first(draw: random.Random, writes_per_second: float, code_raises: float) -> PolicyDraw:
-    outcome = draw.choice(("store", "store", "store", "drop", "never"))
+    outcome = draw.choice(("store", "store", "store", "drop", "never", "never"))
     settings: dict[str, Any] = {
         "lanes": draw.choice((1, 1, 2, 5)),
         "batch_size": draw.choice((1, 7, 30, 1000)),
@@ -84,7 +84,7 @@ def _with_more(found: PolicyDraw, draw: random.Random, writes_per_second: float)
     pace = max(10.0, 4.0 * writes_per_second)
     settings["max_records_per_second"] = draw.choice((None, None, pace))
     settings["max_bytes_per_second"] = draw.choice((None, None, 200.0 * pace))
-    if draw.random() < 0.2:
+    if draw.random() < 0.25:
         more["hangs"] = True
         settings |= {"batch_timeout_seconds": 3.0, "on_timeout": draw.choice(("wait", "restart", "restart"))}
     if draw.random() < 0.2:
@@ -93,7 +93,7 @@ def _with_more(found: PolicyDraw, draw: random.Random, writes_per_second: float)
         settings["lone_failure_seconds"] = 10.0
         if found.gives_up:
             settings["max_attempts"] = 1_000
-    elif not found.gives_up and found.poison_every is not None and draw.random() < 0.5:
+    elif not found.gives_up and found.poison_every is not None and draw.random() < 0.7:
         more["stays_from"] = draw.choice((0, 0, 1))
         settings |= {"max_ahead_seconds": draw.choice((2.0, 86_400.0)), "max_ahead_records": 10_000}
     if found.store and draw.random() < 0.5:

@@ -79,6 +79,7 @@ class FleetWorld:
         self._position = draw.start(0.0)
         self._writing = True
         self._started = 0
+        self._started_anew = 0
 
     # -- processes
 
@@ -117,6 +118,10 @@ class FleetWorld:
 
     async def _happen(self, what: str) -> None:
         self._check_bounds()
+        ended = sum(each.outcome is Outcome.BATCH_TIMED_OUT for each in self.processes)
+        for _ in range(ended - self._started_anew):  # as their supervisor would, by their exit code
+            self.add()
+        self._started_anew = ended
         self.judge.note(f"-- {what}")
         live, chance = self.live(), self.chance
         match what:
@@ -237,6 +242,7 @@ class FleetWorld:
         began = self.loop.time()
         draw = self.draw
         limit = 2 * draw.failover + draw.hand_off_timeout + 60.0 + 3 * draw.audit_interval + draw.child_wait + 60.0
+        limit += draw.policy.patience_seconds
         quiet_since: float | None = None
         why: str | None = None
         while self.loop.time() < began + limit and not self.judge.violations:
