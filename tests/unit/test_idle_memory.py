@@ -58,6 +58,6 @@ def allocated(shards: int) -> int:
 def test_an_idle_shard_takes_no_more_than_it_did():
     a_shard = (allocated(MANY) - allocated(FEW)) / (MANY - FEW)
     assert LEAST < a_shard < MOST, (
-        f"An idle shard takes {a_shard:,.0f} bytes. python -m tests.benchmarks ten_thousand tells what it comes to in "
+        f"An idle shard takes {a_shard:,.0f} bytes. python -m tests.benchmarks shard_memory tells what it comes to in "
         "a real worker; the goal there is 3 kB."
     )

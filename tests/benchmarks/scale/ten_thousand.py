@@ -1,16 +1,12 @@
-"""10,000 shards held by one process: that it starts, polls them, keeps every lease, and what a shard takes of memory.
+"""10,000 shards held by one process: that it starts, polls them and keeps every lease.
 
-What is a shard's own is told by Python's account of what it has allocated, tracemalloc, between 300 and 1,500 of them
-at a slower pace, since under that account everything takes several times as long. Of several looks the least counts:
-while a scan is under way, the rows that it has read are there a second time. Connections and their buffers are
-left out: there are as many as polls are under way, however many shards there are. Resident memory, the difference
-between 10,000 and 1,000, is told beside it: it has what the account does not know, as what a scan of the whole table
-and its reply take while they last, and what malloc keeps of that.
+What a shard takes of memory is told by ``shard_memory``. Resident memory, the difference between 10,000 and 1,000, is
+told here: it has what Python's account does not know, as what a scan of the whole table and its reply take while they
+last, and what malloc keeps of that.
 """
 
 from __future__ import annotations
 
-import signal
 import tempfile
 import time
 from contextlib import ExitStack
@@ -19,39 +15,31 @@ from typing import Any, Final
 
 from tests.benchmarks.processes import progress
 from tests.benchmarks.results import goal_row
-from tests.benchmarks.scale.processors import TRACED
-from tests.benchmarks.scale.stage import FAILOVER_SECONDS, Span, Stage, Worker
+from tests.benchmarks.scale.stage import FAILOVER_SECONDS, Span, Stage
 
 __all__ = ["measure"]
 
 _SHARDS: Final = (1000, 10_000)
-_TRACED_SHARDS: Final = (300, 1500)
 _MINUTE: Final = 60.0
 _START_SECONDS: Final = 600.0
 _SETTLE_SECONDS: Final = 3 * FAILOVER_SECONDS
-_TELL_SECONDS: Final = 60.0
-_LOOKS: Final = 7
-_PAUSE_SECONDS: Final = 3.0
 _FLAGS: Final = ("--failover-seconds", f"{FAILOVER_SECONDS:g}")
-_TRACED_FLAGS: Final = ("--failover-seconds", "60", "--idle-wait-seconds", "5")
 
 
 def measure() -> dict[str, Any]:
-    """Both sizes, a minute of the greater one, and the account of what was allocated."""
+    """Both sizes, and a minute of the greater one."""
     with ExitStack() as stack:
         stage = Stage(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="leasehold-benchmark-"))))
         few = _resident(stage, _SHARDS[0])
         many = _resident(stage, _SHARDS[1])
-        traced = [_traced(stage, shards) for shards in _TRACED_SHARDS]
-    figures = _figures(few, many, traced)
+    figures = _figures(few, many)
     progress(f"  {figures}")
     return {"figures": figures, "goals": _goals(figures)}
 
 
-def _figures(few: dict[str, Any], many: dict[str, Any], traced: list[int]) -> dict[str, Any]:
+def _figures(few: dict[str, Any], many: dict[str, Any]) -> dict[str, Any]:
     span: Span = many["span"]
     resident = 1e3 * (many["megabytes"] - few["megabytes"]) / (_SHARDS[1] - _SHARDS[0])
-    allocated = 1e-3 * (traced[1] - traced[0]) / (_TRACED_SHARDS[1] - _TRACED_SHARDS[0])
     return {
         "shards": _SHARDS[1],
         "start_seconds": round(many["start_seconds"], 1),
@@ -65,7 +53,6 @@ def _figures(few: dict[str, Any], many: dict[str, Any], traced: list[int]) -> di
         "resident_megabytes": round(many["megabytes"], 1),
         "resident_megabytes_of_1000_shards": round(few["megabytes"], 1),
         "resident_kilobytes_a_shard": round(resident, 2),
-        "allocated_kilobytes_a_shard": round(allocated, 2),
     }
 
 
@@ -85,40 +72,11 @@ def _resident(stage: Stage, shards: int) -> dict[str, Any]:
         }
 
 
-def _traced(stage: Stage, shards: int) -> int:
-    """The bytes that Python has allocated in a worker of so many idle shards, but for connections."""
-    name = f"traced-{shards}"
-    told = stage.folder / f"{name}.bytes"
-    account = {"PYTHONTRACEMALLOC": "1", TRACED: str(told)}
-    with stage.serving(name, f"idle-{shards}", *_TRACED_FLAGS, environment=account) as (_, worker):
-        worker.until_reading(shards, _START_SECONDS)
-        time.sleep(_SETTLE_SECONDS)
-        looks = []
-        for _ in range(_LOOKS):
-            time.sleep(_PAUSE_SECONDS)
-            looks.append(_allocated(worker, told))
-        return min(looks)
-
-
-def _allocated(worker: Worker, told: Path) -> int:
-    told.unlink(missing_ok=True)
-    worker.send(signal.SIGUSR1)
-    deadline = time.monotonic() + _TELL_SECONDS
-    while not told.exists():
-        worker.check()
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{worker.name} did not tell what it has allocated.\n{worker.last_words()}")
-        time.sleep(0.1)
-    return int(told.read_text())
-
-
 def _goals(figures: dict[str, Any]) -> list[dict[str, Any]]:
     title = "10,000 shards held by one process"
     polled = round(figures["polls_a_second"] / _SHARDS[1], 3)
-    own = figures["allocated_kilobytes_a_shard"]
     return [
         goal_row(f"{title}: leases lost in a minute", figures["tenures_ended_in_a_minute"], 0, "", at_least=False),
         goal_row(f"{title}: leases held", figures["leases_held_after_it"], _SHARDS[1], "", at_least=True),
         goal_row(f"{title}: polls a second and shard", polled, 0.2, "", at_least=True),
-        goal_row(f"{title}: memory, of its own", own, 3, "kB a shard", at_least=False),
     ]
