@@ -36,6 +36,7 @@ __all__ = ["Process", "Surroundings"]
 
 _TASKS = 60
 _TASKS_A_SHARD = 5
+_LETTERS = 100  # of which one write has so many at most, each looked for before it
 _LEFT_WITHIN_SECONDS = 5.0
 
 
@@ -221,7 +222,7 @@ class Process:
         if (
             pages > max(4, 2 * policy.lanes)
             or self.worker._budget.used_bytes > allowed
-            or tasks > _TASKS + (_TASKS_A_SHARD + 3 * policy.lanes) * len(consumers)
+            or tasks > _TASKS + (_TASKS_A_SHARD + 3 * policy.lanes + policy.holds_keys * _LETTERS) * len(consumers)
         ):
             too_much = (
                 f"{pages} pages, {self.worker._budget.used_bytes} bytes, {tasks} tasks for {len(consumers)} shards"
