@@ -78,7 +78,7 @@ _PLAIN: Final = Retry()
 
 
 class Proof(Enum):
-    """What is known of whose fault a unit's failures are; it only ever grows, until they turn out to be nobody's own.
+    """What is known of whose fault a unit's failures are. How many of them count is another thing: ``Attempts.own``.
 
     A success that comes after a failure does not prove that the sink was up *at* it, but what fails once more after it
     has failed while the sink was up.
@@ -94,6 +94,7 @@ class Attempts:
 
     __slots__ = (
         "_backoff",
+        "_proven_by",
         "_unsettled",
         "alone_since",
         "count",
@@ -121,6 +122,7 @@ class Attempts:
         self.failure = Failure("")
         self.rule = _PLAIN
         self._backoff: Backoff | None = None
+        self._proven_by: Failure | None = None
         self._unsettled = 0
 
     def failed(self, failure: Failure, rules: RetryRules, random: Random, now: float) -> None:
@@ -151,16 +153,18 @@ class Attempts:
     def failed_beside_others(self) -> None:
         """The call that it failed in has done others: that failure was its own."""
         self.own += 1
+        self._unsettled, self._proven_by = 0, self.failure
         self.proof = Proof.OWN
 
-    def failed_by_itself(self, *, alone: bool, presumed: bool) -> None:
-        """A call of this record and no other failed: is that counted as its own?
+    def failed_in_doubt(self, *, alone: bool, presumed: bool) -> None:
+        """A call in which nothing was done failed: is that counted as its own?
 
-        ``alone``: nothing else has failed since somebody succeeded last; counted until something else fails before
-        somebody succeeds. ``presumed``: every failure is the record's own. The first one counts whatever is known, as
-        the first of as many as are allowed.
+        ``alone``: nothing else has failed since somebody succeeded last. Then it is, where the record fails as it did
+        when others succeeded, until something else fails before somebody succeeds: a sink that goes down fails in a way
+        of its own. ``presumed``: every failure is the record's own. The first one counts whatever is known, as the
+        first of as many as are allowed.
         """
-        if alone and self.proof is not Proof.NONE:
+        if alone and self._fails_as_before():
             self.proof = Proof.OWN
             self.own += 1
             self._unsettled += 1
@@ -169,7 +173,7 @@ class Attempts:
 
     def others_succeeded(self) -> None:
         """A call of others, begun after the last failure, has succeeded."""
-        self._unsettled = 0
+        self._unsettled, self._proven_by = 0, self.failure
         if self.proof is Proof.NONE:
             self.proof = Proof.OTHERS_SUCCEEDED
 
@@ -183,8 +187,15 @@ class Attempts:
         self._backoff = None
 
     def start_anew(self) -> None:
-        """What it failed for was not its own fault."""
-        self.count, self.own, self.proof, self.alone_since, self._unsettled = 0, 0, Proof.NONE, None, 0
+        """What it has failed for lately was not its own fault; what was proven before that stays so."""
+        self.others_failed()
+        self.count, self.alone_since = 0, None
+        if self.own <= 1:
+            self.own, self.proof, self._proven_by = 0, Proof.NONE, None
+
+    def _fails_as_before(self) -> bool:
+        before, now = self._proven_by, self.failure
+        return before is not None and (before.kind, before.where) == (now.kind, now.where)
 
     def _note(self, failure: Failure, now: float, pause_seconds: float) -> None:
         self.made += 1

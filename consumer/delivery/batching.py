@@ -63,36 +63,36 @@ class BatchRules:
 class Waiting:
     """Runs of one lane that wait to be cut into batches, in order; what they hold is counted as it comes and goes."""
 
-    __slots__ = ("_bound_bytes", "_rules", "_runs", "_size_bytes", "records")
+    __slots__ = ("_bound_bytes", "_count", "_rules", "_runs", "_size_bytes")
 
     def __init__(self, rules: BatchRules) -> None:
         self._rules = rules
         self._bound_bytes = rules.bound_bytes
         self._runs: deque[Run] = deque()
         self._size_bytes = 0
-        self.records = 0
-        """How many records wait."""
+        self._count = 0
 
-    def __bool__(self) -> bool:
-        return self.records > 0
+    def __len__(self) -> int:
+        """How many records wait."""
+        return self._count
 
     @property
     def is_full(self) -> bool:
-        """Whether a batch holds no more records than wait."""
-        return self.records >= self._rules.most_records
+        """Whether as many wait as a batch holds."""
+        return self._count >= self._rules.most_records
 
-    def oldest(self) -> list[Record]:
+    def firsts(self) -> list[Record]:
         """The first record of each run."""
         return [run.records[0] for run in self._runs]
 
     def add(self, run: Run) -> None:
         """``run``, which is not empty, comes after all that waits."""
-        self._count(run, 1)
+        self._enter(run, 1)
         self._runs.append(run)
 
     def put_first(self, run: Run) -> None:
         """``run``, which is not empty, comes before all that waits."""
-        self._count(run, 1)
+        self._enter(run, 1)
         self._runs.appendleft(run)
 
     def seconds_to_ready(self, now: float) -> float | None:
@@ -107,9 +107,9 @@ class Waiting:
             return 0.0
         return 0.0 if self._bound_bytes is not None and self._size_bytes >= self._bound_bytes else wait
 
-    def cut(self) -> Run:
-        """The next batch; there is one. At least one record, however large."""
-        most = self._rules.most_records
+    def cut(self, most: int | None = None) -> Run:
+        """The next batch, or one of ``most`` records; there is one. At least one record, however large."""
+        most = most or self._rules.most_records
         first = self._take(most)
         if (self._rules.joins or self._rules.window_seconds) and self._runs and len(first) < most:
             parts, room = [first], most - len(first)
@@ -131,11 +131,11 @@ class Waiting:
         if len(run) > most:
             self._runs.appendleft(run.part(most, len(run)))
             run = run.part(0, most)
-        self._count(run, -1)
+        self._enter(run, -1)
         return run
 
-    def _count(self, run: Run, sign: int) -> None:
-        self.records += sign * len(run)
+    def _enter(self, run: Run, sign: int) -> None:
+        self._count += sign * len(run)
         if self._bound_bytes is not None:
             self._size_bytes += sign * sum(record.size_bytes for record in run.records)
 

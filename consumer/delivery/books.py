@@ -11,7 +11,7 @@ from consumer.delivery.attempts import Attempts
 from consumer.delivery.batching import Run
 from consumer.delivery.ground import Ground, Inflow, Policy, Taken
 from consumer.delivery.ledger import Ledger, Prefix
-from consumer.delivery.parking import ParkedKey, ParkingLot
+from consumer.delivery.parking import ParkedKey, ParkingLot, Room
 from consumer.hooks import KeyParked, KeyResumed
 from consumer.record import Record
 from lease_store.checkpoint import Checkpoint
@@ -32,6 +32,7 @@ class Books:
         self._inflow = inflow
         self._pages_released = Prefix()
         self._told_at = -math.inf
+        self._owes_sample = False
         overlapping = policy.lanes > 1 or policy.batch.window_seconds > 0 or policy.batch.most_bytes is not None
         self.ledger = Ledger(place, overlapping=overlapping)
         self.lot = ParkingLot(policy.parking)
@@ -50,19 +51,36 @@ class Books:
         """Whether as much as may be lies between the first record that is not done and the head."""
         return self.ledger.ahead >= self._policy.parking.ahead_records
 
-    def has_room(self) -> bool:
-        """Whether records that are not parked may go on."""
+    def room(self) -> Room:
+        """For records that are not parked. Where nothing is proved by samples, or follows from it, there are none."""
+        if not self.lot:
+            return Room.PLENTY
         now = self._policy.clock.monotonic()
-        return self.lot.has_room(now) and not self._must_wait(now)
+        room = self.lot.room(now)
+        is_of_use = self._policy.retry.gives_up or self._policy.breaker.is_open
+        if self._must_wait(now) or (room is Room.SAMPLE and not is_of_use):
+            return Room.NONE
+        return room
+
+    def parked_was_tried(self) -> None:
+        """So a sample of the others may be, by whichever lane has one."""
+        self._owes_sample = True
+        if self.room() is Room.SAMPLE:
+            self._ground.notify()
+
+    def take_sample(self) -> bool:
+        """Whether it is the turn of a sample, which then is the caller's."""
+        owed, self._owes_sample = self._owes_sample, False
+        return owed
 
     def may_admit(self) -> bool:
         """Whether more may be taken: what was taken already counts, done or not, from the first that is not."""
-        return not (self.lot and self.is_far_ahead) and self.has_room()
+        return not (self.lot and self.is_far_ahead) and self.room() is not Room.NONE
 
     def _must_wait(self, now: float) -> bool:
         """Whether the stream soon has a parked record no more, and there is no store that would keep it."""
         policy = self._policy
-        if not self.lot or policy.retry.gives_up or not any(map(policy.is_half_gone, self.lot.first_records())):
+        if policy.retry.gives_up or not any(map(policy.is_half_gone, self.lot.first_records())):
             return False
         if now >= self._told_at + _TOLD_EVERY_SECONDS:
             self._told_at = now

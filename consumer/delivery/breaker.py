@@ -52,6 +52,7 @@ class Breaker:
         self._last_was_parked = True
         self._probing: Unit | None = None
         self._probe_at = -math.inf
+        self._others_asked_at = -math.inf
         self.opened_at: float | None = None
         """When it opened (monotonic), None while it is closed."""
 
@@ -59,6 +60,10 @@ class Breaker:
     def is_open(self) -> bool:
         """Whether the sink counts as down."""
         return self.opened_at is not None
+
+    def has_others(self, within_seconds: float) -> bool:
+        """Whether, since it opened or within so long, anybody has asked for a turn who has not failed alone before."""
+        return self._clock.monotonic() - self._others_asked_at < within_seconds
 
     def is_own(self, unit: Unit, attempts: Attempts) -> bool:
         """Whether what failed was the unit itself, and not what all records need.
@@ -83,6 +88,8 @@ class Breaker:
         if not self.is_open:
             return 0.0
         self._waiting.setdefault(unit, (wake, is_parked))
+        if not is_parked:
+            self._others_asked_at = self._clock.monotonic()
         if self._probing == unit:
             return 0.0
         if self._probing is not None or self._next_to_probe() != unit:
@@ -100,22 +107,22 @@ class Breaker:
             return oldest
         return next((unit for unit, (_, is_parked) in self._waiting.items() if not is_parked), oldest)
 
-    def failed(self, units: Sequence[Unit], attempts: Sequence[Attempts], kind: str) -> bool:
-        """One try failed with a ``kind`` of error: whether the sink is down.
+    def failed(self, units: Sequence[Unit], attempts: Sequence[Attempts], kind: str) -> None:
+        """One try failed with a ``kind`` of error.
 
         ``units``: the first is the one that was tried, others are parts of it that go their own way from now on.
         ``attempts``: theirs, in which the failure is counted so far; none where it is not.
         """
         for unit, each in zip(units, attempts, strict=False):
-            each.failed_by_itself(alone=self._is_alone(unit), presumed=self._units == 0)
+            each.failed_in_doubt(alone=self._is_alone(unit), presumed=self._units == 0)
         if self._units == 0:
-            return False
+            return
         now = self._clock.monotonic()
         if self.is_open:
             for each in attempts:
                 each.start_anew()
             self.pass_turn(units[0])
-            return True
+            return
         for unit, other in self._streak.items():
             if unit != units[0]:
                 for each in other.attempts:
@@ -125,7 +132,6 @@ class Breaker:
         self._unproven.update(dict.fromkeys(units, failed))
         if len(self._streak) >= self._units:
             self._open(now, kind)
-        return self.is_open
 
     def succeeded(self, began_at: float) -> None:
         """A try that began at ``began_at`` (monotonic) has brought some of its records to their end."""
@@ -173,7 +179,7 @@ class Breaker:
             for each in failed.attempts:
                 each.start_anew()
         self._streak, self._unproven = {}, {}
-        self.opened_at = now
+        self.opened_at = self._others_asked_at = now
         self._probe_at = now + self._backoff.next_seconds()
         _log.error(
             "%d batches of different keys or shards failed in a row, the last with %s: what they write to counts as "

@@ -116,26 +116,26 @@ class Delivery(ABC):
 
     def _feed(self) -> None:
         """Take what was read, as far as there is room for it."""
-        while self._has_room() and (most := self._room()):
+        while (most := self._room()) and self._has_room():
             taken = self._inflow.take(most)
             if taken is None:
                 return
-            run = self._kept(self._books.admit(taken, self._policy.clock.monotonic()))
+            run = self._sift(self._books.admit(taken, self._policy.clock.monotonic()))
             if run.records:
-                self._gather(run)
+                self._detach(run)
                 self._share_out(run)
 
     def _has_room(self) -> bool:
         return self._books.may_admit() and self._giving_up.pending < _MOST_LEAVING
 
-    def _gather(self, run: Run) -> None:
+    def _detach(self, run: Run) -> None:
         """What waits for others does so for as long as many pages take to come: it must not keep its own."""
         if self._policy.batch.window_seconds > 0:
             for record in run.records:
                 record.detach()
             self._books.release_pages(run.indexes)
 
-    def _kept(self, run: Run) -> Run:
+    def _sift(self, run: Run) -> Run:
         """What of ``run`` is to be delivered; the rest is done now, or on its way to the dead letters."""
         if self._policy.screen is None:
             return run

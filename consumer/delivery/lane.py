@@ -19,7 +19,7 @@ from consumer.delivery.ground import Code, Ground, Policy
 from consumer.delivery.lane_keys import LaneKeys, unit_of
 from consumer.delivery.next_step import Failing, Step, is_searched, next_step, split, told
 from consumer.delivery.pace import Pace
-from consumer.delivery.parking import ParkedKey
+from consumer.delivery.parking import ParkedKey, Room
 from consumer.delivery.reading import AllDone, Busy, Reading, SomeFailed
 from consumer.delivery.telling import tell_failed
 from consumer.delivery.turns import Piece, Turn
@@ -82,7 +82,7 @@ class Lane:
     @property
     def oldest_at(self) -> float | None:
         """When the oldest record of it arose that is not done, parked ones apart (epoch seconds)."""
-        firsts = [each.run.records[0] for each in self._pieces] + self.queue.oldest()
+        firsts = [each.run.records[0] for each in self._pieces] + self.queue.firsts()
         return min((record.timestamp for record in firsts if record.timestamp is not None), default=None)
 
     async def run(self) -> None:
@@ -161,12 +161,15 @@ class Lane:
         if not self.queue.is_full:
             self._feed()
         while (wait := self.queue.seconds_to_ready(now)) is not None:
-            if not self._books.has_room():
+            room = self._books.room()
+            if room is Room.NONE:
                 return
             if wait > 0 and self._books.may_grow:
                 waits.append(wait)
                 return
-            run = self._keys.to_begin(self.queue.cut())
+            if room is Room.SAMPLE and not self._books.take_sample():
+                return
+            run = self._keys.to_begin(self.queue.cut(1 if room is Room.SAMPLE else None))
             if run is not None:
                 self._pieces.append(Piece(run))
                 return
@@ -202,6 +205,8 @@ class Lane:
             await asyncio.gather(waiting, return_exceptions=True)
 
     def _settle(self, turn: Turn, reading: Reading, began_at: float) -> None:
+        if turn.parked is not None:
+            self._books.parked_was_tried()
         if isinstance(reading, AllDone):
             self._all_done(turn, began_at)
         elif isinstance(reading, SomeFailed) and len(turn.run) > 1:
@@ -225,18 +230,19 @@ class Lane:
     def _none_done(self, turn: Turn, reading: Failing) -> None:
         """Count the failure of what was tried, which may open the breaker; then see what follows."""
         policy, now = self._policy, self._policy.clock.monotonic()
+        is_search = is_searched(turn, reading, bisects=policy.bisect)
         for record in turn.run.records:  # what was noted before a raise says nothing of the next call
             record.clear_failure()
         if isinstance(reading, Busy):
             turn.attempts.busy(reading.failure, reading.seconds, now)
             policy.breaker.pass_turn(turn.unit)
-        elif is_searched(turn, reading, bisects=policy.bisect):
+        elif is_search:
             policy.breaker.failed((turn.unit,), (), reading.failure.kind)
         else:
             turn.attempts.failed(reading.failure, policy.retry, policy.random, now)
             policy.breaker.failed((turn.unit,), (turn.attempts,), reading.failure.kind)
         is_over = self._is_over(turn)
-        step = next_step(turn, reading, bisects=policy.bisect, parks=policy.parks, is_over=is_over)
+        step = next_step(turn, reading, is_search=is_search, parks=policy.parks, is_over=is_over)
         if step is Step.HALVE:
             self._halve(turn)
         elif step is Step.PARK:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from consumer.dead_letters.letter import Reason
 from consumer.delivery.attempts import DEFAULT_ATTEMPTS, Attempts
@@ -15,6 +16,8 @@ from consumer.delivery.parking import ParkedKey
 from consumer.record import Record
 
 __all__ = ["LaneKeys", "unit_of"]
+
+_LONE_TOGETHER: Final = 4  # as long as one that is alone waits, so many times: several are rather a sink that is down
 
 
 def unit_of(shard_id: str, run: Run) -> Unit:
@@ -102,10 +105,13 @@ class LaneKeys:
         if has_waited and attempts.made >= DEFAULT_ATTEMPTS and policy.must_be_saved(record, attempts):
             return Reason.RETENTION_HALF_GONE  # whoever's fault it is: soon the stream has it no more
         if policy.breaker.is_open:
-            return None
+            # Nothing but records that have failed alone has been there to try for so long: nobody can prove anything.
+            is_lone = has_waited and not policy.breaker.has_others(_LONE_TOGETHER * policy.lone_failure_seconds)
+            tries = attempts.made
+        else:
+            is_lone = attempts.alone_since is not None and now - attempts.alone_since >= policy.lone_failure_seconds
+            tries = attempts.count if is_lone else attempts.own
         is_too_old = policy.retry.is_too_old(record.timestamp, policy.clock.wall())
-        is_lone = attempts.alone_since is not None and now - attempts.alone_since >= policy.lone_failure_seconds
-        tries = attempts.count if is_lone else attempts.own
         if not is_too_old and tries < policy.retry.most_attempts(attempts.rule):
             return None
         is_own = is_lone or policy.breaker.is_own(unit_of(self._ground.shard_id, parked.first()), attempts)

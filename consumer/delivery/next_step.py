@@ -37,16 +37,16 @@ def is_searched(turn: Turn, reading: Failing, *, bisects: bool) -> bool:
     return isinstance(reading, UnknownFailed) and len(turn.run) > 1 and (bisects or turn.is_apart)
 
 
-def next_step(turn: Turn, reading: Failing, *, bisects: bool, parks: bool, is_over: bool) -> Step:
+def next_step(turn: Turn, reading: Failing, *, is_search: bool, parks: bool, is_over: bool) -> Step:
     """What follows where nothing of ``turn`` is done, once the failure was counted.
 
-    ``parks``: who fails alone waits by itself, instead of holding up its lane. ``is_over``: attempts or time are used
-    up; nothing is given up for that before it has failed alone.
+    ``is_search``: see ``is_searched``. ``parks``: who fails alone waits by itself, instead of holding up its lane.
+    ``is_over``: attempts or time are used up; nothing is given up for that before it has failed alone.
     """
     is_one = len(turn.run) == 1
     if turn.parked is not None:
         return Step.AGAIN
-    if is_searched(turn, reading, bisects=bisects):
+    if is_search:
         return Step.HALVE
     is_named = isinstance(reading, SomeFailed)
     if is_one and not isinstance(reading, Busy) and (is_named or parks or turn.is_apart):

@@ -30,11 +30,17 @@ class OneLane(Delivery):
             letters.check()
             if not letters.pending:
                 return
-            await self._ground.until(lambda: self._ground.must_stop() or not letters.pending or lane.has_work)
+            await self._ground.until(self._is_changed)
+
+    def _is_changed(self) -> bool:
+        if self._ground.must_stop():
+            return True
+        self._feed()  # what leaves may take long: others come meanwhile
+        return self._lane.has_work or not self._giving_up.pending
 
     def _room(self) -> int:
         # Beside what waits here, only what was filtered or leaves: else a window might be as long as the stream.
-        beside = self._books.ledger.ahead - self._lane.queue.records
+        beside = self._books.ledger.ahead - len(self._lane.queue)
         is_far = beside >= self._policy.parking.ahead_records
         return self._policy.batch.most_records if self._lane.wants_more and not is_far else 0
 

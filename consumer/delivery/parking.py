@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Final
 
 from consumer.delivery.attempts import Attempts
 from consumer.delivery.batching import Run
 from consumer.record import Record
 
-__all__ = ["ParkedKey", "ParkingBounds", "ParkingLot"]
+__all__ = ["ParkedKey", "ParkingBounds", "ParkingLot", "Room"]
 
 _ITEM_BYTES: Final = 1024  # what a record holds besides its images, about
 
@@ -52,6 +53,14 @@ class ParkingBounds:
     ahead_seconds: float
 
 
+class Room(Enum):
+    """How many of the records that are not parked may go on."""
+
+    NONE = "none"
+    SAMPLE = "one for each parked record that is tried: whose fault it is that those fail, only others can tell"
+    PLENTY = "all"
+
+
 class ParkingLot:
     """The parked keys of one shard, of all its lanes."""
 
@@ -65,16 +74,16 @@ class ParkingLot:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def has_room(self, now: float) -> bool:
-        """Whether others may go on, of the records that were taken; how many more are is for ``ahead_records``."""
-        if not self.keys:
-            return True
+    def room(self, now: float) -> Room:
+        """For others while some wait, of the records that were taken; how many more are is for ``ahead_records``.
+
+        Past a bound others are samples, until what waits holds twice the bytes that it was to hold.
+        """
         bounds = self.bounds
-        return (
-            len(self.keys) <= bounds.keys
-            and self._size_bytes <= bounds.size_bytes
-            and now - self.oldest_since() < bounds.ahead_seconds
-        )
+        is_full = len(self.keys) > bounds.keys or self._size_bytes > bounds.size_bytes
+        if not is_full and now - self.oldest_since() < bounds.ahead_seconds:
+            return Room.PLENTY
+        return Room.NONE if self._size_bytes > 2 * bounds.size_bytes else Room.SAMPLE
 
     def first_records(self) -> list[Record]:
         """Of each key, the record that it waits for."""

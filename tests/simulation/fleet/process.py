@@ -237,13 +237,16 @@ class Process:
             judge.calls.check_restart(self.name, judge.awake_since.get(self.name, 0.0), within)
 
     def _check_shard(self, shard_id: str, parked: int, ahead: int) -> None:
-        """Each lane begins a batch where there is room, and all keys in it may fail at once."""
+        """Each lane begins a batch where there is room, and all keys in it may fail at once.
+
+        Past the bound of parked keys others are samples, where anything follows from how they fare.
+        """
         policy = self._around.draw.policy
         in_hand = policy.lanes * policy.setting("batch_size", 1000)
-        if (
-            parked > policy.setting("max_parked_keys", 100) + in_hand
-            or ahead > policy.setting("max_ahead_records", 10_000) + 2 * in_hand
-        ):
+        most_ahead = policy.setting("max_ahead_records", 10_000)
+        has_samples = policy.gives_up or policy.setting("breaker_batches", 3) > 0
+        most_parked = most_ahead if has_samples else policy.setting("max_parked_keys", 100)
+        if parked > most_parked + in_hand or ahead > most_ahead + 2 * in_hand:
             self._around.judge.breach(f"{self.name} holds {parked} parked keys of {shard_id}, {ahead} records ahead")
 
     def _code_now(self) -> Code:

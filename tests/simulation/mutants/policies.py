@@ -218,18 +218,18 @@ def parked_records_are_forgotten_at_the_end(_: Function) -> Function:
 
 
 @on_policies(
-    "consumer.delivery.delivery:Delivery._kept",
+    "consumer.delivery.delivery:Delivery._sift",
     rule="A record that the filter leaves out is done.",
     caught_by=("at rest in time", "the checkpoint reaches what is done", "every record comes"),
     policy=replace(POISON, filter="predicate"),
     safety_only=False,
 )
 def filtered_and_never_done(_: Function) -> Function:
-    def _kept(self: Any, run: Any) -> Any:
+    def _sift(self: Any, run: Any) -> Any:
         self._books.remember(run)
         return run.only(list(self._policy.screen.sift(run.records).kept))
 
-    return _kept
+    return _sift
 
 
 @on_policies(

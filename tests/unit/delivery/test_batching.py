@@ -32,7 +32,7 @@ def test_batches_hold_everything_once_in_order_and_keep_their_bounds(sizes, most
     queue = waiting(BatchRules(most, size_bytes, window, joins=joins), *sizes)
     indexes = []
     while queue:
-        assert queue.records == sum(sizes) - len(indexes)
+        assert len(queue) == sum(sizes) - len(indexes)
         run = queue.cut()
         assert 1 <= len(run) <= most
         assert [int(record.sequence_number) for record in run.records] == list(run.indexes)

@@ -94,14 +94,25 @@ def test_a_sink_that_is_down_for_ten_minutes_makes_no_dead_letter(lanes, batch_s
     assert len(stage.of(SinkDown)) == len(stage.of(SinkUp)) >= 1
 
 
-@pytest.mark.parametrize("settings", [{}, {"bisect": True}], ids=str)
-@pytest.mark.parametrize("minutes", [20, 240])
+@pytest.mark.parametrize(("minutes", "settings"), [(20, {}), (240, {}), (20, {"bisect": True}), (55, {"bisect": True})])
 def test_nor_does_one_that_is_down_for_longer_than_a_lone_failure_may_wait(minutes, settings):
     sink, store = Sink(), MemoryDeadLetters()
     sink.down = lambda: asyncio.get_running_loop().time() < minutes * 60
     ahead = [(number, f"k{number}") for number in range(1, 21)]
     stage = play(sink, pages(ahead), dead_letters=store, seconds=minutes * 60 + 3600, batch_size=5, **settings)
     assert letters_of(store) == []
+    assert stage.ended_by is Event.END_STORED
+
+
+@pytest.mark.parametrize("how", ["raise", "fail"])
+@pytest.mark.parametrize(("lanes", "bad"), [(1, 3), (4, 40)])
+def test_bad_records_with_nobody_beside_them_do_not_hold_up_a_shards_end_for_hours(how, lanes, bad):
+    """Three or more that fail in a row look like a sink that is down; an hour later there is still nobody else."""
+    numbers = range(1, bad + 1)
+    sink, store = Sink(*numbers, how=how), MemoryDeadLetters()
+    script = pages([(number, f"k{number}") for number in numbers])
+    stage = play(sink, script, dead_letters=store, seconds=2 * 3600, lanes=lanes, bisect=True)
+    assert [number for number, _ in letters_of(store)] == list(numbers)
     assert stage.ended_by is Event.END_STORED
 
 

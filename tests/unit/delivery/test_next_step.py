@@ -28,7 +28,7 @@ def turn(records, *, parked=False, apart=False):
 @pytest.mark.parametrize("over", [False, True])
 @pytest.mark.parametrize("reading", [NAMED, RAISED, BUSY])
 def test_a_parked_key_is_tried_again_whatever_it_says_and_given_up_elsewhere(reading, over):
-    step = next_step(turn(1, parked=True), reading, bisects=True, parks=True, is_over=over)
+    step = next_step(turn(1, parked=True), reading, is_search=False, parks=True, is_over=over)
     assert step is Step.AGAIN
 
 
@@ -51,8 +51,9 @@ def test_a_parked_key_is_tried_again_whatever_it_says_and_given_up_elsewhere(rea
     ],
 )
 def test_what_follows_where_nothing_is_done(tried, reading, rules, step):
-    told = {"bisects": False, "parks": False, "is_over": False} | dict.fromkeys(rules, True)
-    assert next_step(tried, reading, **told) is step
+    is_search = is_searched(tried, reading, bisects="bisects" in rules)
+    step_made = next_step(tried, reading, is_search=is_search, parks="parks" in rules, is_over="is_over" in rules)
+    assert step_made is step
 
 
 def test_only_a_batch_of_which_nobody_knows_what_failed_is_searched():

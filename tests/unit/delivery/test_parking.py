@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from consumer.shards.lifecycle import Event
-from tests.unit.delivery.delivery_stage import Sink, pages, play
+from consumer.testing import MemoryDeadLetters
+from tests.unit.delivery.delivery_stage import Sink, letters_of, pages, play
 from tests.unit.shards.shard_fakes import stored
 
 TWENTY = [(number, f"k{number}") for number in range(1, 21)]
@@ -43,6 +44,20 @@ def test_with_lanes_or_bisect_what_raises_alone_parks_its_key(settings, last):
     sink = Sink(7)
     play(sink, pages(TWENTY), batch_size=1, breaker_batches=0, **settings)
     assert sorted(sink.effects) == [number for number in range(1, last + 1) if number != 7]
+
+
+@pytest.mark.parametrize("how", ["raise", "fail"])
+@pytest.mark.parametrize("settings", [{"max_parked_keys": 10}, {"max_parked_keys": 10, "lanes": 4}], ids=str)
+def test_more_bad_keys_than_may_wait_do_not_hold_up_the_good_ones_where_there_is_a_store(how, settings):
+    """One good record for each bad one that is tried: else nobody could tell bad records from a sink that is down."""
+    bad = range(5, 501, 5)
+    sink, store = Sink(*bad, how=how), MemoryDeadLetters()
+    script = pages(*([(number, f"k{number}") for number in range(at, at + 100)] for at in range(1, 501, 100)))
+    stage = play(sink, script, dead_letters=store, seconds=2 * 3600, batch_size=10, bisect=True, **settings)
+    assert {number for number, _ in letters_of(store)} == set(bad)
+    good_at = [at for at, numbers in sink.calls if not sink.bad.issuperset(numbers)]
+    assert max(good_at) < 120.0
+    assert stage.ended_by is Event.END_STORED
 
 
 def test_nor_do_they_go_on_for_longer_than_is_said():
