@@ -167,8 +167,8 @@ class DeliverySettings:
     )
     max_parked_keys: int = setting(
         100,
-        "Failed keys that may wait in a shard while its other keys go on; one more and the shard waits. 0: each failed "
-        "key blocks its shard.",
+        "Failed keys that may wait in a shard while its other keys go on; past that they go on one by one, or, where "
+        "nothing may be given up, wait.",
         parse=whole,
         between=(0, 100_000),
     )

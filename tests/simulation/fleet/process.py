@@ -36,6 +36,7 @@ __all__ = ["Process", "Surroundings"]
 
 _TASKS = 60
 _TASKS_A_SHARD = 5
+_LINGERS_SECONDS = 2.5  # what waits for a lease's parents sees within so long that the lease is gone
 _LETTERS = 100  # of which one write has so many at most, each looked for before it
 _LEFT_WITHIN_SECONDS = 5.0
 
@@ -104,6 +105,7 @@ class Process:
     ) -> None:
         draw = around.draw
         self.name = name
+        self._held_lately: list[tuple[float, int]] = []
         self.state = "starting"
         self.frozen = False
         self.outcome: Outcome | None = None
@@ -214,7 +216,10 @@ class Process:
         pages = max((len(ahead._pages) for ahead in held), default=0)
         largest = max((page.grant.size_bytes for ahead in held for page in ahead._pages if page.grant), default=0)
         allowed = self._around.draw.prefetch_bytes + len(consumers) * largest
-        tasks = len(self._loop.tasks_of(self.name))
+        tasks, now = len(self._loop.tasks_of(self.name)), self._loop.time()
+        self._held_lately = [(at, count) for at, count in self._held_lately if now - at < _LINGERS_SECONDS]
+        self._held_lately.append((now, len(consumers)))
+        lately = max(count for _, count in self._held_lately)
         policy = self._around.draw.policy
         for consumer in consumers:
             if not policy.is_plain and (delivery := consumer._user._delivery) is not None:
@@ -222,7 +227,7 @@ class Process:
         if (
             pages > max(4, 2 * policy.lanes)
             or self.worker._budget.used_bytes > allowed
-            or tasks > _TASKS + (_TASKS_A_SHARD + 3 * policy.lanes + policy.holds_keys * _LETTERS) * len(consumers)
+            or tasks > _TASKS + (_TASKS_A_SHARD + 3 * policy.lanes + policy.holds_keys * _LETTERS) * lately
         ):
             too_much = (
                 f"{pages} pages, {self.worker._budget.used_bytes} bytes, {tasks} tasks for {len(consumers)} shards"

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from consumer.delivery.attempts import Attempts
+from consumer.delivery.attempts import Attempts, RetryRules
 from consumer.delivery.breaker import Breaker, Unit
+from consumer.failures import Failure
 from consumer.testing.virtual_time import VirtualClock, run_virtual
+
+RULES = RetryRules(gives_up=True, max_attempts=5, limit_seconds=60.0)
 
 
 class Case:
@@ -23,11 +26,12 @@ class Case:
         self.breaker = Breaker(units, self.clock, Random(1), self.facts.append)
         self.attempts: dict[Unit, Attempts] = {}
 
-    def fail(self, name: str) -> Attempts:
+    def fail(self, name: str, kind: str = "OSError") -> Attempts:
         """One more failure of the record of this name."""
         unit = unit_of(name)
         attempts = self.attempts.setdefault(unit, Attempts())
-        self.breaker.failed((unit,), (attempts,), "OSError")
+        attempts.failed(Failure(kind), RULES, Random(1), self.clock.monotonic())
+        self.breaker.failed((unit,), (attempts,), kind)
         return attempts
 
     def is_own(self, name: str) -> bool:
@@ -192,3 +196,65 @@ def test_switched_off_every_failure_is_the_units_own(failures: int):
         assert it.is_own("a")
 
     run_virtual(main())
+
+
+@case
+async def test_units_that_are_tried_nowhere_any_more_do_not_help_to_open_it(it: Case):
+    for name in "ab":
+        it.fail(name)
+        it.breaker.forget(unit_of(name))
+    it.fail("c")
+    assert not it.breaker.is_open
+    await asyncio.sleep(1)
+    it.succeed()
+    await asyncio.sleep(1)
+    it.fail("c")
+    assert it.attempts[unit_of("c")].own == 2
+
+
+@case
+async def test_after_it_has_closed_the_next_outage_is_probed_as_soon_as_the_first(it: Case):
+    for name in "abc":
+        it.fail(name)
+    for _ in range(8):
+        it.may_probe("a")
+        await asyncio.sleep(31)
+        assert it.may_probe("a")
+        it.fail("a")
+    it.may_probe("a")
+    await asyncio.sleep(31)
+    assert it.may_probe("a")
+    it.succeed()
+    for name in "abc":
+        it.fail(name)
+    it.may_probe("a")
+    await asyncio.sleep(0.5)
+    assert it.may_probe("a")
+
+
+@case
+async def test_what_was_proven_before_an_outage_stays_so(it: Case):
+    for _ in range(3):
+        it.fail("a")
+        await asyncio.sleep(1)
+        it.succeed()
+        await asyncio.sleep(1)
+    for name in "abc":
+        it.fail(name)
+    assert it.breaker.is_open
+    assert it.attempts[unit_of("a")].own == 3
+
+
+@case
+async def test_a_failure_of_another_kind_than_the_proven_one_is_not_counted_while_nobody_succeeds(it: Case):
+    it.fail("a", "Throttled")
+    await asyncio.sleep(1)
+    it.succeed()
+    for _ in range(9):
+        await asyncio.sleep(1)
+        it.fail("a", "ConnectionError")
+    assert it.attempts[unit_of("a")].own == 1
+    it.succeed()
+    await asyncio.sleep(1)
+    it.fail("a", "ConnectionError")
+    assert it.attempts[unit_of("a")].own == 2

@@ -104,6 +104,16 @@ def test_nor_does_one_that_is_down_for_longer_than_a_lone_failure_may_wait(minut
     assert stage.ended_by is Event.END_STORED
 
 
+def test_nor_one_that_goes_down_after_a_record_has_failed_beside_others():
+    """Whose failure was its own: but it does not fail as it did then."""
+    now, store = asyncio.get_running_loop, MemoryDeadLetters()
+    sink = Sink(5, how="return")
+    sink.down = lambda: bool(sink.calls[1:]) and now().time() < 600 and not sink.bad.clear()
+    play(sink, pages([(number, f"k{number}") for number in range(1, 11)], ends=False), dead_letters=store, seconds=1000)
+    assert letters_of(store) == []
+    assert set(sink.effects) == set(range(1, 11))
+
+
 @pytest.mark.parametrize("how", ["raise", "fail"])
 @pytest.mark.parametrize(("lanes", "bad"), [(1, 3), (4, 40)])
 def test_bad_records_with_nobody_beside_them_do_not_hold_up_a_shards_end_for_hours(how, lanes, bad):

@@ -202,6 +202,30 @@ def test_records_that_a_store_does_not_take_bound_how_far_others_run_ahead():
     assert len(sink.effects) <= 10
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_the_filter_can_not_judge_holds_up_nobody_while_its_letter_is_refused(lanes):
+    def refuse(_):
+        raise DeadLetterError
+
+    seen = []
+
+    async def act(records, checkpointer):
+        seen.extend(numbers(records))
+
+    def judge(record):
+        if record.key == "a":
+            raise LookupError
+        return True
+
+    made = processors(act)
+    made.processor.filter = staticmethod(judge)
+
+    script = pages([(1, "a")], [(2, "b")], [], [], [(3, "c")], ends=False)
+    store = MemoryDeadLetters(before_put=refuse)
+    play(made, script, dead_letters=store, on_undecodable="dead_letter", lanes=lanes)
+    assert seen == [2, 3]
+
+
 def test_a_lane_that_was_initialized_before_a_stop_is_told_of_its_end_and_initialized_once():
     tenure, told = FakeTenure(), []
 
