@@ -179,19 +179,19 @@ def as_fast_as_it_comes(_: Function) -> Function:
 
 
 @on_policies(
-    "consumer.delivery.delivery:Delivery._kept",
+    "consumer.delivery.delivery:Delivery._sift",
     rule="What the filter can't judge is delivered or a dead letter, and never left out in silence.",
     caught_by=LOST,
     policy=with_settings(replace(POISON, filter="broken"), on_undecodable="dead_letter"),
 )
 def dropped_as_lambda_does(original: Function) -> Function:
-    def _kept(self: Any, run: Any) -> Any:
+    def _sift(self: Any, run: Any) -> Any:
         unjudged = self._policy.screen.sift(run.records).unjudged
         self._books.remember(run)
         self._books.done([run.indexes[at] for at in sorted(unjudged)])
         return original(self, run.only([at for at in range(len(run)) if at not in unjudged]))
 
-    return _kept
+    return _sift
 
 
 @on_policies(
