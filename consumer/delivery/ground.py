@@ -101,6 +101,12 @@ class Policy:
         told = record.key if self.lane_key is None else told_key(self.lane_key, record)
         return told if isinstance(told, str) else record.key
 
+    def keys_of(self, records: Sequence[Record]) -> list[str]:
+        """``key_of`` each."""
+        if self.lane_key is None:
+            return [record.key for record in records]
+        return [self.key_of(record) for record in records]
+
     @property
     def parks(self) -> bool:
         """Whether a record that was tried alone, and raised, parks its key, instead of holding up its lane."""

@@ -1,12 +1,13 @@
-"""Which lane of a shard a key belongs to."""
+"""Which lanes of a shard keys belong to."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from zlib import crc32
 
-__all__ = ["lane_of"]
+__all__ = ["lanes_of"]
 
 
-def lane_of(key: str, lanes: int) -> int:
-    """The number of ``key``'s lane, from 0; the same in every process, and even over keys that count up."""
-    return crc32(key.encode(errors="surrogatepass")) % lanes
+def lanes_of(keys: Iterable[str], lanes: int) -> list[int]:
+    """The number of each key's lane, from 0; the same in every process, and even over keys that count up."""
+    return [crc32(key.encode(errors="surrogatepass")) % lanes for key in keys]

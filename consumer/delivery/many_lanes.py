@@ -8,7 +8,7 @@ from typing import Final
 from consumer.delivery.batching import Run
 from consumer.delivery.delivery import Delivery
 from consumer.delivery.lane import Lane
-from consumer.delivery.lanes import lane_of
+from consumer.delivery.lanes import lanes_of
 from lease_store.checkpoint import Checkpoint
 from lease_store.uninterrupted import uninterrupted
 
@@ -89,11 +89,13 @@ class ManyLanes(Delivery):
         return self._policy.batch.most_records if self._policy.is_manual and self.is_idle else 0
 
     def _share_out(self, run: Run) -> None:
-        shares: dict[int, list[int]] = {}
-        for at, record in enumerate(run.records):
-            shares.setdefault(lane_of(self._policy.key_of(record), len(self._lanes)), []).append(at)
-        for number, positions in shares.items():
-            self._lanes[number].queue.add(run.only(positions))
+        shares: list[list[int]] = [[] for _ in self._lanes]
+        for at, number in enumerate(lanes_of(self._policy.keys_of(run.records), len(shares))):
+            shares[number].append(at)
+        for lane, positions in zip(self._lanes, shares, strict=True):
+            if positions:
+                lane.queue.add(run.only(positions))
 
     def _lane_of(self, key: str) -> Lane:
-        return self._lanes[lane_of(key, len(self._lanes))]
+        (number,) = lanes_of((key,), len(self._lanes))
+        return self._lanes[number]

@@ -16,7 +16,7 @@ from math import ceil, log2
 from types import MappingProxyType
 from typing import Any, Final
 
-from consumer.delivery.lanes import lane_of
+from consumer.delivery.lanes import lanes_of
 from consumer.hooks import RecordsGivenUp
 from tests.unit.delivery.whole_worker import Sink, World, play
 
@@ -250,7 +250,7 @@ def _longest_wait(sink: Sink, lanes: int) -> float:
     times: dict[int, list[float]] = {}
     for number, at in first.items():
         if (number - POISON) % KEYS:
-            times.setdefault(lane_of(_key(number), lanes), [begun]).append(at)
+            times.setdefault(lanes_of((_key(number),), lanes)[0], [begun]).append(at)
     gaps = [later - earlier for lane in times.values() for earlier, later in pairwise(sorted(lane))]
     return max(gaps) - CALL_SECONDS
 

@@ -187,7 +187,7 @@ def lanes_share_a_processor(original: Function) -> Function:
 
 
 @on_policies(
-    "consumer.delivery.many_lanes:lane_of",
+    "consumer.delivery.many_lanes:lanes_of",
     rule="A key's lane follows from the key, and from nothing else.",
     caught_by=("one lane a key", *_ORDER),
     policy=with_settings(POISON, lanes=3),
@@ -195,12 +195,12 @@ def lanes_share_a_processor(original: Function) -> Function:
 def lanes_by_turns(_: Function) -> Function:
     given = 0
 
-    def lane_of(key: str, lanes: int) -> int:
+    def lanes_of(keys: Any, lanes: int) -> list[int]:
         nonlocal given
         given += 1
-        return given % lanes
+        return [(given + at) % lanes for at, _ in enumerate(keys)]
 
-    return lane_of
+    return lanes_of
 
 
 @on_policies(
