@@ -26,16 +26,20 @@ class Prefix:
     def add(self, indexes: Sequence[int]) -> int:
         """``indexes``, ascending, are there; by how much ``end`` moves on. What was there before changes nothing."""
         before, beyond = self.end, self._beyond
+        end = before
         if isinstance(indexes, range) and indexes.start <= before:
-            self.end = max(before, indexes.stop)
+            end = max(before, indexes.stop)
             if beyond:
-                beyond.difference_update(range(before, self.end))
+                beyond.difference_update(range(before, end))
+        elif indexes and indexes[0] >= before:
+            beyond.update(indexes)
         else:
             beyond.update([index for index in indexes if index >= before])
-        while self.end in beyond:
-            beyond.remove(self.end)
-            self.end += 1
-        return self.end - before
+        while end in beyond:
+            beyond.remove(end)
+            end += 1
+        self.end = end
+        return end - before
 
 
 class _Places:
