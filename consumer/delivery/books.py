@@ -32,7 +32,8 @@ class Books:
         self._inflow = inflow
         self._pages_released = Prefix()
         self._told_at = -math.inf
-        self._owes_sample = False
+        self.owes_sample = False
+        """Whether it is the turn of a sample, by whichever lane has one."""
         overlapping = policy.lanes > 1 or policy.batch.window_seconds > 0 or policy.batch.most_bytes is not None
         self.ledger = Ledger(place, overlapping=overlapping)
         self.lot = ParkingLot(policy.parking)
@@ -63,15 +64,10 @@ class Books:
         return room
 
     def parked_was_tried(self) -> None:
-        """So a sample of the others may be, by whichever lane has one."""
-        self._owes_sample = True
+        """So a sample of the others may be, too."""
+        self.owes_sample = True
         if self.room() is Room.SAMPLE:
             self._ground.notify()
-
-    def take_sample(self) -> bool:
-        """Whether it is the turn of a sample, which then is the caller's."""
-        owed, self._owes_sample = self._owes_sample, False
-        return owed
 
     def may_admit(self) -> bool:
         """Whether more may be taken: what was taken already counts, done or not, from the first that is not."""

@@ -167,10 +167,11 @@ class Lane:
             if wait > 0 and self._books.may_grow:
                 waits.append(wait)
                 return
-            if room is Room.SAMPLE and not self._books.take_sample():
+            if room is Room.SAMPLE and not self._books.owes_sample:
                 return
             run = self._keys.to_begin(self.queue.cut(1 if room is Room.SAMPLE else None))
             if run is not None:
+                self._books.owes_sample = False
                 self._pieces.append(Piece(run))
                 return
             self._feed()
@@ -230,7 +231,9 @@ class Lane:
     def _none_done(self, turn: Turn, reading: Failing) -> None:
         """Count the failure of what was tried, which may open the breaker; then see what follows."""
         policy, now = self._policy, self._policy.clock.monotonic()
-        is_search = is_searched(turn, reading, bisects=policy.bisect)
+        # While the sink counts as down, batches that each hold a bad record would never find it up: a part of one does.
+        bisects = policy.bisect or (policy.retry.gives_up and policy.breaker.is_open)
+        is_search = is_searched(turn, reading, bisects=bisects)
         for record in turn.run.records:  # what was noted before a raise says nothing of the next call
             record.clear_failure()
         if isinstance(reading, Busy):
@@ -259,13 +262,12 @@ class Lane:
         policy, rules, now = self._policy, self._policy.retry, self._policy.clock.wall()
         if turn.attempts.is_used_up(rules):
             return True
-        if not rules.gives_up or policy.breaker.is_open:
+        if not rules.gives_up:
             return False
-        is_tried = turn.attempts.made >= DEFAULT_ATTEMPTS
-        return any(
-            rules.is_too_old(record.timestamp, now) or (is_tried and policy.must_be_saved(record, turn.attempts))
-            for record in turn.run.records
-        )
+        records, is_tried = turn.run.records, turn.attempts.made >= DEFAULT_ATTEMPTS
+        if is_tried and any(policy.must_be_saved(record, turn.attempts) for record in records):
+            return True
+        return not policy.breaker.is_open and any(rules.is_too_old(record.timestamp, now) for record in records)
 
     def _some_failed(self, turn: Turn, reading: SomeFailed, began_at: float) -> None:
         """These records failed by themselves: they, and what follows them under their keys, wait; the rest is done."""

@@ -106,3 +106,16 @@ def test_the_worker_says_that_it_is_down_and_asks_it_one_call_at_a_time():
     assert len(probes) > 5
     assert all(one.ended_at <= other.began_at for one, other in pairwise(probes))
     assert len(sink.calls) < 4 + 3 + len(probes) + RECORDS, "a sink that is down is not stormed"
+
+
+@pytest.mark.parametrize("bisect", [False, True])
+@pytest.mark.parametrize(("shards", "batch_size"), [(3, 100), (6, 10)])
+def test_shards_that_each_have_a_bad_record_in_hand_are_no_sink_that_is_down(
+    bisect: bool, shards: int, batch_size: int
+):
+    """Every probe would hold one of them, and nobody would ever find the sink up."""
+    bad = frozenset(range(0, RECORDS, 9))
+    sink = Sink(bad)
+    world = played(sink, shards=shards, keys=50, batch_size=batch_size, bisect=bisect)
+    assert set(world.dead) == bad
+    assert {number for number, _ in sink.writes} == set(range(RECORDS)) - bad
