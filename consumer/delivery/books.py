@@ -12,6 +12,7 @@ from consumer.delivery.batching import Run
 from consumer.delivery.ground import Ground, Inflow, Policy, Taken
 from consumer.delivery.ledger import Ledger, Prefix
 from consumer.delivery.parking import ParkedKey, ParkingLot, Room
+from consumer.failures import Failure
 from consumer.hooks import KeyParked, KeyResumed
 from consumer.record import Record
 from lease_store.checkpoint import Checkpoint
@@ -32,6 +33,8 @@ class Books:
         self._inflow = inflow
         self._pages_released = Prefix()
         self._told_at = -math.inf
+        self.unjudged: dict[int, Failure] = {}
+        """What the filter can't judge, and is to leave when it is its turn, by index; with held keys only."""
         self.owes_sample = False
         """Whether it is the turn of a sample, by whichever lane has one."""
         overlapping = policy.lanes > 1 or policy.batch.window_seconds > 0 or policy.batch.most_bytes is not None

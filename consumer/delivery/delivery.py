@@ -145,18 +145,23 @@ class Delivery(ABC):
         if len(sifted.kept) == len(run):
             return run
         self._books.remember(run)
-        self._giving_up.add(
-            [
-                Leaving(run.indexes[at], run.records[at], Reason.UNDECODABLE, failure=failure)
-                for at, failure in sorted(sifted.unjudged.items())
-            ]
-        )
-        elsewhere = {*sifted.kept, *sifted.unjudged}
+        kept = sifted.kept
+        if self._policy.held is None:
+            self._giving_up.add(
+                [
+                    Leaving(run.indexes[at], run.records[at], Reason.UNDECODABLE, failure=failure)
+                    for at, failure in sorted(sifted.unjudged.items())
+                ]
+            )
+        else:  # whose letter holds its key, and must not overtake what waits under it
+            kept = sorted({*kept, *sifted.unjudged})
+            self._books.unjudged.update({run.indexes[at]: failure for at, failure in sifted.unjudged.items()})
+        elsewhere = {*kept, *sifted.unjudged}
         filtered = [index for at, index in enumerate(run.indexes) if at not in elsewhere]
         if filtered:
             self._policy.hooks(RecordsFiltered(self._ground.shard_id, len(filtered)))
             self._books.done(filtered)
-        return run.only(sifted.kept)
+        return run.only(kept)
 
     def _tell_doubtful(self, run: Run, doubtful: Mapping[int, Failure], unjudged: object) -> None:
         first = min(doubtful)

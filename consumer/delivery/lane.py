@@ -169,7 +169,9 @@ class Lane:
                 return
             if room is Room.SAMPLE and not self._books.owes_sample:
                 return
-            run = self._keys.to_begin(self.queue.cut(1 if room is Room.SAMPLE else None))
+            run, rest = self._keys.to_begin(self.queue.cut(1 if room is Room.SAMPLE else None))
+            if rest is not None:
+                self.queue.put_first(rest)
             if run is not None:
                 self._books.owes_sample = False
                 self._pieces.append(Piece(run))

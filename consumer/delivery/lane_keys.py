@@ -48,11 +48,26 @@ class LaneKeys:
         del self.parked[parked.key]
         return self._books.resume(parked)
 
-    def to_begin(self, run: Run) -> Run | None:
-        """What of a batch is to be tried: not what belongs to parked keys, nor what follows a dead letter of its key.
+    def to_begin(self, run: Run) -> tuple[Run | None, Run | None]:
+        """What of a batch is to be tried, and what of it has to wait until that was; None where nothing is.
 
-        None where nothing is left.
+        Not what belongs to parked keys, nor what follows a dead letter of its key. What the filter can't judge leaves
+        by itself, once all before it was tried.
         """
+        unjudged = self._books.unjudged
+        at = next((at for at, index in enumerate(run.indexes) if index in unjudged), None) if unjudged else None
+        if at is None:
+            return self._without_its_keys(run), None
+        if at > 0:
+            return self._without_its_keys(run.part(0, at)), run.part(at, len(run))
+        left = self.without_parked(run.part(0, 1))
+        if left is not None:
+            index = left.indexes[0]
+            self._giving_up.add([Leaving(index, left.records[0], Reason.UNDECODABLE, failure=unjudged.pop(index))])
+        return None, run.part(1, len(run)) if len(run) > 1 else None
+
+    def _without_its_keys(self, run: Run) -> Run | None:
+        """``run`` without what goes where others of its key have gone; None where nothing is left."""
         held = self._policy.held
         stream = self._ground.stream
         following = [at for at, record in enumerate(run.records) if held.holds(stream, record)] if held else []

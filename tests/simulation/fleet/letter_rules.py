@@ -30,6 +30,7 @@ class LetterRules:
         self._policy = accounts.policy
         self._stored: dict[tuple[str, str], dict[int, Written]] = {}
         self._newest_redriven: dict[tuple[str, str], int] = {}
+        self._redriven: set[int] = set()
 
     # -- the store
 
@@ -154,8 +155,10 @@ class LetterRules:
             if before is not None and before not in records:
                 self._accounts.breach(f"a redrive is through with record {record.serial} before {before.serial}")
             newest = max(newest_done, self._newest_redriven.get(name, -1))
-            if self._policy.holds_keys and not record.is_done and newest > record.serial:
+            is_new = not record.is_done and record.serial not in self._redriven  # a takeover repeats, letters included
+            if self._policy.holds_keys and is_new and newest > record.serial:
                 self._accounts.breach(f"a redrive is through with record {record.serial} after record {newest}")
+            self._redriven.add(record.serial)
             self._newest_redriven[name] = max(record.serial, self._newest_redriven.get(name, -1))
 
 

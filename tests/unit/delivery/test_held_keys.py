@@ -6,15 +6,18 @@ import asyncio
 import random
 from itertools import pairwise
 
+import pytest
+
 from consumer.dead_letters.letter import digest_of
 from consumer.delivery.held_keys import HeldKeys
 from consumer.errors import DeadLetterStoreUnavailable
 from consumer.hooks import KeysHeld
+from consumer.processor import RecordProcessor
 from consumer.shards.lifecycle import Event
 from consumer.testing import MemoryDeadLetters
 from consumer.testing.virtual_time import VirtualClock, run_virtual
 from tests.unit.delivery.delivery_stage import Sink, kinesis, letters_of, pages, play
-from tests.unit.shards.shard_fakes import KINESIS, FakeSource, page
+from tests.unit.shards.shard_fakes import KINESIS, FakeSource, numbers, page
 
 ALL = [(number, f"k{number % 10}") for number in range(1, 51)]
 
@@ -200,3 +203,31 @@ def test_a_busy_key_goes_on_as_soon_as_its_letter_was_redriven():
     assert sink.effects[-1] == 400
     assert len(sink.effects) > 300
     assert stage.of(KeysHeld)[-1].keys == 0
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_a_record_that_can_not_be_judged_does_not_overtake_what_waits_under_its_key(lanes):
+    """Its letter would hold the key, and a redrive at that moment run it before those."""
+    store, seen = MemoryDeadLetters(), []
+
+    class User(RecordProcessor):
+        @staticmethod
+        def filter(record):
+            if record.sequence_number in {"3", "5"}:
+                raise LookupError
+            return True
+
+        async def process_records(self, records, checkpointer):
+            await asyncio.sleep(5.0)
+            seen.append((numbers(records), letters_of(store)))
+
+    class Made:
+        processor = User
+
+    script = pages([(1, "b"), (2, "a"), (3, "a"), (4, "a"), (5, "c"), (6, "b")])
+    settings = {"after_dead_letter": "hold_key", "on_undecodable": "dead_letter", "lanes": lanes}
+    stage = play(Made, script, dead_letters=store, **settings)
+    assert all((3, "undecodable") not in letters for given, letters in seen if 2 in given)
+    assert sorted(number for given, _ in seen for number in given) == [1, 2, 6]
+    assert letters_of(store) == [(3, "undecodable"), (4, "key_held"), (5, "undecodable")]
+    assert stage.ended_by is Event.END_STORED
