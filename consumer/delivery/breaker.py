@@ -167,11 +167,7 @@ class Breaker:
         """Nobody tries ``unit`` any more here; where it was its turn, it is the next one's."""
         self._streak.pop(unit, None)
         self._unproven.pop(unit, None)
-        waited = self._waiting.pop(unit, None) is not None
-        if self._probing == unit:
-            self._probing = None
-        if waited:
-            self._wake()
+        self.step_aside(unit)
 
     def _open(self, now: float, kind: str) -> None:
         count = len(self._streak)

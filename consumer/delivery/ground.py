@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from consumer.clock import Clock
 from consumer.dead_letters.store import DeadLetterStore
-from consumer.delivery.attempts import Attempts, RetryRules
+from consumer.delivery.attempts import DEFAULT_ATTEMPTS, Attempts, RetryRules
 from consumer.delivery.batching import BatchRules
 from consumer.delivery.breaker import Breaker
 from consumer.delivery.held_keys import HeldKeys
@@ -84,10 +84,11 @@ class Policy:
     def must_be_saved(self, record: Record, attempts: Attempts) -> bool:
         """Whether ``record`` has failed for as long as the stream will still keep it: half of retention, if it was new.
 
+        And five times at least.
         What was old already when it failed first has half of the time that was left: a worker that lags, and whose sink
         is down for a while, has nothing but old records.
         """
-        if record.timestamp is None or attempts.first_failed_at is None:
+        if record.timestamp is None or attempts.first_failed_at is None or attempts.made < DEFAULT_ATTEMPTS:
             return False
         failing_seconds = self.clock.monotonic() - attempts.first_failed_at
         return self.clock.wall() - record.timestamp + failing_seconds > self.retention_seconds

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from consumer.delivery.attempts import DEFAULT_ATTEMPTS, Attempts
+from consumer.delivery.attempts import Attempts
 from consumer.delivery.batching import Run, Waiting
 from consumer.delivery.books import Books
 from consumer.delivery.breaker import Unit
@@ -266,8 +266,8 @@ class Lane:
             return True
         if not rules.gives_up:
             return False
-        records, is_tried = turn.run.records, turn.attempts.made >= DEFAULT_ATTEMPTS
-        if is_tried and any(policy.must_be_saved(record, turn.attempts) for record in records):
+        records = turn.run.records
+        if any(policy.must_be_saved(record, turn.attempts) for record in records):
             return True
         return not policy.breaker.is_open and any(rules.is_too_old(record.timestamp, now) for record in records)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from consumer.dead_letters.letter import Reason
-from consumer.delivery.attempts import DEFAULT_ATTEMPTS, Attempts
+from consumer.delivery.attempts import Attempts
 from consumer.delivery.batching import Run
 from consumer.delivery.books import Books
 from consumer.delivery.breaker import Unit
@@ -44,7 +44,7 @@ class LaneKeys:
 
     def resume(self, parked: ParkedKey) -> Run | None:
         """The first record of a parked key came to its end: what follows it is next."""
-        self._policy.breaker.forget(unit_of(self._ground.shard_id, parked.first()))
+        self._policy.breaker.forget(self._unit(parked))
         del self.parked[parked.key]
         return self._books.resume(parked)
 
@@ -71,7 +71,7 @@ class LaneKeys:
         held = self._policy.held
         stream = self._ground.stream
         following = [at for at, record in enumerate(run.records) if held.holds(stream, record)] if held else []
-        left = self._without_leaving(run, following, Reason.KEY_HELD, None) if following else run
+        left = self._without_followers(run, following) if following else run
         return None if left is None else self.without_parked(left)
 
     def give_up_what_may_be(self) -> None:
@@ -80,7 +80,7 @@ class LaneKeys:
         for parked in self.parked.values():
             if not parked.is_leaving and (reason := self._reason_to_give_up(parked)) is not None:
                 parked.is_leaving = True
-                self._policy.breaker.forget(unit_of(self._ground.shard_id, parked.first()))
+                self._policy.breaker.forget(self._unit(parked))
                 index, record = parked.items[0]
                 self._giving_up.add([Leaving(index, record, reason, parked.attempts)])
 
@@ -99,14 +99,15 @@ class LaneKeys:
             return run
         return run.only(kept) if kept else None
 
-    def _without_leaving(
-        self, run: Run, positions: Sequence[int], reason: Reason, attempts: Attempts | None
-    ) -> Run | None:
-        """``run`` without the records at ``positions``, which are given up; None where nothing is left."""
+    def _without_followers(self, run: Run, positions: Sequence[int]) -> Run | None:
+        """``run`` without the records at ``positions``, which follow a dead letter; None where nothing is left."""
         self._books.remember(run)
-        self._giving_up.add([Leaving(run.indexes[at], run.records[at], reason, attempts) for at in positions])
+        self._giving_up.add([Leaving(run.indexes[at], run.records[at], Reason.KEY_HELD) for at in positions])
         kept = sorted(set(range(len(run))) - set(positions))
         return run.only(kept) if kept else None
+
+    def _unit(self, parked: ParkedKey) -> Unit:
+        return unit_of(self._ground.shard_id, parked.first())
 
     def _reason_to_give_up(self, parked: ParkedKey) -> Reason | None:
         """Only what is the record's own fault: the sink was up when it failed (``Breaker.is_own``)."""
@@ -117,7 +118,7 @@ class LaneKeys:
             return None
         now = policy.clock.monotonic()
         has_waited = now - (attempts.first_failed_at or 0.0) >= policy.lone_failure_seconds
-        if has_waited and attempts.made >= DEFAULT_ATTEMPTS and policy.must_be_saved(record, attempts):
+        if has_waited and policy.must_be_saved(record, attempts):
             return Reason.RETENTION_HALF_GONE  # whoever's fault it is: soon the stream has it no more
         if policy.breaker.is_open:
             # Nothing but records that have failed alone has been there to try for so long: nobody can prove anything.
@@ -129,7 +130,7 @@ class LaneKeys:
         is_too_old = policy.retry.is_too_old(record.timestamp, policy.clock.wall())
         if not is_too_old and tries < policy.retry.most_attempts(attempts.rule):
             return None
-        is_own = is_lone or policy.breaker.is_own(unit_of(self._ground.shard_id, parked.first()), attempts)
+        is_own = is_lone or policy.breaker.is_own(self._unit(parked), attempts)
         if not is_own:
             return None
         return Reason.RECORD_AGE_EXCEEDED if is_too_old else Reason.ATTEMPTS_EXHAUSTED
